@@ -1,0 +1,2 @@
+//! hearth
+fn main() {}

@@ -1,0 +1,292 @@
+//! The seam between models and machines: coarse ops over opaque buffers.
+//!
+//! `model` writes forward and backward once, over this trait. A backend owns its buffers and decides
+//! how they are stored; nobody else looks inside. Matrices are row-major. `T` is the number of token
+//! rows in the call, `C` a feature width, `N` a linear's output width, `K` its input width, `V` the
+//! vocabulary. Shapes that disagree with the buffers are programmer errors and panic.
+//!
+//! Every op writes its whole output (overwrites) unless its name or its text says that it accumulates.
+
+use std::ops::Range;
+
+use crate::weight::WeightBytes;
+
+/// A frozen bias and the LoRA adapters that apply to ranges of rows of one linear call.
+///
+/// Training uses one span over all rows; a batch of chat requests may use another adapter per request.
+#[derive(Clone, Debug)]
+pub struct LoraSpan<'a, Buf> {
+    /// The token rows that this adapter applies to.
+    pub rows: Range<usize>,
+    /// `lora_A.weight`, `[r, K]`.
+    pub a: &'a Buf,
+    /// `lora_B.weight`, `[N, r]`.
+    pub b: &'a Buf,
+    /// Rank.
+    pub r: usize,
+    /// `lora_alpha / r`.
+    pub scale: f32,
+}
+
+/// Shape of one attention call. `q` is `[T, n_heads * head_dim]`; `k`, `v` are `[.., n_kv_heads * head_dim]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads. A multiple of `n_kv_heads`.
+    pub n_heads: usize,
+    /// Key and value heads.
+    pub n_kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Factor on the scores, usually `head_dim^-0.5`.
+    pub scale: f32,
+}
+
+/// One sequence of a cached attention call: `n_new` query rows from row `start`, after `past` cached rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedSpan {
+    /// First row of the sequence in `q`.
+    pub start: usize,
+    /// Query rows of the sequence in this call; their keys are already in the cache.
+    pub n_new: usize,
+    /// Rows that the cache held before this call. Query row `i` sees cache rows `0..=past + i`.
+    pub past: usize,
+}
+
+/// What the loss op returns. Both sums are over the rows of the call, in row order.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSums {
+    /// Sum of `weight * -log p(target)`.
+    pub loss: f64,
+    /// Sum of the weights.
+    pub weight: f64,
+}
+
+/// AdamW with decoupled decay, as `torch.optim.AdamW`: `step` counts from 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate of this step.
+    pub learning_rate: f32,
+    /// First moment decay.
+    pub beta1: f32,
+    /// Second moment decay.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay; the parameter shrinks by `learning_rate * weight_decay`.
+    pub weight_decay: f32,
+    /// Number of this step, from 1, for bias correction.
+    pub step: u64,
+}
+
+/// One contract per op. See the module text for shapes and conventions.
+///
+/// Results do not depend on the number of threads: blocking and the order of every reduction are fixed.
+pub trait Backend: Send + Sync + 'static {
+    /// An activation, gradient or parameter buffer: a flat run of numbers.
+    type Buf: Send + Sync;
+    /// A frozen matrix `[N, K]` in its stored form.
+    type Weight: Send + Sync;
+
+    /// Short name for logs and reports, with the instruction set in use, for example `cpu-avx512`.
+    fn name(&self) -> String;
+
+    // Buffers -----------------------------------------------------------------------------------
+
+    /// A buffer of `len` zeros.
+    fn zeros(&self, len: usize) -> Self::Buf;
+    /// A buffer with a copy of `data`.
+    fn upload(&self, data: &[f32]) -> Self::Buf;
+    /// Overwrites the first `data.len()` numbers of `buf`.
+    fn write(&self, buf: &mut Self::Buf, data: &[f32]);
+    /// A copy of the whole buffer, rounded to f32 if it is stored wider.
+    fn download(&self, buf: &Self::Buf) -> Vec<f32>;
+    /// Number of elements.
+    fn len(&self, buf: &Self::Buf) -> usize;
+    /// Sets every element to zero.
+    fn clear(&self, buf: &mut Self::Buf);
+    /// Prepares a frozen matrix. The bytes stay shared; nothing of the size of the matrix is expanded.
+    fn weight(&self, bytes: WeightBytes) -> Self::Weight;
+    /// `(N, K)` of a weight.
+    fn weight_shape(&self, weight: &Self::Weight) -> (usize, usize);
+
+    // Rows --------------------------------------------------------------------------------------
+
+    /// `out[t] = table[ids[t]]`, `out` `[T, C]`. Ids are below the table's rows.
+    fn embed(&self, table: &Self::Weight, ids: &[u32], out: &mut Self::Buf);
+    /// `out[i] = x[rows[i]]`, rows of width `c`.
+    fn gather_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
+    /// `out[rows[i]] += x[i]`, rows of width `c`; `rows` has no repeats.
+    fn scatter_add_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
+    /// `y += x` over the first `n` elements.
+    fn add(&self, x: &Self::Buf, y: &mut Self::Buf, n: usize);
+
+    // Norm --------------------------------------------------------------------------------------
+
+    /// RMSNorm: `out = x * rsqrt(mean(x^2) + eps) * w`, mean over `C = len(w)`; `t` rows.
+    /// Writes `rstd` `[T]` for the backward. Source: arXiv:1910.07467, HF `LlamaRMSNorm`.
+    fn rmsnorm(
+        &self,
+        x: &Self::Buf,
+        w: &Self::Buf,
+        eps: f32,
+        t: usize,
+        out: &mut Self::Buf,
+        rstd: &mut Self::Buf,
+    );
+    /// Accumulates into `dx`. The norm's own weight is frozen and gets no gradient.
+    fn rmsnorm_backward(
+        &self,
+        dout: &Self::Buf,
+        x: &Self::Buf,
+        w: &Self::Buf,
+        rstd: &Self::Buf,
+        t: usize,
+        dx: &mut Self::Buf,
+    );
+
+    // Linear with LoRA --------------------------------------------------------------------------
+
+    /// `out = x Wᵀ + bias`, plus `scale * (x Aᵀ) Bᵀ` on the rows of each span.
+    /// `x` `[T, K]`, `out` `[T, N]`, `bias` `[N]`. For each span, `x Aᵀ` `[span rows, r]` is kept in
+    /// `xa[i]` for the backward when `xa` is given (one buffer per span, at least that long).
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    fn linear(
+        &self,
+        x: &Self::Buf,
+        t: usize,
+        w: &Self::Weight,
+        bias: Option<&Self::Buf>,
+        spans: &[LoraSpan<'_, Self::Buf>],
+        xa: Option<&mut [Self::Buf]>,
+        out: &mut Self::Buf,
+    );
+    /// Gradient of [`Backend::linear`] with respect to its input: accumulates
+    /// `dout W + scale * (dout B) A` into `dx` `[T, K]`. No gradient GEMM for the frozen weight.
+    fn linear_backward_input(
+        &self,
+        dout: &Self::Buf,
+        t: usize,
+        w: &Self::Weight,
+        span: Option<&LoraSpan<'_, Self::Buf>>,
+        dx: &mut Self::Buf,
+    );
+    /// Gradient of the adapter: accumulates `scale * (dout B)ᵀ x` into `da` `[r, K]` and
+    /// `scale * doutᵀ xa` into `db` `[N, r]`. `x` `[T, K]` is the forward's input, `xa` what it kept.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    fn linear_backward_lora(
+        &self,
+        dout: &Self::Buf,
+        t: usize,
+        x: &Self::Buf,
+        xa: &Self::Buf,
+        span: &LoraSpan<'_, Self::Buf>,
+        da: &mut Self::Buf,
+        db: &mut Self::Buf,
+    );
+
+    // Attention ---------------------------------------------------------------------------------
+
+    /// Rotates pairs `(i, i + head_dim/2)` of every head in place by `positions[t] * inv_freq[i]`
+    /// (HF `rotate_half` layout); `inverse` rotates back, which is the backward. `x` `[T, heads * head_dim]`.
+    fn rope(
+        &self,
+        x: &mut Self::Buf,
+        positions: &[u32],
+        n_heads: usize,
+        head_dim: usize,
+        inv_freq: &[f32],
+        inverse: bool,
+    );
+    /// Causal attention inside each segment of packed rows; segments cover `0..T` without overlap.
+    /// `out` `[T, n_heads * head_dim]`; `lse` `[T, n_heads]` (log-sum-exp of the scaled scores) is kept
+    /// for the backward. Work grows with the sum of squared segment lengths.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    fn attention(
+        &self,
+        q: &Self::Buf,
+        k: &Self::Buf,
+        v: &Self::Buf,
+        segments: &[Range<usize>],
+        shape: AttentionShape,
+        out: &mut Self::Buf,
+        lse: &mut Self::Buf,
+    );
+    /// Overwrites `dq`, `dk`, `dv`.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    fn attention_backward(
+        &self,
+        dout: &Self::Buf,
+        q: &Self::Buf,
+        k: &Self::Buf,
+        v: &Self::Buf,
+        out: &Self::Buf,
+        lse: &Self::Buf,
+        segments: &[Range<usize>],
+        shape: AttentionShape,
+        dq: &mut Self::Buf,
+        dk: &mut Self::Buf,
+        dv: &mut Self::Buf,
+    );
+    /// Copies rows `src_start..src_start + n` of `src` (width `c`) to rows from `dst_start` of `dst`.
+    fn copy_rows(
+        &self,
+        src: &Self::Buf,
+        src_start: usize,
+        n: usize,
+        c: usize,
+        dst: &mut Self::Buf,
+        dst_start: usize,
+    );
+    /// Attention of new rows over per-sequence caches, for decoding. `k_caches[i]`, `v_caches[i]`
+    /// belong to `spans[i]` and hold at least `past + n_new` rows.
+    fn attention_cached(
+        &self,
+        q: &Self::Buf,
+        k_caches: &[&Self::Buf],
+        v_caches: &[&Self::Buf],
+        spans: &[CachedSpan],
+        shape: AttentionShape,
+        out: &mut Self::Buf,
+    );
+
+    // Gated MLP ---------------------------------------------------------------------------------
+
+    /// `out = silu(gate) * up` over the first `n` elements.
+    fn swiglu(&self, gate: &Self::Buf, up: &Self::Buf, n: usize, out: &mut Self::Buf);
+    /// Overwrites `dgate` and `dup`.
+    fn swiglu_backward(
+        &self,
+        dout: &Self::Buf,
+        gate: &Self::Buf,
+        up: &Self::Buf,
+        n: usize,
+        dgate: &mut Self::Buf,
+        dup: &mut Self::Buf,
+    );
+
+    // Loss and optimiser ------------------------------------------------------------------------
+
+    /// Weighted cross-entropy of `softmax(hidden Wᵀ)`, with logits made in chunks and never kept.
+    /// `hidden` `[n, C]`, `head` `[V, C]`; `targets` and `weights` have `n` entries. When `dhidden` `[n, C]`
+    /// is given it is overwritten with `scale * weight * (softmax - onehot) W`.
+    fn cross_entropy(
+        &self,
+        hidden: &Self::Buf,
+        head: &Self::Weight,
+        targets: &[u32],
+        weights: &[f32],
+        scale: f32,
+        dhidden: Option<&mut Self::Buf>,
+    ) -> LossSums;
+    /// Sum of squares, reduced in a fixed order in f64.
+    fn sum_squares(&self, x: &Self::Buf) -> f64;
+    /// One AdamW update of `param` with gradient `grad`, moments `m` and `v`, all of one length.
+    fn adamw(
+        &self,
+        param: &mut Self::Buf,
+        grad: &Self::Buf,
+        m: &mut Self::Buf,
+        v: &mut Self::Buf,
+        adamw: &AdamW,
+    );
+}

@@ -1,0 +1,4 @@
+//! hearth-kernels
+
+pub mod backend;
+pub mod weight;

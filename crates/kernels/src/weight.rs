@@ -1,0 +1,109 @@
+//! Frozen matrices in the form in which files store them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Storage form of a frozen matrix. Block formats are those of GGUF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightDtype {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// GGUF Q8_0: 32 elements, f16 scale.
+    Q8_0,
+    /// GGUF Q4_0.
+    Q4_0,
+    /// GGUF Q4_1.
+    Q4_1,
+    /// GGUF Q5_0.
+    Q5_0,
+    /// GGUF Q5_1.
+    Q5_1,
+    /// GGUF Q4_K: super-blocks of 256.
+    Q4K,
+    /// GGUF Q5_K.
+    Q5K,
+    /// GGUF Q6_K.
+    Q6K,
+}
+
+impl WeightDtype {
+    /// Elements per block; 1 for plain forms.
+    pub fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes per block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q8_0 => 34,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+
+    /// Bytes of one row of `cols` elements, or `None` when `cols` is not a whole number of blocks.
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        cols.is_multiple_of(self.block_len()).then(|| cols / self.block_len() * self.block_bytes())
+    }
+}
+
+/// A matrix `[rows, cols]` (`[N, K]`), row-major, in shared bytes: usually a part of a mapped file.
+#[derive(Clone)]
+pub struct WeightBytes {
+    /// Storage form.
+    pub dtype: WeightDtype,
+    /// N.
+    pub rows: usize,
+    /// K.
+    pub cols: usize,
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl WeightBytes {
+    /// `range` of the owner's bytes must be exactly `rows` rows of the form; panics otherwise
+    /// (readers check sizes and report errors before they come here).
+    pub fn new(
+        dtype: WeightDtype,
+        rows: usize,
+        cols: usize,
+        owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+        range: Range<usize>,
+    ) -> Self {
+        let row_bytes = dtype.row_bytes(cols).expect("cols is a whole number of blocks");
+        assert_eq!(range.len(), rows * row_bytes, "byte range must hold the matrix");
+        assert!(range.end <= (*owner).as_ref().len(), "byte range must lie in the owner");
+        Self { dtype, rows, cols, owner, range }
+    }
+
+    /// The matrix's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}
+
+impl fmt::Debug for WeightBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightBytes")
+            .field("dtype", &self.dtype)
+            .field("rows", &self.rows)
+            .field("cols", &self.cols)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,288 @@
+//! Files of a run directory, its lock, and the append-only event log.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Event, EventKind, JobSpec};
+
+/// Longest line that a reader of `events.jsonl` accepts.
+const EVENT_LINE_MAX_BYTES: usize = 1 << 20;
+
+/// What can go wrong with a run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path} is not a valid {what}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// `job.json` has a version that this program does not know.
+    #[error("{path} has version {found}; this program knows version {known}", known = JobSpec::VERSION)]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// The event log is damaged before its last line.
+    #[error("{path} is damaged: {message}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Where.
+        message: String,
+    },
+    /// Another trainer is alive on this run directory.
+    #[error("another trainer holds {path}")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::Io { action, path: path.to_owned(), source }
+}
+
+/// Names of the files in one run directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// The directory need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// `job.json`.
+    pub fn job_path(&self) -> PathBuf {
+        self.root.join("job.json")
+    }
+    /// `events.jsonl`.
+    pub fn events_path(&self) -> PathBuf {
+        self.root.join("events.jsonl")
+    }
+    /// `metrics.jsonl`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
+    }
+    /// `trainer.log`: standard output and error of the trainer.
+    pub fn log_path(&self) -> PathBuf {
+        self.root.join("trainer.log")
+    }
+    /// `checkpoints/`.
+    pub fn checkpoints_path(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+    /// `output/`: the adapter.
+    pub fn output_path(&self) -> PathBuf {
+        self.root.join("output")
+    }
+    /// `lock`.
+    pub fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Makes the directory and writes `job.json`, synced and renamed into place.
+    pub fn create(&self, job: &JobSpec) -> Result<(), RunError> {
+        std::fs::create_dir_all(&self.root).map_err(io_error("create", &self.root))?;
+        let path = self.job_path();
+        let text = serde_json::to_vec_pretty(job).map_err(|source| RunError::Format {
+            path: path.clone(),
+            what: "job",
+            source,
+        })?;
+        write_synced(&path, &text)
+    }
+
+    /// Reads `job.json`.
+    pub fn job(&self) -> Result<JobSpec, RunError> {
+        let path = self.job_path();
+        let text = std::fs::read(&path).map_err(io_error("read", &path))?;
+        let format = |source| RunError::Format { path: path.clone(), what: "job", source };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(format)?;
+        let found = value["version"].as_u64().unwrap_or(0);
+        if found != u64::from(JobSpec::VERSION) {
+            return Err(RunError::Version { path, found });
+        }
+        serde_json::from_value(value).map_err(format)
+    }
+
+    /// Takes the lock for the life of the returned value, or says that a trainer is alive.
+    pub fn lock(&self) -> Result<Lock, RunError> {
+        let path = self.lock_path();
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked { path }),
+            Err(TryLockError::Error(source)) => Err(RunError::Io { action: "lock", path, source }),
+        }
+    }
+
+    /// Whether a trainer holds the lock.
+    pub fn is_live(&self) -> Result<bool, RunError> {
+        if !self.lock_path().exists() {
+            return Ok(false);
+        }
+        match self.lock() {
+            Ok(_) => Ok(false),
+            Err(RunError::Locked { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Held by the live trainer. The kernel releases it when the process dies, however it dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Writes a file so that after a crash it is either the old one or the new one, whole.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let beside = path.with_extension("tmp");
+    let mut file = File::create(&beside).map_err(io_error("create", &beside))?;
+    file.write_all(bytes).map_err(io_error("write", &beside))?;
+    file.sync_all().map_err(io_error("sync", &beside))?;
+    std::fs::rename(&beside, path).map_err(io_error("rename", &beside))?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("sync", parent))
+}
+
+/// Appends events. Whoever makes one holds the [`Lock`].
+#[derive(Debug)]
+pub struct EventWriter {
+    path: PathBuf,
+    file: File,
+    next_seq: u64,
+}
+
+impl EventWriter {
+    /// Opens the log, cuts off a last line that a crash left unfinished, and goes on counting.
+    pub fn open(dir: &RunDir, _lock: &Lock) -> Result<Self, RunError> {
+        let path = dir.events_path();
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        let mut tail = EventTail::new(dir);
+        let mut next_seq = 1;
+        for event in tail.poll()? {
+            next_seq = event.seq + 1;
+        }
+        file.set_len(tail.offset).map_err(io_error("truncate", &path))?;
+        let mut file = file;
+        file.seek(SeekFrom::End(0)).map_err(io_error("seek", &path))?;
+        Ok(Self { path, file, next_seq })
+    }
+
+    /// Appends one event and returns it. Written in one call, so that readers see whole lines.
+    pub fn append(&mut self, kind: EventKind) -> Result<Event, RunError> {
+        let event = Event { seq: self.next_seq, time_ms: jiff::Timestamp::now().as_millisecond(), kind };
+        let mut line = serde_json::to_vec(&event).map_err(|source| RunError::Format {
+            path: self.path.clone(),
+            what: "event",
+            source,
+        })?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(io_error("write", &self.path))?;
+        self.next_seq += 1;
+        Ok(event)
+    }
+
+    /// Forces what was appended to disk.
+    pub fn sync(&self) -> Result<(), RunError> {
+        self.file.sync_data().map_err(io_error("sync", &self.path))
+    }
+}
+
+/// Reads events as they come; remembers how far it read.
+#[derive(Clone, Debug)]
+pub struct EventTail {
+    path: PathBuf,
+    offset: u64,
+    last_seq: u64,
+}
+
+impl EventTail {
+    /// From the beginning.
+    pub fn new(dir: &RunDir) -> Self {
+        Self { path: dir.events_path(), offset: 0, last_seq: 0 }
+    }
+
+    /// All whole lines since the last call. A file that does not exist yet has none.
+    pub fn poll(&mut self) -> Result<Vec<Event>, RunError> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => {
+                return Err(RunError::Io { action: "open", path: self.path.clone(), source });
+            }
+        };
+        file.seek(SeekFrom::Start(self.offset)).map_err(io_error("seek", &self.path))?;
+        let mut reader = BufReader::new(file);
+        let mut events = Vec::new();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = (&mut reader)
+                .take(EVENT_LINE_MAX_BYTES as u64)
+                .read_until(b'\n', &mut line)
+                .map_err(io_error("read", &self.path))?;
+            if !line.ends_with(b"\n") {
+                if read == EVENT_LINE_MAX_BYTES {
+                    return Err(self.damaged(format!("line longer than {EVENT_LINE_MAX_BYTES} bytes")));
+                }
+                return Ok(events);
+            }
+            let event: Event = serde_json::from_slice(&line).map_err(|source| RunError::Format {
+                path: self.path.clone(),
+                what: "event log",
+                source,
+            })?;
+            if event.seq != self.last_seq + 1 {
+                return Err(self.damaged(format!("event {} follows event {}", event.seq, self.last_seq)));
+            }
+            self.last_seq = event.seq;
+            self.offset += read as u64;
+            events.push(event);
+        }
+    }
+
+    fn damaged(&self, message: String) -> RunError {
+        RunError::Damaged { path: self.path.clone(), message }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! `events.jsonl`: the typed history of one run.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Sequence number, from 1, without gaps over all trainers of this run directory.
+    pub seq: u64,
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A trainer took the run directory; `resumed_from_step` is 0 for a fresh start.
+    Started {
+        /// Process id of the trainer.
+        pid: u32,
+        /// Step of the checkpoint that it goes on from.
+        resumed_from_step: u64,
+    },
+    /// Rows are read, rendered and packed; training can begin.
+    Validated {
+        /// Rows in the training files.
+        rows: u64,
+        /// Samples that will be trained on.
+        samples: u64,
+        /// Samples dropped because they are longer than `max_context_length`.
+        dropped_too_long: u64,
+        /// Lines of the dropped rows, the first 100.
+        dropped_lines: Vec<u64>,
+        /// Tokens of one epoch.
+        tokens_per_epoch: u64,
+        /// Tokens with loss weight of one epoch.
+        trained_tokens_per_epoch: u64,
+        /// Rows in the evaluation files.
+        eval_rows: u64,
+        /// Optimiser steps of the whole run.
+        total_steps: u64,
+    },
+    /// One optimiser step is done.
+    Step {
+        /// Step, from 1.
+        step: u64,
+        /// Steps of the whole run.
+        total_steps: u64,
+        /// Fraction of epochs done, for example 1.25.
+        epoch: f64,
+        /// Mean loss per trained token (weighted) of this step.
+        loss: f64,
+        /// Learning rate of this step.
+        learning_rate: f64,
+        /// L2 norm of the gradient.
+        grad_norm: f64,
+        /// Tokens processed by this step.
+        tokens: u64,
+        /// Trained tokens of this step.
+        trained_tokens: u64,
+        /// Tokens processed since the run began, over restarts.
+        total_tokens: u64,
+        /// Samples of this step.
+        samples: u64,
+        /// Tokens per second of this step.
+        tokens_per_second: f64,
+        /// Estimate of the time to the end of training.
+        seconds_remaining: f64,
+        /// Resident memory of the trainer now.
+        rss_bytes: u64,
+    },
+    /// The evaluation rows were scored.
+    Eval {
+        /// After this step; 0 is before training.
+        step: u64,
+        /// Mean loss per trained token.
+        loss: f64,
+        /// Trained tokens scored.
+        trained_tokens: u64,
+    },
+    /// A checkpoint is on disk.
+    Checkpoint {
+        /// After this step.
+        step: u64,
+        /// Its directory's name in `checkpoints/`.
+        path: String,
+    },
+    /// Something that the user should know and that does not stop the run.
+    Warning {
+        /// What and where.
+        message: String,
+    },
+    /// SIGTERM was obeyed; the run can go on from its last checkpoint.
+    Paused {
+        /// Step of the checkpoint.
+        step: u64,
+    },
+    /// Training is over and results are being written and checked.
+    Writing {
+        /// Last step.
+        step: u64,
+    },
+    /// The adapter is in `output/` and passed the gate.
+    Finished {
+        /// Last step.
+        step: u64,
+        /// Tokens processed in the whole run.
+        total_tokens: u64,
+        /// Last training loss.
+        train_loss: f64,
+        /// Last evaluation loss, if there are evaluation rows.
+        eval_loss: Option<f64>,
+        /// Lower-case hex SHA-256 of `adapter_model.safetensors`.
+        adapter_sha256: String,
+        /// Highest resident memory.
+        peak_rss_bytes: u64,
+    },
+    /// The run cannot go on.
+    Failed {
+        /// Whose mistake it is.
+        kind: FailureKind,
+        /// What, where, what to do. Holds no row contents.
+        message: String,
+    },
+}
+
+/// Classes of failure; the server turns them into codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The rows cannot be trained on as they are.
+    InvalidData,
+    /// A setting cannot work (template, base model, lengths).
+    InvalidSetting,
+    /// Not enough memory or disk.
+    OutOfResources,
+    /// Loss or weights became NaN or infinite.
+    NonFinite,
+    /// A checkpoint or input file is damaged.
+    Damaged,
+    /// A defect of this program or the machine.
+    Internal,
+}

@@ -1,0 +1,91 @@
+//! `job.json`: what to train, as plain versioned data with every default resolved.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The seven linear layers of a Llama-family block, in PEFT's names.
+pub const LORA_TARGETS: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// Which backend of `kernels` runs the job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The fast one, with the best instruction set found.
+    #[default]
+    Cpu,
+    /// Scalar f32, for checks.
+    Reference,
+}
+
+/// Rounding of GEMM inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Inputs rounded to bfloat16 (nearest even), accumulation in f32.
+    #[default]
+    Bf16,
+    /// Everything in f32.
+    F32,
+}
+
+/// One run's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Format version of this file: [`JobSpec::VERSION`].
+    pub version: u32,
+    /// Directory of the base model (`config.json`, `tokenizer.json`, weights).
+    pub base_model_dir: PathBuf,
+    /// What the adapter's `base_model_name_or_path` says.
+    pub base_model_name: String,
+    /// Training rows: JSONL files, read in this order.
+    pub train_files: Vec<PathBuf>,
+    /// Evaluation rows; empty means no evaluation.
+    pub eval_files: Vec<PathBuf>,
+    /// Chat template that replaces the base model's own.
+    pub chat_template: Option<String>,
+    /// Seed of adapter initialisation and row order.
+    pub seed: u64,
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Steps of linear warm-up; 0 is none. After it the rate is constant.
+    pub learning_rate_warmup_steps: u32,
+    /// Decoupled weight decay of AdamW.
+    pub weight_decay: f32,
+    /// LoRA rank.
+    pub lora_rank: u32,
+    /// LoRA alpha; the adapter is scaled by `lora_alpha / lora_rank`.
+    pub lora_alpha: f32,
+    /// Adapted linear layers, of [`LORA_TARGETS`].
+    pub target_modules: Vec<String>,
+    /// Longest training sample, in tokens. A longer one is dropped and counted.
+    pub max_context_length: u32,
+    /// Most tokens of one packed batch. Ignored when `batch_size_samples` is above 0.
+    pub batch_size_tokens: u32,
+    /// Samples of one batch; 0 means that `batch_size_tokens` decides.
+    pub batch_size_samples: u32,
+    /// Batches per optimiser step.
+    pub gradient_accumulation_steps: u32,
+    /// Most tokens that one forward and backward takes; a batch is split by samples into micro-batches of
+    /// at most this many tokens (one sample may be longer). Changes memory, not the result's meaning.
+    pub micro_batch_tokens: u32,
+    /// Optimiser steps between checkpoints.
+    pub checkpoint_interval_steps: u32,
+    /// Optimiser steps between evaluations, besides those at the end of each epoch; 0 means none besides.
+    pub eval_interval_steps: u32,
+    /// Backend.
+    pub backend: Backend,
+    /// GEMM input precision.
+    pub precision: Precision,
+    /// Threads; 0 means one per core. The result does not depend on it.
+    pub threads: u32,
+}
+
+impl JobSpec {
+    /// Current format version.
+    pub const VERSION: u32 = 1;
+}

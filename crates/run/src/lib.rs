@@ -1,0 +1,31 @@
+//! The run directory: all that passes between the server and a trainer.
+//!
+//! # What it is for
+//! The server writes `job.json` and starts `hearth train RUN_DIR`. The trainer appends to `events.jsonl`
+//! and `metrics.jsonl`, writes `trainer.log`, `checkpoints/` and `output/`, and holds `lock` while it lives.
+//! Both sides use the types of this crate, so that the contract stands in one place.
+//!
+//! # Data flow
+//! [`JobSpec`] goes in, [`Event`]s and an adapter come out. [`RunDir`] knows the file names.
+//!
+//! # Neighbours
+//! `server` writes the job and reads events; `train` does the reverse. Nothing here knows of either.
+//!
+//! # Invariants
+//! No account, job resource, database or API appears here. Every default is resolved before `job.json` is
+//! written: the trainer decides nothing that the job leaves open. Events only grow; sequence numbers have no gaps.
+
+mod dir;
+mod event;
+mod job;
+
+pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError};
+pub use event::{Event, EventKind, FailureKind};
+pub use job::{Backend, JobSpec, LORA_TARGETS, Precision};
+
+/// Exit code of a trainer that was asked to stop (SIGTERM) and has written a checkpoint: "paused".
+pub const EXIT_PAUSED: i32 = 75;
+/// Exit code of a trainer whose run failed; the `failed` event says why.
+pub const EXIT_FAILED: i32 = 1;
+/// Exit code of a trainer that found another live trainer on the run directory.
+pub const EXIT_LOCKED: i32 = 73;

@@ -1,0 +1,2 @@
+//! Checks and set-up for developers.
+fn main() {}
