@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::weight::WeightBytes;
 
-/// A frozen bias and the LoRA adapters that apply to ranges of rows of one linear call.
+/// The LoRA adapter that applies to a range of rows of one linear call.
 ///
 /// Training uses one span over all rows; a batch of chat requests may use another adapter per request.
 #[derive(Clone, Debug)]

@@ -1,4 +1,46 @@
-//! hearth-kernels
+//! The arithmetic of training and decoding: one contract per op, chosen implementations per machine.
+//!
+//! # What it is for
+//! A decoder-only transformer with LoRA needs about a dozen ops. [`Backend`] is their contract; [`Cpu`] runs
+//! them fast on this machine, [`Reference`] runs them in plain scalar loops in f32 or f64, for finite
+//! differences and golden tests of whole models.
+//!
+//! # Data flow
+//! Frozen matrices come in as [`WeightBytes`] in their stored form (bf16, GGUF blocks, usually a mapped file)
+//! and are expanded tile by tile where they are used. Activations and gradients live in a backend's own
+//! buffers and leave only through `download`.
+//!
+//! # Neighbours
+//! `model` writes forward and backward over [`Backend`]. Nothing here knows of models, files or jobs.
+//!
+//! # Invariants
+//! Results never depend on the number of threads: each output element is computed by exactly one task, and
+//! every reduction has a fixed order. Across instruction sets results agree within stated tolerances only.
+//! No matrix is ever expanded as a whole; no tokens x vocabulary and no T x T matrix is kept.
+//! `unsafe` stands only in the pool, in `simd` and in the GEMM kernels, always with its reason.
 
 pub mod backend;
 pub mod weight;
+
+mod attention;
+mod dequant;
+mod error;
+mod linear;
+mod loss;
+mod optimizer;
+mod options;
+mod real;
+mod reference;
+mod rmsnorm;
+mod rope;
+mod rows;
+mod simd;
+mod swiglu;
+
+
+pub use backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+pub use error::KernelError;
+pub use options::{CpuOptions, Isa, Precision};
+pub use real::Real;
+pub use reference::Reference;
+pub use weight::{WeightBytes, WeightDtype};

@@ -1,0 +1,3 @@
+//! Causal attention over packed segments and over caches.
+
+pub mod reference;

@@ -1,0 +1,3 @@
+//! Linear layers with LoRA: forward, gradient of the input, gradient of the adapter.
+
+pub mod reference;

@@ -1,0 +1,94 @@
+//! How to run on this machine: threads, instruction set, precision.
+
+use std::fmt;
+
+/// Upper limit of [`CpuOptions::threads`].
+pub const MAX_THREADS: usize = 1024;
+
+/// A family of kernels, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Isa {
+    /// AVX-512 with BF16 dot products (`vdpbf16ps`); f32 work as [`Isa::Avx512`].
+    Avx512Bf16,
+    /// AVX-512 F, BW, DQ, VL.
+    Avx512,
+    /// AVX2 with FMA.
+    Avx2,
+    /// Whatever the compiler makes of plain loops.
+    Plain,
+}
+
+impl Isa {
+    /// All, best first. (A family with tile registers goes first here when it comes.)
+    pub const ALL: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Plain];
+
+    /// Whether this machine (and its operating system) can run the family.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+            let avx512 = avx2
+                && std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512bw")
+                && std::is_x86_feature_detected!("avx512dq")
+                && std::is_x86_feature_detected!("avx512vl");
+            match self {
+                Isa::Avx512Bf16 => avx512 && std::is_x86_feature_detected!("avx512bf16"),
+                Isa::Avx512 => avx512,
+                Isa::Avx2 => avx2,
+                Isa::Plain => true,
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Isa::Plain
+        }
+    }
+
+    /// The best available family.
+    pub fn best() -> Isa {
+        Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Plain)
+    }
+
+    /// The available families, best first.
+    pub fn available() -> Vec<Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
+    }
+
+    /// Name for flags, logs and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512Bf16 => "avx512-bf16",
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Plain => "plain",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the inputs of matrix products are rounded to. Sums are f32 in both, and so is everything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Inputs of matrix products are rounded to the nearest bfloat16, ties to even.
+    #[default]
+    Bf16,
+    /// Inputs stay f32.
+    F32,
+}
+
+/// How to make a [`crate::Cpu`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// Worker threads, the calling one included; 0 means one per core that this process may use.
+    pub threads: usize,
+    /// Forces one instruction set; `None` takes the best available.
+    pub isa: Option<Isa>,
+    /// Rounding of the inputs of matrix products.
+    pub precision: Precision,
+}

@@ -1,0 +1,261 @@
+//! The reference backend: scalar, safe, plain loops, in f32 or f64.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use crate::attention::reference as attention;
+use crate::backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+use crate::linear::reference as linear;
+use crate::loss::reference as loss;
+use crate::optimizer::reference as optimizer;
+use crate::real::Real;
+use crate::rmsnorm::reference as rmsnorm;
+use crate::rope::reference as rope;
+use crate::rows::reference as rows;
+use crate::swiglu::reference as swiglu;
+use crate::weight::WeightBytes;
+
+/// Scalar backend in `F` (f32 or f64). Buffers are plain vectors, open to tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference<F>(PhantomData<F>);
+
+impl<F: Real> Reference<F> {
+    /// The backend; it has no state.
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<F: Real> Backend for Reference<F> {
+    type Buf = Vec<F>;
+    type Weight = WeightBytes;
+
+    fn name(&self) -> String {
+        format!("reference-{}", F::NAME)
+    }
+
+    fn zeros(&self, len: usize) -> Vec<F> {
+        vec![F::ZERO; len]
+    }
+
+    fn upload(&self, data: &[f32]) -> Vec<F> {
+        data.iter().map(|&x| F::of(x)).collect()
+    }
+
+    fn write(&self, buf: &mut Vec<F>, data: &[f32]) {
+        assert!(data.len() <= buf.len(), "write of {} into a buffer of {}", data.len(), buf.len());
+        for (o, &x) in buf.iter_mut().zip(data) {
+            *o = F::of(x);
+        }
+    }
+
+    fn download(&self, buf: &Vec<F>) -> Vec<f32> {
+        buf.iter().map(|x| x.to_f32()).collect()
+    }
+
+    fn len(&self, buf: &Vec<F>) -> usize {
+        buf.len()
+    }
+
+    fn clear(&self, buf: &mut Vec<F>) {
+        buf.fill(F::ZERO);
+    }
+
+    fn weight(&self, bytes: WeightBytes) -> WeightBytes {
+        bytes
+    }
+
+    fn weight_shape(&self, weight: &WeightBytes) -> (usize, usize) {
+        (weight.rows, weight.cols)
+    }
+
+    fn embed(&self, table: &WeightBytes, ids: &[u32], out: &mut Vec<F>) {
+        rows::embed(table, ids, out);
+    }
+
+    fn gather_rows(&self, x: &Vec<F>, rows: &[u32], c: usize, out: &mut Vec<F>) {
+        rows::gather(x, rows, c, out);
+    }
+
+    fn scatter_add_rows(&self, x: &Vec<F>, rows: &[u32], c: usize, out: &mut Vec<F>) {
+        rows::scatter_add(x, rows, c, out);
+    }
+
+    fn add(&self, x: &Vec<F>, y: &mut Vec<F>, n: usize) {
+        rows::add(&x[..n], &mut y[..n]);
+    }
+
+    fn rmsnorm(&self, x: &Vec<F>, w: &Vec<F>, eps: f32, t: usize, out: &mut Vec<F>, rstd: &mut Vec<F>) {
+        rmsnorm::forward(x, w, eps, out, &mut rstd[..t]);
+    }
+
+    fn rmsnorm_backward(
+        &self,
+        dout: &Vec<F>,
+        x: &Vec<F>,
+        w: &Vec<F>,
+        rstd: &Vec<F>,
+        t: usize,
+        dx: &mut Vec<F>,
+    ) {
+        rmsnorm::backward(dout, x, w, &rstd[..t], dx);
+    }
+
+    fn linear(
+        &self,
+        x: &Vec<F>,
+        t: usize,
+        w: &WeightBytes,
+        bias: Option<&Vec<F>>,
+        spans: &[LoraSpan<'_, Vec<F>>],
+        mut xa: Option<&mut [Vec<F>]>,
+        out: &mut Vec<F>,
+    ) {
+        linear::forward(x, t, w, bias.map(Vec::as_slice), out);
+        for (i, span) in spans.iter().enumerate() {
+            let mut own = Vec::new();
+            let xa = match xa.as_deref_mut() {
+                Some(kept) => &mut kept[i],
+                None => {
+                    own.resize(span.rows.len() * span.r, F::ZERO);
+                    &mut own
+                }
+            };
+            linear::forward_lora(x, w.cols, w.rows, span, xa, out);
+        }
+    }
+
+    fn linear_backward_input(
+        &self,
+        dout: &Vec<F>,
+        t: usize,
+        w: &WeightBytes,
+        span: Option<&LoraSpan<'_, Vec<F>>>,
+        dx: &mut Vec<F>,
+    ) {
+        linear::backward_input(dout, t, w, dx);
+        if let Some(span) = span {
+            linear::backward_input_lora(dout, w.rows, w.cols, span, dx);
+        }
+    }
+
+    fn linear_backward_lora(
+        &self,
+        dout: &Vec<F>,
+        t: usize,
+        x: &Vec<F>,
+        xa: &Vec<F>,
+        span: &LoraSpan<'_, Vec<F>>,
+        da: &mut Vec<F>,
+        db: &mut Vec<F>,
+    ) {
+        assert!(span.rows.end <= t, "a span ends behind the rows");
+        linear::backward_lora(dout, x, xa, span, da, db);
+    }
+
+    fn rope(
+        &self,
+        x: &mut Vec<F>,
+        positions: &[u32],
+        n_heads: usize,
+        head_dim: usize,
+        inv_freq: &[f32],
+        inverse: bool,
+    ) {
+        rope::rope(x, positions, n_heads, head_dim, inv_freq, inverse);
+    }
+
+    fn attention(
+        &self,
+        q: &Vec<F>,
+        k: &Vec<F>,
+        v: &Vec<F>,
+        segments: &[Range<usize>],
+        shape: AttentionShape,
+        out: &mut Vec<F>,
+        lse: &mut Vec<F>,
+    ) {
+        attention::forward(q, k, v, segments, shape, out, lse);
+    }
+
+    fn attention_backward(
+        &self,
+        dout: &Vec<F>,
+        q: &Vec<F>,
+        k: &Vec<F>,
+        v: &Vec<F>,
+        out: &Vec<F>,
+        lse: &Vec<F>,
+        segments: &[Range<usize>],
+        shape: AttentionShape,
+        dq: &mut Vec<F>,
+        dk: &mut Vec<F>,
+        dv: &mut Vec<F>,
+    ) {
+        let grads = attention::Grads { dq, dk, dv };
+        attention::backward(dout, q, k, v, out, lse, segments, shape, grads);
+    }
+
+    fn copy_rows(
+        &self,
+        src: &Vec<F>,
+        src_start: usize,
+        n: usize,
+        c: usize,
+        dst: &mut Vec<F>,
+        dst_start: usize,
+    ) {
+        dst[dst_start * c..][..n * c].copy_from_slice(&src[src_start * c..][..n * c]);
+    }
+
+    fn attention_cached(
+        &self,
+        q: &Vec<F>,
+        k_caches: &[&Vec<F>],
+        v_caches: &[&Vec<F>],
+        spans: &[CachedSpan],
+        shape: AttentionShape,
+        out: &mut Vec<F>,
+    ) {
+        let k: Vec<&[F]> = k_caches.iter().map(|k| k.as_slice()).collect();
+        let v: Vec<&[F]> = v_caches.iter().map(|v| v.as_slice()).collect();
+        attention::cached(q, &k, &v, spans, shape, out);
+    }
+
+    fn swiglu(&self, gate: &Vec<F>, up: &Vec<F>, n: usize, out: &mut Vec<F>) {
+        swiglu::forward(gate, up, &mut out[..n]);
+    }
+
+    fn swiglu_backward(
+        &self,
+        dout: &Vec<F>,
+        gate: &Vec<F>,
+        up: &Vec<F>,
+        n: usize,
+        dgate: &mut Vec<F>,
+        dup: &mut Vec<F>,
+    ) {
+        swiglu::backward(&dout[..n], gate, up, dgate, dup);
+    }
+
+    fn cross_entropy(
+        &self,
+        hidden: &Vec<F>,
+        head: &WeightBytes,
+        targets: &[u32],
+        weights: &[f32],
+        scale: f32,
+        dhidden: Option<&mut Vec<F>>,
+    ) -> LossSums {
+        assert_eq!(targets.len(), weights.len(), "one weight per target");
+        loss::cross_entropy(hidden, head, targets, weights, scale, dhidden.map(Vec::as_mut_slice))
+    }
+
+    fn sum_squares(&self, x: &Vec<F>) -> f64 {
+        optimizer::sum_squares(x)
+    }
+
+    fn adamw(&self, param: &mut Vec<F>, grad: &Vec<F>, m: &mut Vec<F>, v: &mut Vec<F>, adamw: &AdamW) {
+        optimizer::adamw(param, grad, m, v, adamw);
+    }
+}

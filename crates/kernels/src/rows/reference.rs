@@ -1,0 +1,39 @@
+//! Scalar row moves.
+
+use crate::dequant;
+use crate::real::Real;
+use crate::weight::WeightBytes;
+
+/// `out[t] = table[ids[t]]`.
+pub fn embed<F: Real>(table: &WeightBytes, ids: &[u32], out: &mut [F]) {
+    let c = table.cols;
+    let mut row = vec![0.0; c];
+    for (t, &id) in ids.iter().enumerate() {
+        let bytes = dequant::row_bytes(table, id as usize, 0..c);
+        dequant::reference::expand(table.dtype, bytes, &mut row);
+        for (o, &x) in out[t * c..][..c].iter_mut().zip(&row) {
+            *o = F::of(x);
+        }
+    }
+}
+
+/// `out[i] = x[rows[i]]`.
+pub fn gather<F: Copy>(x: &[F], rows: &[u32], c: usize, out: &mut [F]) {
+    for (i, &r) in rows.iter().enumerate() {
+        out[i * c..][..c].copy_from_slice(&x[r as usize * c..][..c]);
+    }
+}
+
+/// `out[rows[i]] += x[i]`.
+pub fn scatter_add<F: Real>(x: &[F], rows: &[u32], c: usize, out: &mut [F]) {
+    for (i, &r) in rows.iter().enumerate() {
+        add(&x[i * c..][..c], &mut out[r as usize * c..][..c]);
+    }
+}
+
+/// `y += x`.
+pub fn add<F: Real>(x: &[F], y: &mut [F]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
+}
