@@ -1,0 +1,148 @@
+//! The standard methods on resources: every collection of the API answers to the same few verbs.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use ureq::unversioned::multipart::{Form, Part};
+
+use crate::{Client, ClientError};
+
+/// Page size that lists ask for.
+const PAGE_SIZE: &str = "200";
+/// Most pages that one list follows.
+const MAX_PAGES: usize = 10_000;
+
+impl Client {
+    /// Reads one resource, for example `accounts/a/datasets/d`.
+    pub fn get(&self, name: &str) -> Result<Value, ClientError> {
+        let url = self.resource_url(name);
+        self.answer(self.request(self.agent.get(url)).call()).and_then(|answer| self.json(answer))
+    }
+
+    /// Reads all resources of a collection, for example parent `accounts/a` and collection `datasets`.
+    pub fn list(&self, parent: &str, collection: &str) -> Result<Vec<Value>, ClientError> {
+        let url = self.resource_url(&format!("{parent}/{collection}"));
+        let mut items = Vec::new();
+        let mut page_token = String::new();
+        for _ in 0..MAX_PAGES {
+            let mut request = self.request(self.agent.get(&url)).query("pageSize", PAGE_SIZE);
+            if !page_token.is_empty() {
+                request = request.query("pageToken", &page_token);
+            }
+            let page = self.answer(request.call()).and_then(|answer| self.json(answer))?;
+            let Some(found) = page[collection].as_array() else {
+                return Err(self.protocol(format!("a list has no {collection:?}")));
+            };
+            items.extend(found.iter().cloned());
+            page_token = page["nextPageToken"].as_str().unwrap_or_default().to_owned();
+            if page_token.is_empty() {
+                return Ok(items);
+            }
+        }
+        Err(self.protocol(format!("a list of {collection} has more than {MAX_PAGES} pages")))
+    }
+
+    /// Creates a resource; `collection_path` is for example `accounts/a/supervisedFineTuningJobs`.
+    pub fn create(
+        &self,
+        collection_path: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let mut request = self.request(self.agent.post(self.resource_url(collection_path)));
+        for (key, value) in query {
+            request = request.query(key, value);
+        }
+        self.answer(request.send_json(body)).and_then(|answer| self.json(answer))
+    }
+
+    /// Deletes a resource.
+    pub fn delete(&self, name: &str) -> Result<(), ClientError> {
+        let url = self.resource_url(name);
+        self.answer(self.request(self.agent.delete(url)).call()).map(drop)
+    }
+
+    /// A custom method by POST, for example `cancel` of a job.
+    pub fn act(&self, name: &str, verb: &str) -> Result<Value, ClientError> {
+        let url = format!("{}:{verb}", self.resource_url(name));
+        self.answer(self.request(self.agent.post(url)).send_json(json!({})))
+            .and_then(|answer| self.json(answer))
+    }
+
+    /// Creates an empty dataset that waits for its upload.
+    pub fn dataset_create(&self, account: &str, id: &str) -> Result<Value, ClientError> {
+        let body = json!({ "datasetId": id, "dataset": { "userUploaded": {} } });
+        self.create(&format!("accounts/{account}/datasets"), &[], &body)
+    }
+
+    /// Uploads a file as the content of a dataset. If it breaks off, it can be repeated.
+    pub fn dataset_upload_file(&self, name: &str, path: &Path) -> Result<Value, ClientError> {
+        if path.is_dir() {
+            let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(ClientError::Io { path: path.to_owned(), source });
+        }
+        let part = Part::file(path).map_err(|source| ClientError::Io { path: path.to_owned(), source })?;
+        self.upload(name, part)
+    }
+
+    /// Uploads bytes as the content of a dataset.
+    pub fn dataset_upload_bytes(
+        &self,
+        name: &str,
+        file_name: &str,
+        bytes: &[u8],
+    ) -> Result<Value, ClientError> {
+        self.upload(name, Part::bytes(bytes).file_name(file_name))
+    }
+
+    fn upload(&self, name: &str, part: Part<'_>) -> Result<Value, ClientError> {
+        let url = format!("{}:upload", self.resource_url(name));
+        let form = Form::new().part("file", part);
+        self.answer(self.request(self.agent.post(url)).send(form)).and_then(|answer| self.json(answer))
+    }
+
+    fn resource_url(&self, name: &str) -> String {
+        let segments: Vec<String> = name.split('/').map(percent_encode).collect();
+        self.url(&format!("/v1/{}", segments.join("/")))
+    }
+}
+
+/// The full name of a resource that a person may have given by its id alone: `d` or `accounts/a/datasets/d`.
+pub fn qualify(account: &str, collection: &str, id_or_name: &str) -> String {
+    if id_or_name.contains('/') {
+        id_or_name.to_owned()
+    } else {
+        format!("accounts/{account}/{collection}/{id_or_name}")
+    }
+}
+
+/// The id at the end of a resource name.
+pub fn last_segment(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Escapes what may not stand in a path segment, so that no id can reach another route.
+fn percent_encode(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_cannot_reach_other_routes() {
+        assert_eq!(percent_encode("a b?c:d#é"), "a%20b%3Fc%3Ad%23%C3%A9");
+        assert_eq!(percent_encode("my-data.1"), "my-data.1");
+        assert_eq!(qualify("a", "datasets", "d"), "accounts/a/datasets/d");
+        assert_eq!(qualify("a", "datasets", "accounts/b/datasets/d"), "accounts/b/datasets/d");
+    }
+}
