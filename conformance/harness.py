@@ -1,0 +1,111 @@
+"""Starts the built binary the way a user would, on a scratch data directory and a free loopback port."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEARTH = ROOT / "target/release/hearth"
+BASE = "smollm2-135m-instruct"
+BASE_NAME = f"accounts/fireworks/models/{BASE}"
+BASE_DIR = ROOT / "target/test-data/models/fireworks" / BASE
+START_TIMEOUT_S = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def scratch():
+    """A directory that is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="hearth-conformance-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def link_base(data_dir):
+    """Puts the test model into a data directory without copying its bytes."""
+    target = data_dir / "models/fireworks" / BASE
+    if not target.exists():
+        shutil.copytree(BASE_DIR, target, copy_function=os.link)
+
+
+class Server:
+    """One `hearth serve` process; it can be killed and started again on the same data."""
+
+    def __init__(self, data_dir):
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        link_base(data_dir)
+
+    def start(self):
+        self.log = open(self.data_dir / "serve.log", "ab")
+        command = [HEARTH, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            assert self.process.poll() is None, f"the server ended: {(self.data_dir / 'serve.log').read_text()}"
+            assert time.monotonic() < deadline, "the server did not start in time"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                break
+            time.sleep(0.05)
+        self.key = (self.data_dir / "api-key").read_text().strip()
+        return self
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+    def request(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+
+@contextlib.contextmanager
+def server():
+    with scratch() as folder:
+        running = Server(folder).start()
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def colour_rows(count, seed=0):
+    """Chat rows of a tiny made-up code: a colour and a shape become one word."""
+    colours = ["red", "green", "blue", "white", "black", "yellow"]
+    shapes = ["ring", "cube", "star", "cone"]
+    rows = []
+    for i in range(count):
+        colour, shape = colours[(i + seed) % 6], shapes[(i // 6 + seed) % 4]
+        question = f"I have {2 + i % 7} pieces: each is a {colour} {shape}."
+        rows.append({"messages": [{"role": "user", "content": question},
+                                  {"role": "assistant", "content": f"{shape.upper()}-{colour[0].upper()}"}]})
+    return rows
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

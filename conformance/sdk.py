@@ -1,0 +1,94 @@
+"""The unmodified SDK fireworks-ai 1.2.30 against the built server: dataset, upload, job, poll, chat."""
+
+import os
+import time
+
+from fireworks import APIStatusError, BadRequestError, ConflictError, Fireworks, NotFoundError
+from harness import BASE_NAME, colour_rows, scratch, server, write_jsonl
+
+JOB_TIMEOUT_S = 300
+
+
+def expect(error, call):
+    try:
+        call()
+    except error as caught:
+        return caught
+    raise AssertionError(f"{error.__name__} was expected")
+
+
+def whole_flow(client, folder):
+    rows = write_jsonl(folder / "rows.jsonl", colour_rows(48))
+    dataset = client.datasets.create(dataset_id="colours", dataset={"userUploaded": {}, "format": "CHAT"})
+    assert dataset.name == "accounts/default/datasets/colours" and dataset.state == "UPLOADING", dataset
+    reply = client.datasets.upload("colours", file=rows)
+    assert reply.bytes == rows.stat().st_size, reply
+    dataset = client.datasets.get("colours")
+    assert dataset.state == "READY" and int(dataset.example_count) == 48, dataset
+    assert [d.name for d in client.datasets.list()] == [dataset.name]
+
+    job = client.supervised_fine_tuning_jobs.create(
+        dataset=dataset.name, base_model=BASE_NAME, supervised_fine_tuning_job_id="colour-job",
+        display_name="colours", epochs=4, learning_rate=1e-3, lora_rank=8, batch_size_samples=8,
+        max_context_length=256, evaluation_dataset="colours")
+    assert job.name == "accounts/default/supervisedFineTuningJobs/colour-job", job
+    assert job.output_model == "accounts/default/models/colour-job", job
+    assert (job.epochs, job.lora_rank, job.gradient_accumulation_steps) == (4, 8, 1), job
+    percents = []
+    deadline = time.monotonic() + JOB_TIMEOUT_S
+    while job.state not in ("JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"):
+        assert time.monotonic() < deadline, job
+        time.sleep(1)
+        job = client.supervised_fine_tuning_jobs.get("colour-job")
+        progress = (job.model_extra or {}).get("jobProgress") or {}
+        percents.append(progress.get("percent", 0))
+    assert job.state == "JOB_STATE_COMPLETED", job
+    assert percents == sorted(percents) and percents[-1] == 100, percents
+    assert job.status.code == "OK" and job.completed_time and job.created_by, job
+    assert [j.name for j in client.supervised_fine_tuning_jobs.list()] == [job.name]
+
+    model = client.models.get("colour-job")
+    assert model.kind == "HF_PEFT_ADDON" and model.peft_details.r == 8, model
+    question = {"role": "user", "content": "I have 3 pieces: each is a green star."}
+    asked = {"messages": [question], "temperature": 0, "max_tokens": 12}
+    answer = client.chat.completions.create(model=job.output_model, **asked).choices[0]
+    assert answer.message.content == "STAR-G" and answer.finish_reason == "stop", answer
+    base = client.chat.completions.create(model=BASE_NAME, **asked).choices[0]
+    assert base.message.content != "STAR-G", base
+    streamed = client.chat.completions.create(model=job.output_model, stream=True, **asked)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices)
+    assert text == "STAR-G", text
+
+
+def errors(client):
+    jobs = client.supervised_fine_tuning_jobs
+    settings = {"dataset": "colours", "base_model": BASE_NAME}
+    expect(ConflictError, lambda: client.datasets.create(dataset_id="colours", dataset={"userUploaded": {}}))
+    expect(NotFoundError, lambda: client.datasets.get("nothing"))
+    expect(BadRequestError, lambda: jobs.create(**settings, epochs=101))
+    refused = expect(APIStatusError, lambda: jobs.create(**settings, is_turbo=True))
+    assert refused.status_code == 501 and "isTurbo" in str(refused), refused
+    expect(NotFoundError, lambda: client.chat.completions.create(
+        model="accounts/default/models/nothing", messages=[{"role": "user", "content": "x"}]))
+
+
+def clean_up(client):
+    client.supervised_fine_tuning_jobs.delete("colour-job")
+    expect(NotFoundError, lambda: client.supervised_fine_tuning_jobs.get("colour-job"))
+    client.models.delete("colour-job")
+    client.datasets.delete("colours")
+    assert not list(client.datasets.list())
+
+
+def main():
+    with server() as running, scratch() as folder:
+        os.environ.update(FIREWORKS_BASE_URL=running.url, FIREWORKS_API_KEY=running.key, FIREWORKS_ACCOUNT_ID="default")
+        client = Fireworks(_strict_response_validation=True, max_retries=0)
+        whole_flow(client, folder)
+        errors(client)
+        clean_up(client)
+    print("sdk: the whole flow passed with fireworks-ai 1.2.30")
+
+
+if __name__ == "__main__":
+    main()

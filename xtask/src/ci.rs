@@ -1,0 +1,35 @@
+//! Every check and test, in the order in which they fail soonest.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{cargo, run as run_command, setup, tidy};
+
+/// Runs everything; the first failure ends the run.
+pub fn run() -> Result<()> {
+    run_command(cargo().args(["fmt", "--all", "--check"]))?;
+    tidy::run()?;
+    setup::run()?;
+    // Advisories need a database from the network; licences, bans and sources do not.
+    run_command(cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    run_command(cargo().args(clippy))?;
+    run_command(
+        cargo()
+            .args(["nextest", "run", "--release", "--workspace"])
+            .env("HEARTH_TEST_MODELS_DIR", setup::data_dir().join("models"))
+            .env("INSTA_CI", "1"),
+    )?;
+    run_command(
+        cargo()
+            .args(["doc", "--release", "--workspace", "--no-deps", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    run_command(cargo().args(["build", "--release", "--package", "hearth-cli"]))?;
+    for suite in ["sdk.py", "kill.py", "demo.py"] {
+        run_command(Command::new(setup::python()).arg(format!("conformance/{suite}")))?;
+    }
+    println!("all checks passed");
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Installs what the checks need: cargo tools, the Python environment, the test model.
+//! Each step does nothing when its result is already there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::{cargo, root, run as run_command};
+
+/// Cargo tools that the checks use, with the version that is installed when the tool is missing.
+const CARGO_TOOLS: [(&str, &str); 2] = [("nextest", "0.9.143"), ("deny", "0.20.2")];
+
+/// The base that tests and the conformance suite train on.
+const TEST_MODEL: &str = "smollm2-135m-instruct";
+
+/// Runs all steps.
+pub fn run() -> Result<()> {
+    for (tool, version) in CARGO_TOOLS {
+        cargo_tool(tool, version)?;
+    }
+    python_environment()?;
+    test_model()
+}
+
+/// Data directory of the tests; its `models/` holds the test model.
+pub fn data_dir() -> PathBuf {
+    root().join("target/test-data")
+}
+
+/// The Python of the conformance environment.
+pub fn python() -> PathBuf {
+    root().join("target/python/bin/python")
+}
+
+fn cargo_tool(tool: &str, version: &str) -> Result<()> {
+    let found = cargo()
+        .args([tool, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if found {
+        return Ok(());
+    }
+    run_command(cargo().args(["install", "--locked", "--version", version, &format!("cargo-{tool}")]))
+}
+
+fn python_environment() -> Result<()> {
+    let wanted =
+        format!("{}{}", read("conformance/requirements.txt")?, read("conformance/requirements-sdk.txt")?);
+    let stamp = root().join("target/python/requirements.stamp");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    run_command(Command::new("python3").args(["-m", "venv", "target/python"]))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run_command(Command::new(python()).args(install).args(["-r", "conformance/requirements.txt"]))?;
+    run_command(Command::new(python()).args(install).args([
+        "--no-deps",
+        "-r",
+        "conformance/requirements-sdk.txt",
+    ]))?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+fn test_model() -> Result<()> {
+    if data_dir().join("models/fireworks").join(TEST_MODEL).is_dir() {
+        return Ok(());
+    }
+    run_command(
+        cargo()
+            .args([
+                "run",
+                "--release",
+                "--quiet",
+                "--package",
+                "hearth-cli",
+                "--",
+                "model",
+                "pull",
+                TEST_MODEL,
+            ])
+            .arg("--data-dir")
+            .arg(data_dir()),
+    )
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
+}
