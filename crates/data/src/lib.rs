@@ -1,1 +1,39 @@
-//! hearth-data
+//! From rows of JSONL to token sequences with loss weights, and from conversations to prompts.
+//!
+//! # What it is for
+//! Reading and checking datasets, rendering conversations through the model's own chat template, tokenising,
+//! finding the tokens that a row trains, and dividing the samples into batches. Inference uses the same
+//! [`Renderer`], so that the text that was trained and the text that is served cannot drift apart.
+//!
+//! # Data flow
+//! bytes → [`RowReader`] → [`Row`] → [`Renderer::sample`] → [`Sample`] → [`pack::Plan`] → micro-batches.
+//! [`check_file`] is the first two steps alone, with every error collected. For chat:
+//! [`Message`]s → [`Renderer::prompt`] → ids → the model → [`StreamDecoder`] → text.
+//!
+//! # Neighbours
+//! `server` calls [`check_file`]; `train` reads, renders and packs; `inference` renders prompts and decodes;
+//! `cli` makes a tokenizer of a GGUF file's metadata at import through [`tokenizer::from_gguf`].
+//!
+//! # Invariants
+//! - Nothing here knows of a job, an account or a model's weights.
+//! - Memory is bounded by named limits: a row never holds more than [`read::MAX_LINE_BYTES`].
+//! - No error text quotes the contents of a row: it names the line, the JSON pointer and what is wrong.
+//! - A field that would change what is trained is acted on or refused, never ignored.
+//! - The ids of a serving prompt are a prefix of the ids of the sample that trains its answer.
+//! - The same rows, settings and seed give the same samples and the same plan on every machine. (A template
+//!   that calls `strftime_now` depends on the day.)
+
+mod error;
+pub mod pack;
+pub mod read;
+pub mod render;
+pub mod row;
+pub mod template;
+pub mod tokenizer;
+
+pub use error::{Error, RowError};
+pub use read::{CheckReport, Limits, RowReader, check_file};
+pub use render::{Renderer, Sample};
+pub use row::{Format, Message, Role, Row, RowContent};
+pub use template::ChatTemplate;
+pub use tokenizer::{SpecialTokens, StreamDecoder, Tokenizer};

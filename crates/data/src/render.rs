@@ -1,0 +1,240 @@
+//! From a row to a training sample, and from a conversation to a serving prompt.
+//!
+//! The mask comes from prefixes, since no template marks its trained text reliably: an assistant turn's trained
+//! text begins where the serving prompt before it ends, and goes up to and including its end-of-turn token.
+//! So the model learns exactly what it will be asked to continue, and to stop.
+
+use std::path::Path;
+
+use crate::error::{Error, RowError};
+use crate::row::{Message, Role, Row, RowContent};
+use crate::template::ChatTemplate;
+use crate::tokenizer::Tokenizer;
+
+/// One training sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Line of the row, from 1.
+    pub line: u64,
+    /// Token ids, never cut.
+    pub tokens: Vec<u32>,
+    /// `weights[i]` is the loss weight of predicting `tokens[i]` from the tokens before it: 0 or 1.
+    /// `weights[0]` is 0. As long as `tokens`.
+    pub weights: Vec<f32>,
+}
+
+impl Sample {
+    /// Number of tokens with a weight above 0; at least 1.
+    pub fn trained_tokens(&self) -> usize {
+        self.weights.iter().filter(|weight| **weight > 0.0).count()
+    }
+}
+
+/// Tokenizer and chat template of one model.
+pub struct Renderer {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    stop_ids: Vec<u32>,
+}
+
+impl Renderer {
+    /// Opens a model directory. `template_override` replaces the directory's chat template. A directory without
+    /// a template can still train completion rows.
+    pub fn open(model_dir: &Path, template_override: Option<&str>) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::open(model_dir)?;
+        let from_config = tokenizer.config_chat_template();
+        let template =
+            ChatTemplate::find(model_dir, template_override, from_config, tokenizer.special_tokens())?;
+        Self::new(tokenizer, template)
+    }
+
+    /// A renderer of its parts. Renders a short conversation once, to learn the end-of-turn token and to refuse
+    /// a template that does not work at all.
+    pub fn new(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Self, Error> {
+        let mut stop_ids = tokenizer.eos_ids().to_vec();
+        if let Some(template) = &template {
+            let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+            let prompt = template.render(&probe[..1], true)?;
+            let text = template.render(&probe, false)?;
+            let turn = tokenizer.encode(text.strip_prefix(&prompt).unwrap_or_default())?;
+            if let Some(&end) = turn.iter().rfind(|id| tokenizer.is_added(**id))
+                && !stop_ids.contains(&end)
+            {
+                stop_ids.push(end);
+            }
+        }
+        Ok(Renderer { tokenizer, template, stop_ids })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The chat template, if the model has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Ids at which generation stops: the end tokens, and what the template writes at the end of a turn.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// The ids that the model is given to answer `messages`.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
+        let text = self.chat_template()?.render(messages, true)?;
+        self.tokenizer.encode(&text)
+    }
+
+    /// The training sample of a row. The error names the row's line.
+    pub fn sample(&self, row: &Row) -> Result<Sample, RowError> {
+        let (mut tokens, mut weights) = (Vec::new(), Vec::new());
+        let spans = match &row.content {
+            RowContent::Chat(messages) => self.chat(messages),
+            RowContent::Completion { prompt, completion } => self.completion(prompt, completion),
+        };
+        for span in spans.map_err(|fault| fault.at(row.line))? {
+            weights.resize(weights.len() + span.tokens.len(), if span.trained { 1.0 } else { 0.0 });
+            tokens.extend(span.tokens);
+        }
+        if let Some(first) = weights.first_mut() {
+            *first = 0.0;
+        }
+        let sample = Sample { line: row.line, tokens, weights };
+        if sample.trained_tokens() == 0 {
+            return Err(RowError::new(row.line, "", "the row has no token to train"));
+        }
+        Ok(sample)
+    }
+
+    fn chat_template(&self) -> Result<&ChatTemplate, Error> {
+        self.template.as_ref().ok_or_else(|| Error::Template {
+            message: "the model has none; give one, or use prompt and completion rows".into(),
+            line: None,
+        })
+    }
+
+    fn completion(&self, prompt: &str, completion: &str) -> Result<Vec<Span>, Fault> {
+        let Some(eos) = self.tokenizer.eos_id() else {
+            return Err(Fault::new("", "the tokenizer has no eos_token, which must end a completion"));
+        };
+        let mut given: Vec<u32> = self.tokenizer.bos_to_add().into_iter().collect();
+        given.extend(self.tokenizer.encode(prompt)?);
+        let mut learnt = self.tokenizer.encode(completion)?;
+        learnt.push(eos);
+        Ok(vec![Span { tokens: given, trained: false }, Span { tokens: learnt, trained: true }])
+    }
+
+    /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt.
+    fn chat(&self, messages: &[Message]) -> Result<Vec<Span>, Fault> {
+        let template = self.chat_template()?;
+        let full = template.render(messages, false)?;
+        let mut spans: Vec<Span> = Vec::new();
+        let mut done: Vec<u32> = Vec::new();
+        // What follows the last answer's end token.
+        let mut rest: Vec<u32> = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            if message.role != Role::Assistant || !message.trained {
+                continue;
+            }
+            let prompt_text = template.render(&messages[..index], true)?;
+            let turn_text = match index + 1 == messages.len() {
+                true => full.clone(),
+                false => template.render(&messages[..=index], false)?,
+            };
+            if !full.starts_with(&turn_text) || !turn_text.starts_with(&prompt_text) {
+                return Err(Fault::turn(
+                    index,
+                    "the chat template writes the conversation up to this turn differently when more follows, so \
+                     the trained tokens cannot be told; split the row so that this turn is the last, or change the template",
+                ));
+            }
+            let prompt = self.tokenizer.encode(&prompt_text)?;
+            let Some(before) = prompt.strip_prefix(done.as_slice()) else {
+                return Err(Fault::turn(
+                    index,
+                    "an earlier answer begins with white space that the tokenizer joins with the text before it; \
+                     remove that white space",
+                ));
+            };
+            let turn = self.after(&prompt, &turn_text, &prompt_text)?;
+            let answer_len = self.answer_len(&turn).map_err(|message| Fault::turn(index, message))?;
+            let all = match turn_text.len() == full.len() {
+                true => turn.clone(),
+                false => self.after(&prompt, &full, &prompt_text)?,
+            };
+            if all[..answer_len.min(all.len())] != turn[..answer_len] {
+                return Err(Fault::turn(
+                    index,
+                    "the tokenizer joins this turn's end with the text after it, so the trained tokens cannot be told",
+                ));
+            }
+            let (answer, after) = all.split_at(answer_len);
+            spans.push(Span { tokens: before.to_vec(), trained: false });
+            spans.push(Span { tokens: answer.to_vec(), trained: true });
+            done = prompt;
+            done.extend_from_slice(answer);
+            rest = after.to_vec();
+        }
+        spans.push(Span { tokens: rest, trained: false });
+        Ok(spans)
+    }
+
+    /// The ids of what follows `prompt_text` in `text`: as part of the whole text if the prompt's ids stand
+    /// there unchanged, else alone, as the model writes it after the prompt.
+    fn after(&self, prompt: &[u32], text: &str, prompt_text: &str) -> Result<Vec<u32>, Error> {
+        let whole = self.tokenizer.encode(text)?;
+        match whole.strip_prefix(prompt) {
+            Some(rest) => Ok(rest.to_vec()),
+            None => self.tokenizer.encode(&text[prompt_text.len()..]),
+        }
+    }
+
+    /// How many of a turn's tokens are its answer with the end-of-turn token; white space may follow.
+    fn answer_len(&self, turn: &[u32]) -> Result<usize, String> {
+        let no_end = "the chat template writes no end-of-turn token after this turn, so the model would not learn to stop; \
+                      use a template that writes the eos_token there";
+        let end = turn.iter().rposition(|id| self.tokenizer.is_added(*id)).ok_or(no_end)?;
+        let after = self.tokenizer.decode(&turn[end + 1..], false).map_err(|error| error.to_string())?;
+        match self.stop_ids.contains(&turn[end]) && after.trim().is_empty() {
+            true => Ok(end + 1),
+            false => Err(no_end.into()),
+        }
+    }
+}
+
+/// Tokens that are trained or not.
+struct Span {
+    tokens: Vec<u32>,
+    trained: bool,
+}
+
+/// A row's fault, before its line is known.
+struct Fault {
+    pointer: String,
+    message: String,
+}
+
+impl Fault {
+    fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Fault { pointer: pointer.into(), message: message.into() }
+    }
+
+    fn turn(index: usize, message: impl Into<String>) -> Self {
+        Fault::new(format!("/messages/{index}"), message)
+    }
+
+    fn at(self, line: u64) -> RowError {
+        RowError::new(line, self.pointer, self.message)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::new("", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

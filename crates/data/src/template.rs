@@ -1,0 +1,202 @@
+//! Chat templates: Jinja as transformers runs it, with limits.
+//!
+//! Differences between minijinja and what templates expect of Python are closed here: block trimming, Python
+//! string methods, `raise_exception`, `strftime_now`, `tojson`, loop controls, `{% generation %}` tags.
+
+mod json;
+
+use std::io::Write;
+use std::path::Path;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
+use minijinja::{AutoEscape, Environment, ErrorKind};
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::row::Message;
+use crate::tokenizer::SpecialTokens;
+
+/// Most instructions of the template engine for one rendering: a template that needs more is taken to loop
+/// for ever. A message costs some tens of instructions.
+pub const MAX_INSTRUCTIONS: u64 = 10_000_000;
+/// Longest rendered text, in bytes: room for the longest row twice.
+pub const MAX_OUTPUT_BYTES: usize = 64 << 20;
+/// Longest part of a template's own sentence that an error repeats, in characters.
+const MAX_SENTENCE_CHARS: usize = 200;
+const NAME: &str = "chat";
+
+/// A compiled chat template.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    special_tokens: SpecialTokens,
+}
+
+impl ChatTemplate {
+    /// Compiles `source`. The special tokens become the variables `bos_token`, `eos_token` and so on.
+    pub fn compile(source: &str, special_tokens: &SpecialTokens) -> Result<Self, Error> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the default delimiters are valid"));
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_fuel(Some(MAX_INSTRUCTIONS));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", tojson);
+        environment
+            .add_template_owned(NAME, without_generation_tags(source))
+            .map_err(|error| template_error(&error, false))?;
+        Ok(ChatTemplate { environment, source: source.to_owned(), special_tokens: special_tokens.clone() })
+    }
+
+    /// The template of a model directory: `template_override` if there is one, else `chat_template.jinja`,
+    /// else the one in `tokenizer_config.json`, given as `from_config`. `None` when there is none at all.
+    pub fn find(
+        model_dir: &Path,
+        template_override: Option<&str>,
+        from_config: Option<&str>,
+        special_tokens: &SpecialTokens,
+    ) -> Result<Option<Self>, Error> {
+        let path = model_dir.join("chat_template.jinja");
+        let from_file = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(Error::File { path, source }),
+        };
+        let source = template_override.or(from_file.as_deref()).or(from_config);
+        source.map(|source| Self::compile(source, special_tokens)).transpose()
+    }
+
+    /// The text of a conversation, ending with the opening of an assistant turn if `add_generation_prompt`.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
+            .collect();
+        let special = &self.special_tokens;
+        let special = [
+            ("bos_token", &special.bos),
+            ("eos_token", &special.eos),
+            ("unk_token", &special.unk),
+            ("pad_token", &special.pad),
+        ];
+        let mut variables = vec![
+            ("messages", Value::from(messages)),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+        ];
+        variables.extend(special.iter().filter_map(|(name, text)| Some((*name, Value::from(text.as_deref()?)))));
+
+        let template = self.environment.get_template(NAME).map_err(|error| template_error(&error, false))?;
+        let mut output = LimitedOutput { bytes: Vec::new(), full: false };
+        let result = template.render_captured_to(Value::from_pairs(variables), &mut output).map(|_| ());
+        result.map_err(|error| template_error(&error, output.full))?;
+        Ok(String::from_utf8(output.bytes).expect("the engine writes whole strings"))
+    }
+
+    /// The template as it was given.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// SHA-256 of the source, in lower-case hexadecimal.
+    pub fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(self.source.as_bytes()))
+    }
+}
+
+struct LimitedOutput {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl Write for LimitedOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() > MAX_OUTPUT_BYTES - self.bytes.len() {
+            self.full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a template said through `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
+}
+
+/// The time now in UTC, by `strftime`.
+fn strftime_now(format: String) -> Result<String, minijinja::Error> {
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    jiff::fmt::strtime::format(&format, &now)
+        .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
+}
+
+/// `json.dumps(value, ensure_ascii=False)` with the arguments that transformers passes on.
+fn tojson(value: &Value, options: Kwargs) -> Result<String, minijinja::Error> {
+    let style = json::Style {
+        ensure_ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        indent: options.get::<Option<usize>>("indent")?,
+        separators: options.get::<Option<Vec<String>>>("separators")?,
+    };
+    options.assert_all_used()?;
+    json::dumps(value, &style)
+}
+
+/// Replaces `{% generation %}` by `{% if true %}` and `{% endgeneration %}` by `{% endif %}`, keeping the
+/// white space marks. The tag marks trained text for other trainers; here the mask comes from prefixes.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { break };
+        let tag = &rest[start + 2..start + length];
+        let word = tag.trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
+        out.push_str(&rest[..start + 2]);
+        match word {
+            "generation" => out.push_str(&tag.replace(word, "if true")),
+            "endgeneration" => out.push_str(&tag.replace(word, "endif")),
+            _ => out.push_str(tag),
+        }
+        out.push_str("%}");
+        rest = &rest[start + length + 2..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn template_error(error: &minijinja::Error, output_full: bool) -> Error {
+    let raised = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Raised>());
+    let message = match (error.kind(), raised) {
+        (_, Some(Raised(sentence))) => format!("refused the conversation: {}", shortened(sentence)),
+        (ErrorKind::OutOfFuel, _) => {
+            format!("stopped after {MAX_INSTRUCTIONS} instructions; a loop does not end")
+        }
+        _ if output_full => format!("writes more than {MAX_OUTPUT_BYTES} bytes"),
+        (kind, _) => match error.detail() {
+            Some(detail) => format!("{kind}: {}", shortened(detail)),
+            None => kind.to_string(),
+        },
+    };
+    Error::Template { message, line: error.line() }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(MAX_SENTENCE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The tokenizer of a model directory, and one made of a GGUF file's metadata.
+
+mod gguf;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+pub use gguf::{GgufTokenizer, config_from_gguf, from_gguf};
+
+use crate::error::Error;
+
+/// Most tokens that a [`StreamDecoder`] holds back: a character has at most 4 bytes, so at most 4 tokens.
+const MAX_HELD_TOKENS: usize = 4;
+
+/// The texts of a tokenizer's special tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Beginning of a sequence.
+    pub bos: Option<String>,
+    /// End of a sequence.
+    pub eos: Option<String>,
+    /// Padding.
+    pub pad: Option<String>,
+    /// Stands for what the vocabulary lacks.
+    pub unk: Option<String>,
+}
+
+/// Text to ids and back. Cheap to share between threads behind an `Arc`.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    special: SpecialTokens,
+    added: HashSet<u32>,
+    bos_to_add: Option<u32>,
+    eos_id: Option<u32>,
+    eos_ids: Vec<u32>,
+    chat_template: Option<String>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json` (special tokens, chat template)
+    /// and `generation_config.json` (further end tokens).
+    pub fn open(model_dir: &Path) -> Result<Self, Error> {
+        let text = read(&model_dir.join("tokenizer.json"))?;
+        let config = read_json(&model_dir.join("tokenizer_config.json"))?;
+        let generation = read_json(&model_dir.join("generation_config.json"))?;
+        Self::from_parts(&text, &config, &generation)
+    }
+
+    /// As [`Tokenizer::open`], from the contents: `tokenizer.json`, `tokenizer_config.json` and
+    /// `generation_config.json` (`Null` for a file that is not there).
+    pub fn from_parts(tokenizer: &str, config: &Value, generation: &Value) -> Result<Self, Error> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer.as_bytes())
+            .map_err(|source| Error::tokenizer_from("tokenizer.json is not usable", source))?;
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|source| Error::tokenizer_from("truncation cannot be switched off", source))?;
+        let special = SpecialTokens {
+            bos: token_text(config, "bos_token"),
+            eos: token_text(config, "eos_token"),
+            pad: token_text(config, "pad_token"),
+            unk: token_text(config, "unk_token"),
+        };
+        let id_of = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => match inner.token_to_id(text) {
+                Some(id) => Ok(Some(id)),
+                None => Err(Error::tokenizer(format!("the {name} of tokenizer_config.json is not in tokenizer.json"))),
+            },
+        };
+        let bos_id = id_of("bos_token", &special.bos)?;
+        let eos_id = id_of("eos_token", &special.eos)?;
+        let mut eos_ids: Vec<u32> = eos_id.into_iter().collect();
+        for id in ids_of(&generation["eos_token_id"]) {
+            if !eos_ids.contains(&id) {
+                eos_ids.push(id);
+            }
+        }
+        let added = inner.get_added_tokens_decoder().into_keys().collect();
+        let mut tokenizer = Tokenizer {
+            inner,
+            special,
+            added,
+            bos_to_add: None,
+            eos_id,
+            eos_ids,
+            chat_template: template_of(&config["chat_template"]),
+        };
+        let adds_bos = match config["add_bos_token"].as_bool() {
+            Some(adds) => adds,
+            None => bos_id.is_some() && tokenizer.ids("", true)?.first().copied() == bos_id,
+        };
+        tokenizer.bos_to_add = bos_id.filter(|_| adds_bos);
+        Ok(tokenizer)
+    }
+
+    fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Error> {
+        let encoding = self
+            .inner
+            .encode_fast(text, add_special_tokens)
+            .map_err(|source| Error::tokenizer_from("the text cannot be encoded", source))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of `text`. Special tokens in the text become their ids; none are added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.ids(text, false)
+    }
+
+    /// The text of `ids`, special tokens left out if `skip_special`. Bytes that are no UTF-8 become U+FFFD.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|source| Error::tokenizer_from("the tokens cannot be decoded", source))
+    }
+
+    /// Ids that end a text: the end token, and those that `generation_config.json` names.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos_ids
+    }
+
+    /// The end token of `tokenizer_config.json`.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.eos_id
+    }
+
+    /// The beginning token, if the tokenizer's settings put it before plain text.
+    pub fn bos_to_add(&self) -> Option<u32> {
+        self.bos_to_add
+    }
+
+    /// Whether `id` is an added token (special or not): text is always split before and after it.
+    pub fn is_added(&self, id: u32) -> bool {
+        self.added.contains(&id)
+    }
+
+    /// Number of tokens, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of exactly this token.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Texts of the special tokens.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// The chat template of `tokenizer_config.json`.
+    pub fn config_chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+}
+
+/// Turns generated ids into text as they come, special tokens left out, never giving half a character.
+#[derive(Clone, Debug, Default)]
+pub struct StreamDecoder {
+    /// Ids from one or more whole characters before `given` on: some decoders treat a first token differently.
+    ids: Vec<u32>,
+    /// Ids at the front of `ids` whose text was given out.
+    given: usize,
+}
+
+impl StreamDecoder {
+    /// A decoder at the start of a text.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one id; gives the text that is complete with it, which may be empty.
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<String, Error> {
+        self.ids.push(id);
+        self.advance(tokenizer, self.ids.len() - self.given > MAX_HELD_TOKENS)
+    }
+
+    /// The rest of the text at its end; an unfinished character becomes U+FFFD.
+    pub fn finish(&mut self, tokenizer: &Tokenizer) -> Result<String, Error> {
+        self.advance(tokenizer, true)
+    }
+
+    fn advance(&mut self, tokenizer: &Tokenizer, even_if_unfinished: bool) -> Result<String, Error> {
+        let before = tokenizer.decode(&self.ids[..self.given], true)?;
+        let after = tokenizer.decode(&self.ids, true)?;
+        if after.ends_with(char::REPLACEMENT_CHARACTER) && !even_if_unfinished {
+            return Ok(String::new());
+        }
+        let text = after.get(before.len()..).unwrap_or_default().to_owned();
+        self.ids.drain(..self.given);
+        self.given = self.ids.len();
+        Ok(text)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// The file's JSON; `Null` if it is not there.
+fn read_json(path: &Path) -> Result<Value, Error> {
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    serde_json::from_str(&read(path)?).map_err(|source| Error::tokenizer_from(format!("{name} is not JSON"), source))
+}
+
+/// A special token stands as a string, or as an object with `content`.
+fn token_text(config: &Value, name: &str) -> Option<String> {
+    let value = &config[name];
+    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+}
+
+/// `eos_token_id` is a number or a list of numbers.
+fn ids_of(value: &Value) -> Vec<u32> {
+    let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Value::Array(ids) => ids.iter().filter_map(one).collect(),
+        value => one(value).into_iter().collect(),
+    }
+}
+
+/// `chat_template` is a string, or a list of named templates of which `default` counts.
+fn template_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(source) => Some(source.clone()),
+        Value::Array(named) => {
+            let default = named.iter().find(|template| template["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! `tokenizer.json` and `tokenizer_config.json` from the tokenizer that a GGUF file carries.
+//!
+//! GGUF stores the vocabulary, the merges and the name of a pre-tokenizer; the rules behind the name are those
+//! of the model's own `tokenizer.json`.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+
+/// The `tokenizer.ggml.*` values of a GGUF file.
+#[derive(Clone, Debug, Default)]
+pub struct GgufTokenizer {
+    /// `model`; only `gpt2` (byte-level BPE) is supported.
+    pub model: String,
+    /// `pre`: the name of the pre-tokenizer.
+    pub pre: String,
+    /// `tokens`: each id's token, in the byte-level alphabet.
+    pub tokens: Vec<String>,
+    /// `token_type`: 1 normal, 3 control, 4 user-defined, 5 unused, 6 byte.
+    pub token_types: Vec<i32>,
+    /// `merges`: pairs parted by a space, best first.
+    pub merges: Vec<String>,
+    /// `bos_token_id`.
+    pub bos_token_id: Option<u32>,
+    /// `eos_token_id`.
+    pub eos_token_id: Option<u32>,
+    /// `padding_token_id`.
+    pub padding_token_id: Option<u32>,
+    /// `unknown_token_id`.
+    pub unknown_token_id: Option<u32>,
+    /// `add_bos_token`.
+    pub add_bos_token: Option<bool>,
+    /// `tokenizer.chat_template`.
+    pub chat_template: Option<String>,
+}
+
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+
+const LLAMA_3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN_2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// What a pre-tokenizer's name stands for.
+struct Rules {
+    normalizer: Value,
+    pre_tokenizer: Value,
+    /// Whether a piece that is a whole token is taken as it is, without merging.
+    ignore_merges: bool,
+}
+
+fn rules(pre: &str) -> Result<Rules, Error> {
+    let byte_level = |use_regex: bool| {
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
+    };
+    let split = |pattern: &str| {
+        let split = json!({
+            "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false,
+        });
+        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
+    };
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let (normalizer, pre_tokenizer, ignore_merges) = match pre {
+        "gpt-2" | "gpt2" => (Value::Null, byte_level(true), false),
+        "smollm" => {
+            (Value::Null, json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]}), false)
+        }
+        "llama-bpe" => (Value::Null, split(LLAMA_3_PATTERN), true),
+        "qwen2" => (json!({"type": "NFC"}), split(QWEN_2_PATTERN), false),
+        other => {
+            return Err(Error::tokenizer(format!(
+                "the GGUF pre-tokenizer {other:?} is not supported; use a model with gpt-2, smollm, llama-bpe or qwen2, or a directory with tokenizer.json"
+            )));
+        }
+    };
+    Ok(Rules { normalizer, pre_tokenizer, ignore_merges })
+}
+
+/// The text of a `tokenizer.json` that encodes as the GGUF file's tokenizer does.
+pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
+    if gguf.model != "gpt2" {
+        return Err(Error::tokenizer(format!(
+            "the GGUF tokenizer model {:?} is not supported; use a model with gpt2, or a directory with tokenizer.json",
+            gguf.model
+        )));
+    }
+    let rules = rules(&gguf.pre)?;
+    if gguf.token_types.len() != gguf.tokens.len() {
+        return Err(Error::tokenizer(format!(
+            "the GGUF file has {} tokens but {} token types",
+            gguf.tokens.len(),
+            gguf.token_types.len()
+        )));
+    }
+    let mut seen = HashSet::new();
+    if let Some(id) = gguf.tokens.iter().position(|token| !seen.insert(token)) {
+        return Err(Error::tokenizer(format!("token {id} of the GGUF file is there twice")));
+    }
+    if let Some(index) = gguf.merges.iter().position(|merge| merge.matches(' ').count() != 1) {
+        return Err(Error::tokenizer(format!("merge {index} of the GGUF file is not two tokens and a space")));
+    }
+    let text = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added_tokens(gguf),
+        "normalizer": rules.normalizer,
+        "pre_tokenizer": rules.pre_tokenizer,
+        "post_processor": post_processor(gguf)?,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": null,
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "ignore_merges": rules.ignore_merges,
+            "vocab": vocab(gguf),
+            "merges": gguf.merges,
+        },
+    })
+    .to_string();
+    tokenizers::Tokenizer::from_bytes(text.as_bytes())
+        .map_err(|source| Error::tokenizer_from("the GGUF file's vocabulary and merges do not fit", source))?;
+    Ok(text)
+}
+
+/// The text of the `tokenizer_config.json` beside [`from_gguf`]'s: special tokens and chat template.
+pub fn config_from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
+    let mut config = Map::new();
+    // Loaders that know the class by a more special name rebuild the rules; this one takes tokenizer.json as it is.
+    config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+    config.insert("clean_up_tokenization_spaces".into(), json!(false));
+    config.insert("add_prefix_space".into(), json!(false));
+    config.insert("add_bos_token".into(), json!(gguf.add_bos_token.unwrap_or(false)));
+    for (name, id) in [
+        ("bos_token", gguf.bos_token_id),
+        ("eos_token", gguf.eos_token_id),
+        ("pad_token", gguf.padding_token_id),
+        ("unk_token", gguf.unknown_token_id),
+    ] {
+        if let Some(id) = id {
+            config.insert(name.into(), json!(token(gguf, name, id)?));
+        }
+    }
+    if let Some(template) = &gguf.chat_template {
+        config.insert("chat_template".into(), json!(template));
+    }
+    Ok(format!("{:#}\n", Value::Object(config)))
+}
+
+fn token<'a>(gguf: &'a GgufTokenizer, name: &str, id: u32) -> Result<&'a str, Error> {
+    gguf.tokens.get(id as usize).map(String::as_str).ok_or_else(|| {
+        Error::tokenizer(format!("the {name} of the GGUF file is {id}, but it has {} tokens", gguf.tokens.len()))
+    })
+}
+
+fn vocab(gguf: &GgufTokenizer) -> Map<String, Value> {
+    gguf.tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect()
+}
+
+fn added_tokens(gguf: &GgufTokenizer) -> Vec<Value> {
+    let tokens = gguf.tokens.iter().zip(&gguf.token_types).enumerate();
+    tokens
+        .filter(|(_, (_, kind))| [CONTROL, USER_DEFINED].contains(*kind))
+        .map(|(id, (token, kind))| {
+            json!({
+                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": *kind == CONTROL,
+            })
+        })
+        .collect()
+}
+
+/// Puts the beginning token first, for loaders that add special tokens, if the file asks for it.
+fn post_processor(gguf: &GgufTokenizer) -> Result<Value, Error> {
+    let Some(id) = gguf.bos_token_id.filter(|_| gguf.add_bos_token == Some(true)) else {
+        return Ok(json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}));
+    };
+    let bos = token(gguf, "bos_token", id)?;
+    let special = |type_id: u32| json!({"SpecialToken": {"id": bos, "type_id": type_id}});
+    let sequence = |name: &str, type_id: u32| json!({"Sequence": {"id": name, "type_id": type_id}});
+    Ok(json!({
+        "type": "TemplateProcessing",
+        "single": [special(0), sequence("A", 0)],
+        "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
+        "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
+    }))
+}
