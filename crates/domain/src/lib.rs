@@ -1,1 +1,32 @@
-//! hearth-domain
+//! Pure rules: what a resource may look like, and what happens to a job next.
+//!
+//! # What it is for
+//! Every rule about accounts, datasets, models and jobs stands here once: ids ([`id`]), the records themselves
+//! ([`record`]), the validation and the defaults of a job ([`job::resolve`]), its states ([`state`]) and which
+//! job runs next ([`schedule`]).
+//!
+//! # Data flow
+//! `server` turns a request into plain structs, asks this crate, and writes what it answers through `store`.
+//!
+//! # Neighbours
+//! `store` keeps the records, `server` asks the questions. This crate knows neither.
+//!
+//! # Invariants
+//! No I/O, no clock, no randomness: times and random numbers are arguments, so that everything can be simulated.
+//! All state changes of a job go through one table, [`state::transition`].
+
+pub mod code;
+pub mod id;
+pub mod job;
+pub mod record;
+pub mod schedule;
+pub mod state;
+
+pub use code::{Code, Status};
+pub use id::{AccountId, DatasetId, DatasetRef, IdError, JobId, ModelId, ModelRef};
+pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
+pub use record::{
+    Account, ApiKey, Dataset, DatasetFile, DatasetFormat, DatasetState, Job, JobProgress, Model, ModelKind,
+    Role,
+};
+pub use state::{JobEvent, JobState, TransitionError, transition};

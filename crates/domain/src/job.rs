@@ -1,0 +1,493 @@
+//! What a job may ask for, and what it gets when it does not ask: validation and defaults in one place.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::Code;
+use crate::id::{AccountId, DatasetRef, JobId, ModelId, ModelRef};
+use crate::record::{Dataset, DatasetFormat, DatasetState, Model, ModelKind};
+
+/// Longest display name, in characters.
+pub const DISPLAY_NAME_MAX_CHARS: usize = 63;
+/// Most epochs.
+pub const EPOCHS_MAX: i32 = 100;
+/// Epochs when not given.
+pub const EPOCHS_DEFAULT: i32 = 1;
+/// Highest learning rate.
+pub const LEARNING_RATE_MAX: f32 = 0.1;
+/// Highest LoRA rank.
+pub const LORA_RANK_MAX: i32 = 32;
+/// LoRA rank when not given.
+pub const LORA_RANK_DEFAULT: i32 = 8;
+/// `lora_alpha` is this many times the rank.
+pub const LORA_ALPHA_PER_RANK: i32 = 2;
+/// Shortest `maxContextLength`, in tokens.
+pub const CONTEXT_LENGTH_MIN: i32 = 16;
+/// Samples of one batch when neither `batchSize` nor `batchSizeSamples` is given. Small on purpose: LoRA learns
+/// better from many small steps, and a small dataset has few steps to give.
+pub const BATCH_SIZE_SAMPLES_DEFAULT: i32 = 8;
+/// Most samples of one batch.
+pub const BATCH_SIZE_SAMPLES_MAX: i32 = 1024;
+/// Most tokens of one batch.
+pub const BATCH_SIZE_MAX: i32 = 1 << 20;
+/// Most batches of one optimiser step.
+pub const GRADIENT_ACCUMULATION_STEPS_MAX: i32 = 1024;
+/// Most steps of warm-up.
+pub const WARMUP_STEPS_MAX: i32 = 1_000_000;
+/// Weight decay when not given.
+pub const WEIGHT_DECAY_DEFAULT: f32 = 0.01;
+/// Highest weight decay.
+pub const WEIGHT_DECAY_MAX: f32 = 1.0;
+/// Longest chat template, in bytes.
+pub const JINJA_TEMPLATE_MAX_BYTES: usize = 1 << 20;
+
+/// Learning rate when not given. LoRA wants about ten times the rate of full fine-tuning ("LoRA Without
+/// Regret", Thinking Machines, 2025), and small models want more than large ones: 5e-4 below one billion
+/// weights, 2e-4 below ten, 1e-4 above.
+pub fn learning_rate_default(parameter_count: u64) -> f32 {
+    match parameter_count {
+        0..1_000_000_000 => 5e-4,
+        1_000_000_000..10_000_000_000 => 2e-4,
+        _ => 1e-4,
+    }
+}
+
+/// Fields of the API's job that [`JobRequest`] has, by their JSON names.
+pub const SUPPORTED_FIELDS: &[&str] = &[
+    "displayName",
+    "dataset",
+    "evaluationDataset",
+    "baseModel",
+    "outputModel",
+    "jinjaTemplate",
+    "epochs",
+    "learningRate",
+    "learningRateWarmupSteps",
+    "optimizerWeightDecay",
+    "loraRank",
+    "maxContextLength",
+    "batchSize",
+    "batchSizeSamples",
+    "gradientAccumulationSteps",
+    "nodes",
+];
+
+/// Fields of the API's job that only the server writes; what a client sends in them means nothing.
+pub const OUTPUT_ONLY_FIELDS: &[&str] = &[
+    "name",
+    "createTime",
+    "completedTime",
+    "updateTime",
+    "state",
+    "status",
+    "createdBy",
+    "jobProgress",
+    "metricsFileSignedUrl",
+    "trainerLogsSignedUrl",
+    "estimatedCost",
+];
+
+/// What a client asks for. Zero and empty mean "not given".
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobRequest {
+    /// For people.
+    pub display_name: String,
+    /// As the client wrote it; [`JobFacts::dataset`] is what it names.
+    pub dataset: String,
+    /// As the client wrote it; [`JobFacts::evaluation_dataset`] is what it names.
+    pub evaluation_dataset: String,
+    /// As the client wrote it; [`JobFacts::base_model`] is what it names.
+    pub base_model: String,
+    /// Id or full name in the job's own account.
+    pub output_model: String,
+    /// Chat template in place of the model's own.
+    pub jinja_template: String,
+    /// Passes over the rows.
+    pub epochs: i32,
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Steps of linear warm-up.
+    pub learning_rate_warmup_steps: i32,
+    /// Decoupled weight decay.
+    pub optimizer_weight_decay: f32,
+    /// Rank of the adapter.
+    pub lora_rank: i32,
+    /// Longest sample, in tokens.
+    pub max_context_length: i32,
+    /// Tokens of one packed batch.
+    pub batch_size: i32,
+    /// Samples of one batch.
+    pub batch_size_samples: i32,
+    /// Batches of one optimiser step.
+    pub gradient_accumulation_steps: i32,
+    /// Machines.
+    pub nodes: i32,
+    /// JSON names of all other fields that the client set, without [`OUTPUT_ONLY_FIELDS`].
+    pub other_fields: Vec<String>,
+}
+
+/// What the server found out about the things that a request names.
+#[derive(Clone, Debug)]
+pub struct JobFacts {
+    /// Owner of the job.
+    pub account: AccountId,
+    /// Id of the job.
+    pub job: JobId,
+    /// `None`: there is no such dataset.
+    pub dataset: Option<Dataset>,
+    /// `None`: there is no such dataset, or none is named.
+    pub evaluation_dataset: Option<Dataset>,
+    /// `None`: there is no such model, or none is named.
+    pub base_model: Option<Model>,
+}
+
+/// Every setting of a job, with defaults filled in: what the API returns and what the trainer gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSettings {
+    /// For people.
+    pub display_name: String,
+    /// Rows to train on.
+    pub dataset: DatasetRef,
+    /// Rows to evaluate on.
+    pub evaluation_dataset: Option<DatasetRef>,
+    /// Model to adapt.
+    pub base_model: ModelRef,
+    /// Model to make.
+    pub output_model: ModelRef,
+    /// Chat template in place of the model's own.
+    pub jinja_template: Option<String>,
+    /// Passes over the rows.
+    pub epochs: u32,
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Steps of linear warm-up; 0 is none.
+    pub learning_rate_warmup_steps: u32,
+    /// Decoupled weight decay.
+    pub optimizer_weight_decay: f32,
+    /// Rank of the adapter.
+    pub lora_rank: u32,
+    /// The adapter is scaled by `lora_alpha / lora_rank`.
+    pub lora_alpha: u32,
+    /// Longest sample, in tokens.
+    pub max_context_length: u32,
+    /// Tokens of one packed batch; 0 when `batch_size_samples` decides.
+    pub batch_size: u32,
+    /// Samples of one batch; 0 when `batch_size` decides.
+    pub batch_size_samples: u32,
+    /// Batches of one optimiser step.
+    pub gradient_accumulation_steps: u32,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// JSON name of the field.
+    pub field: String,
+    /// Class.
+    pub code: Code,
+    /// What is wrong with it and what is allowed.
+    pub message: String,
+}
+
+/// All that is wrong with a request; at least one thing. Wrong values come before things that are not built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violations(Vec<FieldViolation>);
+
+impl Violations {
+    /// Each of them.
+    pub fn list(&self) -> &[FieldViolation] {
+        &self.0
+    }
+
+    /// Class of the first one.
+    pub fn code(&self) -> Code {
+        self.0[0].code
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", violation.field, violation.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Violations {}
+
+/// Collects violations while the fields are looked at.
+#[derive(Default)]
+struct Checker(Vec<FieldViolation>);
+
+impl Checker {
+    fn add(&mut self, code: Code, field: &str, message: impl Into<String>) {
+        self.0.push(FieldViolation { field: field.to_owned(), code, message: message.into() });
+    }
+
+    /// `value` if it is in 1..=max, `default` if it is 0; a violation otherwise.
+    fn whole(&mut self, field: &str, value: i32, max: i32, default: i32) -> u32 {
+        if !(0..=max).contains(&value) {
+            self.add(
+                Code::InvalidArgument,
+                field,
+                format!("{value} is not between 0 and {max} (0 is the default)"),
+            );
+            return default as u32;
+        }
+        (if value == 0 { default } else { value }) as u32
+    }
+
+    /// `value` if it is in (0, max], `default` if it is 0; a violation otherwise, NaN included.
+    fn real(&mut self, field: &str, value: f32, max: f32, default: f32) -> f32 {
+        if !(0.0..=max).contains(&value) {
+            self.add(
+                Code::InvalidArgument,
+                field,
+                format!("{value} is not between 0 and {max} (0 is the default)"),
+            );
+            return default;
+        }
+        if value == 0.0 { default } else { value }
+    }
+}
+
+/// Checks a request against the rules and the facts and fills in every default. Reports all violations at once.
+pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Violations> {
+    let mut check = Checker::default();
+    if request.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
+        check.add(
+            Code::InvalidArgument,
+            "displayName",
+            format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters"),
+        );
+    }
+    if request.jinja_template.len() > JINJA_TEMPLATE_MAX_BYTES {
+        check.add(
+            Code::InvalidArgument,
+            "jinjaTemplate",
+            format!("is longer than {JINJA_TEMPLATE_MAX_BYTES} bytes"),
+        );
+    }
+    let dataset = dataset(&mut check, "dataset", &request.dataset, facts.dataset.as_ref());
+    if request.dataset.is_empty() {
+        check.add(Code::InvalidArgument, "dataset", "is required");
+    }
+    let evaluation_dataset = dataset_eval(&mut check, request, facts);
+    let base = base_model(&mut check, request, facts);
+    let output_model = output_model(&mut check, request, facts);
+    let parameter_count = base.as_ref().map_or(0, |base| base.1);
+    let model_context = base.as_ref().map_or(i32::MAX, |base| base.2);
+    let batch = batch(&mut check, request, model_context);
+    let settings = |base: (ModelRef, u64, i32), dataset, check: &mut Checker| JobSettings {
+        display_name: request.display_name.clone(),
+        dataset,
+        evaluation_dataset,
+        base_model: base.0,
+        output_model,
+        jinja_template: Some(request.jinja_template.clone()).filter(|template| !template.is_empty()),
+        epochs: check.whole("epochs", request.epochs, EPOCHS_MAX, EPOCHS_DEFAULT),
+        learning_rate: check.real(
+            "learningRate",
+            request.learning_rate,
+            LEARNING_RATE_MAX,
+            learning_rate_default(parameter_count),
+        ),
+        learning_rate_warmup_steps: check.whole(
+            "learningRateWarmupSteps",
+            request.learning_rate_warmup_steps,
+            WARMUP_STEPS_MAX,
+            0,
+        ),
+        optimizer_weight_decay: check.real(
+            "optimizerWeightDecay",
+            request.optimizer_weight_decay,
+            WEIGHT_DECAY_MAX,
+            WEIGHT_DECAY_DEFAULT,
+        ),
+        lora_rank: check.whole("loraRank", request.lora_rank, LORA_RANK_MAX, LORA_RANK_DEFAULT),
+        lora_alpha: 0,
+        max_context_length: batch.max_context_length,
+        batch_size: batch.tokens,
+        batch_size_samples: batch.samples,
+        gradient_accumulation_steps: check.whole(
+            "gradientAccumulationSteps",
+            request.gradient_accumulation_steps,
+            GRADIENT_ACCUMULATION_STEPS_MAX,
+            1,
+        ),
+    };
+    // The numbers are checked even when a name is wrong, so that one round trip tells everything.
+    let nowhere = || ModelRef { account: facts.account.clone(), id: ModelId::generate(0) };
+    let no_rows = || DatasetRef { account: facts.account.clone(), id: crate::id::DatasetId::generate(0) };
+    let mut settings = settings(
+        base.unwrap_or_else(|| (nowhere(), 0, i32::MAX)),
+        dataset.unwrap_or_else(no_rows),
+        &mut check,
+    );
+    settings.lora_alpha = settings.lora_rank * LORA_ALPHA_PER_RANK as u32;
+    if request.nodes < 0 {
+        check.add(Code::InvalidArgument, "nodes", format!("{} is below 0", request.nodes));
+    } else if request.nodes > 1 {
+        check.add(Code::Unimplemented, "nodes", "this server trains on one node");
+    }
+    for field in &request.other_fields {
+        check.add(Code::Unimplemented, field, "this server does not support this field yet; leave it out");
+    }
+    if check.0.is_empty() {
+        return Ok(settings);
+    }
+    check.0.sort_by_key(|violation| violation.code == Code::Unimplemented);
+    Err(Violations(check.0))
+}
+
+/// The dataset that a field names, if it can be trained on.
+fn dataset(check: &mut Checker, field: &str, name: &str, found: Option<&Dataset>) -> Option<DatasetRef> {
+    if name.is_empty() {
+        return None;
+    }
+    let Some(dataset) = found else {
+        check.add(Code::NotFound, field, format!("there is no dataset {name}"));
+        return None;
+    };
+    if dataset.state != DatasetState::Ready {
+        check.add(
+            Code::FailedPrecondition,
+            field,
+            format!("dataset {name} is not READY; upload its files and call validateUpload first"),
+        );
+    } else if dataset.format == DatasetFormat::Rl {
+        check.add(
+            Code::InvalidArgument,
+            field,
+            format!("dataset {name} has format RL; rows need messages, or prompt and completion"),
+        );
+    }
+    Some(dataset.name())
+}
+
+fn dataset_eval(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Option<DatasetRef> {
+    dataset(check, "evaluationDataset", &request.evaluation_dataset, facts.evaluation_dataset.as_ref())
+}
+
+/// Name, number of weights and context length of the base.
+fn base_model(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Option<(ModelRef, u64, i32)> {
+    let warm_start = request.other_fields.iter().any(|field| field == "warmStartFrom");
+    if request.base_model.is_empty() {
+        if !warm_start {
+            check.add(
+                Code::InvalidArgument,
+                "baseModel",
+                "exactly one of baseModel and warmStartFrom must be given, and neither is",
+            );
+        }
+        return None;
+    }
+    if warm_start {
+        check.add(
+            Code::InvalidArgument,
+            "baseModel",
+            "exactly one of baseModel and warmStartFrom must be given, and both are",
+        );
+    }
+    let name = &request.base_model;
+    let Some(model) = &facts.base_model else {
+        check.add(Code::NotFound, "baseModel", format!("there is no model {name}"));
+        return None;
+    };
+    let ModelKind::Base { parameter_count } = model.kind else {
+        check.add(
+            Code::InvalidArgument,
+            "baseModel",
+            format!("model {name} is an adapter, not a base model"),
+        );
+        return None;
+    };
+    Some((model.name(), parameter_count, i32::try_from(model.context_length).unwrap_or(i32::MAX)))
+}
+
+/// The model to make: an id or a full name in the job's account; the job's id when not given.
+fn output_model(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> ModelRef {
+    let text = request.output_model.as_str();
+    let own = format!("accounts/{}/models/", facts.account);
+    let id = match text.strip_prefix(&own) {
+        // The 0.19 client turns an empty id into a name without one.
+        Some("") => "",
+        Some(id) => id,
+        None => text,
+    };
+    let by_default =
+        ModelId::new(facts.job.as_str()).expect("the rules of job ids and model ids are the same");
+    let id = if id.is_empty() {
+        by_default
+    } else if id.contains('/') {
+        check.add(
+            Code::InvalidArgument,
+            "outputModel",
+            format!("{text:?} is neither a model id nor a name that begins with {own}"),
+        );
+        by_default
+    } else {
+        ModelId::new(id).unwrap_or_else(|error| {
+            check.add(Code::InvalidArgument, "outputModel", error.to_string());
+            by_default
+        })
+    };
+    ModelRef { account: facts.account.clone(), id }
+}
+
+struct Batch {
+    max_context_length: u32,
+    tokens: u32,
+    samples: u32,
+}
+
+/// `maxContextLength`, `batchSize` and `batchSizeSamples` depend on each other:
+/// - `maxContextLength` is by default the model's, and never above it nor above a given `batchSize`;
+/// - `batchSizeSamples` decides when given; else `batchSize` when given; else eight samples.
+fn batch(check: &mut Checker, request: &JobRequest, model_context: i32) -> Batch {
+    let context = request.max_context_length;
+    if context != 0 && !(CONTEXT_LENGTH_MIN..=model_context).contains(&context) {
+        let most = if model_context == i32::MAX {
+            String::new()
+        } else {
+            format!(" and {model_context}, the model's")
+        };
+        check.add(
+            Code::InvalidArgument,
+            "maxContextLength",
+            format!("{context} is not between {CONTEXT_LENGTH_MIN}{most} (0 is the default)"),
+        );
+    }
+    let samples = check.whole("batchSizeSamples", request.batch_size_samples, BATCH_SIZE_SAMPLES_MAX, 0);
+    let tokens = check.whole("batchSize", request.batch_size, BATCH_SIZE_MAX, 0);
+    if samples > 0 && tokens > 0 {
+        check.add(
+            Code::InvalidArgument,
+            "batchSizeSamples",
+            "only one of batchSize (tokens) and batchSizeSamples can decide; give one",
+        );
+    }
+    if tokens > 0 && (tokens as i32) < context.max(CONTEXT_LENGTH_MIN) {
+        check.add(
+            Code::InvalidArgument,
+            "batchSize",
+            format!(
+                "{tokens} tokens are less than {}, the tokens of one sample (maxContextLength)",
+                context.max(CONTEXT_LENGTH_MIN)
+            ),
+        );
+    }
+    let max_context_length = match (context, tokens) {
+        (0, 0) => model_context as u32,
+        (0, tokens) => tokens.min(model_context as u32),
+        (context, _) => context.max(0) as u32,
+    };
+    let samples = if samples == 0 && tokens == 0 { BATCH_SIZE_SAMPLES_DEFAULT as u32 } else { samples };
+    Batch { max_context_length, tokens, samples }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Requests in, settings or violations out.
+
+use super::*;
+use crate::code::Status;
+use crate::id::DatasetId;
+
+fn ready(id: &str) -> Dataset {
+    Dataset {
+        account: AccountId::new("acme").unwrap(),
+        id: DatasetId::new(id).unwrap(),
+        display_name: String::new(),
+        state: DatasetState::Ready,
+        status: Status::default(),
+        format: DatasetFormat::Chat,
+        example_count: 300,
+        files: vec![],
+        created_by: String::new(),
+        create_time_ms: 0,
+        update_time_ms: 0,
+    }
+}
+
+fn facts() -> JobFacts {
+    let base = Model {
+        account: AccountId::new("fireworks").unwrap(),
+        id: ModelId::new("tiny").unwrap(),
+        display_name: String::new(),
+        kind: ModelKind::Base { parameter_count: 135_000_000 },
+        context_length: 2048,
+        model_type: "llama".into(),
+        imported_from: String::new(),
+        created_by: String::new(),
+        create_time_ms: 0,
+        update_time_ms: 0,
+    };
+    JobFacts {
+        account: AccountId::new("acme").unwrap(),
+        job: JobId::new("j1").unwrap(),
+        dataset: Some(ready("rows")),
+        evaluation_dataset: None,
+        base_model: Some(base),
+    }
+}
+
+fn request() -> JobRequest {
+    JobRequest {
+        dataset: "rows".into(),
+        base_model: "accounts/fireworks/models/tiny".into(),
+        ..Default::default()
+    }
+}
+
+fn refused(change: impl FnOnce(&mut JobRequest), expect: &str) {
+    let mut request = request();
+    change(&mut request);
+    let error = resolve(&request, &facts()).expect_err(expect);
+    assert_eq!(format!("{} {error}", error.code().name()), expect);
+}
+
+#[test]
+fn every_default_is_filled_in() {
+    let got = resolve(&request(), &facts()).unwrap();
+    let model = |name: &str| -> ModelRef {
+        let parts: Vec<&str> = name.split('/').collect();
+        ModelRef { account: AccountId::new(parts[1]).unwrap(), id: ModelId::new(parts[3]).unwrap() }
+    };
+    assert_eq!(
+        got,
+        JobSettings {
+            display_name: String::new(),
+            dataset: ready("rows").name(),
+            evaluation_dataset: None,
+            base_model: model("accounts/fireworks/models/tiny"),
+            output_model: model("accounts/acme/models/j1"),
+            jinja_template: None,
+            epochs: 1,
+            learning_rate: 5e-4,
+            learning_rate_warmup_steps: 0,
+            optimizer_weight_decay: 0.01,
+            lora_rank: 8,
+            lora_alpha: 16,
+            max_context_length: 2048,
+            batch_size: 0,
+            batch_size_samples: 8,
+            gradient_accumulation_steps: 1,
+        }
+    );
+}
+
+#[test]
+fn context_and_batch_fit_each_other() {
+    let check = |context, tokens, samples, expect| {
+        let request = JobRequest {
+            max_context_length: context,
+            batch_size: tokens,
+            batch_size_samples: samples,
+            ..request()
+        };
+        let got = resolve(&request, &facts()).unwrap();
+        assert_eq!((got.max_context_length, got.batch_size, got.batch_size_samples), expect);
+    };
+    check(0, 0, 0, (2048, 0, 8));
+    check(512, 0, 0, (512, 0, 8));
+    check(512, 512, 0, (512, 512, 0));
+    check(0, 512, 0, (512, 512, 0));
+    check(0, 4096, 0, (2048, 4096, 0));
+    check(0, 0, 32, (2048, 0, 32));
+}
+
+#[test]
+fn output_model_is_an_id_or_a_name_of_the_account() {
+    let check = |text: &str, expect: &str| {
+        let got = resolve(&JobRequest { output_model: text.into(), ..request() }, &facts()).unwrap();
+        assert_eq!(got.output_model.to_string(), expect);
+    };
+    check("mine", "accounts/acme/models/mine");
+    check("accounts/acme/models/mine", "accounts/acme/models/mine");
+    check("accounts/acme/models/", "accounts/acme/models/j1");
+    refused(
+        |r| r.output_model = "accounts/other/models/mine".into(),
+        "INVALID_ARGUMENT outputModel: \"accounts/other/models/mine\" is neither a model id nor a name that begins \
+         with accounts/acme/models/",
+    );
+    refused(
+        |r| r.output_model = "9lives".into(),
+        "INVALID_ARGUMENT outputModel: model id \"9lives\" begins with a digit",
+    );
+}
+
+#[test]
+fn wrong_values_are_all_told_at_once() {
+    refused(
+        |r| (r.epochs, r.learning_rate, r.lora_rank) = (101, f32::NAN, 33),
+        "INVALID_ARGUMENT epochs: 101 is not between 0 and 100 (0 is the default); learningRate: NaN is not between \
+         0 and 0.1 (0 is the default); loraRank: 33 is not between 0 and 32 (0 is the default)",
+    );
+    refused(
+        |r| r.max_context_length = 4096,
+        "INVALID_ARGUMENT maxContextLength: 4096 is not between 16 and 2048, the model's (0 is the default)",
+    );
+    refused(
+        |r| (r.max_context_length, r.batch_size) = (1024, 512),
+        "INVALID_ARGUMENT batchSize: 512 tokens are less than 1024, the tokens of one sample (maxContextLength)",
+    );
+    refused(
+        |r| (r.dataset, r.epochs) = (String::new(), -1),
+        "INVALID_ARGUMENT dataset: is required; epochs: -1 is not between 0 and 100 (0 is the default)",
+    );
+}
+
+#[test]
+fn wrong_comes_before_not_built() {
+    refused(
+        |r| {
+            r.other_fields = vec!["earlyStop".into()];
+            r.epochs = 200;
+        },
+        "INVALID_ARGUMENT epochs: 200 is not between 0 and 100 (0 is the default); earlyStop: this server does not \
+         support this field yet; leave it out",
+    );
+    refused(|r| r.nodes = 2, "UNIMPLEMENTED nodes: this server trains on one node");
+    refused(
+        |r| {
+            r.base_model = String::new();
+            r.other_fields = vec!["warmStartFrom".into()];
+        },
+        "UNIMPLEMENTED warmStartFrom: this server does not support this field yet; leave it out",
+    );
+    refused(
+        |r| r.base_model = String::new(),
+        "INVALID_ARGUMENT baseModel: exactly one of baseModel and warmStartFrom must be given, and neither is",
+    );
+}
+
+#[test]
+fn facts_decide() {
+    let check = |change: fn(&mut JobFacts), expect: &str| {
+        let mut facts = facts();
+        change(&mut facts);
+        let error = resolve(&request(), &facts).expect_err(expect);
+        assert_eq!(format!("{} {error}", error.code().name()), expect);
+    };
+    check(|f| f.dataset = None, "NOT_FOUND dataset: there is no dataset rows");
+    check(
+        |f| f.dataset.as_mut().unwrap().state = DatasetState::Uploading,
+        "FAILED_PRECONDITION dataset: dataset rows is not READY; upload its files and call validateUpload first",
+    );
+    check(|f| f.base_model = None, "NOT_FOUND baseModel: there is no model accounts/fireworks/models/tiny");
+}

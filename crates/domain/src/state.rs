@@ -1,0 +1,178 @@
+//! The states of a job and the one table of changes between them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::Status;
+
+/// Where a job stands. The API's words, without their prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobState {
+    /// Waits for its turn.
+    Pending,
+    /// A trainer reads and checks the rows.
+    Validating,
+    /// A trainer trains.
+    Running,
+    /// A trainer writes and checks the adapter.
+    WritingResults,
+    /// The adapter is a model now.
+    Completed,
+    /// It came to a bad end; the status says why.
+    Failed,
+    /// The user stopped it.
+    Cancelled,
+    /// The trainer was asked to stop from outside and left a checkpoint.
+    Paused,
+    /// The trainer died; another one will go on from the last checkpoint.
+    ReQueueing,
+    /// Hidden from the API; its run is being stopped and removed.
+    Deleting,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: &[JobState] = &[
+        Self::Pending,
+        Self::Validating,
+        Self::Running,
+        Self::WritingResults,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Paused,
+        Self::ReQueueing,
+        Self::Deleting,
+    ];
+
+    /// Name, as the API has it after `JOB_STATE_`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Validating => "VALIDATING",
+            Self::Running => "RUNNING",
+            Self::WritingResults => "WRITING_RESULTS",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Paused => "PAUSED",
+            Self::ReQueueing => "RE_QUEUEING",
+            Self::Deleting => "DELETING",
+        }
+    }
+
+    /// The state of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|state| state.name() == name)
+    }
+
+    /// The state that clients see whose enum ends at 19 (fireworks-ai 0.19 over gRPC): a paused job waits.
+    pub fn for_old_clients(self) -> Self {
+        match self {
+            Self::Paused => Self::Pending,
+            other => other,
+        }
+    }
+
+    /// A trainer should be alive.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Validating | Self::Running | Self::WritingResults)
+    }
+
+    /// Waits for a trainer.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Self::Pending | Self::ReQueueing)
+    }
+
+    /// Nothing happens any more unless a user asks for it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What happens to a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobEvent {
+    /// A trainer is started.
+    Start,
+    /// The rows are read and packed.
+    Validate,
+    /// Training is over, results are being written.
+    Write,
+    /// The adapter is installed as a model.
+    Finish,
+    /// It cannot go on.
+    Fail(Status),
+    /// The trainer is gone without a word.
+    Lose,
+    /// The trainer was asked to stop from outside.
+    Pause,
+    /// The user stops it.
+    Cancel,
+    /// The user lets it go on.
+    Resume,
+    /// The user removes it.
+    Delete,
+}
+
+impl JobEvent {
+    /// Name in the job's event log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Validate => "validate",
+            Self::Write => "write",
+            Self::Finish => "finish",
+            Self::Fail(_) => "fail",
+            Self::Lose => "lose",
+            Self::Pause => "pause",
+            Self::Cancel => "cancel",
+            Self::Resume => "resume",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// A change that the table does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job in state {state} cannot {event}")]
+pub struct TransitionError {
+    /// Where the job stands.
+    pub state: JobState,
+    /// What was to happen, a name of [`JobEvent`].
+    pub event: &'static str,
+}
+
+/// The table: the state after `event`, or an error if it cannot happen in `state`.
+pub fn transition(state: JobState, event: &JobEvent) -> Result<JobState, TransitionError> {
+    use JobState::*;
+    let next = match (event, state) {
+        (JobEvent::Start, Pending | ReQueueing) => Validating,
+        (JobEvent::Validate, Validating) => Running,
+        (JobEvent::Write, Running) => WritingResults,
+        (JobEvent::Finish, WritingResults) => Completed,
+        (JobEvent::Fail(_), Pending | ReQueueing | Validating | Running | WritingResults) => Failed,
+        (JobEvent::Lose, Validating | Running | WritingResults) => ReQueueing,
+        (JobEvent::Pause, Validating | Running | WritingResults) => Paused,
+        (JobEvent::Cancel, Pending | ReQueueing | Validating | Running | WritingResults | Paused) => {
+            Cancelled
+        }
+        (JobEvent::Resume, Paused | Failed | Cancelled) => Pending,
+        (
+            JobEvent::Delete,
+            Pending | ReQueueing | Validating | Running | WritingResults | Paused | Completed | Failed
+            | Cancelled,
+        ) => Deleting,
+        _ => return Err(TransitionError { state, event: event.name() }),
+    };
+    Ok(next)
+}
