@@ -1,0 +1,108 @@
+//! The one error type of this crate.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a model's files or with what is asked of a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried: "read", "write", "map".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file is not the JSON that it should be.
+    #[error("{} is not valid JSON", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A field of `config.json` is missing, malformed or asks for something that is not supported.
+    #[error("config.json: {field}: {reason}")]
+    Config {
+        /// Path of the field, for example `rope_scaling.rope_type`.
+        field: String,
+        /// What is wrong, with the value.
+        reason: String,
+    },
+    /// A GGUF file is damaged or uses something that is not supported.
+    #[error("gguf: {0}")]
+    Gguf(String),
+    /// A safetensors file is damaged or uses something that is not supported.
+    #[error("{}: {reason}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A model directory lacks its weights, or holds them twice.
+    #[error("model directory {}: {reason}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One tensor is missing, has the wrong shape, or is not known to the architecture.
+    #[error("tensor {name}: {reason}")]
+    Tensor {
+        /// Name in the file's own convention, or the Hugging Face name when it is missing.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An adapter's configuration asks for something that is not supported, or is malformed.
+    #[error("adapter_config.json: {field}: {reason}")]
+    Adapter {
+        /// Name of the field.
+        field: String,
+        /// What is wrong, with the value.
+        reason: String,
+    },
+    /// Tokens, positions, segments or caches of a call do not fit the model or one another.
+    #[error("model input: {0}")]
+    Input(String),
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn config(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Config { field: field.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn adapter(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Adapter { field: field.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn tensor(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Tensor { name: name.into(), reason: reason.into() }
+    }
+}
+
+/// Reads a JSON file of at most [`MAX_JSON_BYTES`].
+pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let size = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
+    if size > MAX_JSON_BYTES {
+        let reason = format!("{size} bytes is more than a JSON file may have here ({MAX_JSON_BYTES})");
+        return Err(Error::io("read", path, io::Error::new(io::ErrorKind::InvalidData, reason)));
+    }
+    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
+}
+
+/// Largest configuration or index file that is read.
+const MAX_JSON_BYTES: u64 = 64 << 20;

@@ -1,0 +1,62 @@
+//! What an adapter's configuration may ask for.
+
+use serde_json::{Value, json};
+
+use super::{adapter_config, parse_config};
+use crate::config::Module;
+use crate::lora::LoraConfig;
+
+fn example() -> LoraConfig {
+    LoraConfig { r: 8, alpha: 16.0, target_modules: vec![Module::Q, Module::Down] }
+}
+
+/// Parses the written form with one field changed; gives the error's text or "ok".
+fn check(field: &str, value: Value, expect: &str) {
+    let mut json = adapter_config(&example(), "base");
+    json[field] = value;
+    let found = parse_config(&json).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let config = parse_config(&adapter_config(&example(), "base")).expect("reads");
+    assert_eq!((config.r, config.alpha), (8, 16.0));
+    assert_eq!(config.target_modules, [Module::Down, Module::Q]);
+}
+
+#[test]
+fn what_changes_the_computation_is_refused_by_name() {
+    check("use_dora", json!(true), "adapter_config.json: use_dora: true is not supported, only its default");
+    check(
+        "use_rslora",
+        json!(true),
+        "adapter_config.json: use_rslora: true is not supported, only its default",
+    );
+    check(
+        "modules_to_save",
+        json!(["lm_head"]),
+        "adapter_config.json: modules_to_save: [\"lm_head\"] is not supported, only its default",
+    );
+    check("bias", json!("all"), "adapter_config.json: bias: \"all\" is not supported, only \"none\"");
+    check(
+        "rank_pattern",
+        json!({"q_proj": 4}),
+        "adapter_config.json: rank_pattern: {\"q_proj\":4} is not supported, only its default",
+    );
+    check("r", json!(0), "adapter_config.json: r: 0 is not supported, only a whole number from 1 to 1024");
+    check(
+        "init_lora_weights",
+        json!("pissa"),
+        "adapter_config.json: init_lora_weights: \"pissa\" is not supported, only true, false, \"gaussian\", \
+         \"eva\" and \"orthogonal\"",
+    );
+    check(
+        "target_modules",
+        json!(["q_proj", "embed_tokens"]),
+        "adapter_config.json: target_modules: \"embed_tokens\" is not a linear layer of this architecture",
+    );
+    check("target_modules", json!(["self_attn.q_proj"]), "ok");
+    check("modules_to_save", json!([]), "ok");
+    check("lora_dropout", json!(0.05), "ok");
+}

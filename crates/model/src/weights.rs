@@ -1,0 +1,232 @@
+//! Finds a model's tensors in its files and brings them to one convention: Hugging Face's.
+//!
+//! GGUF files of architecture `llama` store the rows of q and k reordered for interleaved rotary pairs.
+//! Adapters are written against Hugging Face's `rotate_half` order, so those rows are put back here. Rows
+//! move whole; quantised blocks lie inside rows and stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use hearth_kernels::weight::{WeightBytes, WeightDtype};
+
+use crate::config::{ModelConfig, Module};
+use crate::error::{Error, Result};
+use crate::gguf::Gguf;
+use crate::safetensors::{self, INDEX_FILE, SINGLE_FILE, Tensor};
+
+/// Name of a GGUF base in a model directory.
+pub const GGUF_FILE: &str = "model.gguf";
+
+/// One tensor of the architecture; `l` is the block's number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Name {
+    Embed,
+    Norm,
+    Head,
+    AttnNorm(usize),
+    MlpNorm(usize),
+    Weight(usize, Module),
+    Bias(usize, Module),
+}
+
+impl Name {
+    pub(crate) fn hugging_face(self) -> String {
+        match self {
+            Self::Embed => "model.embed_tokens.weight".to_owned(),
+            Self::Norm => "model.norm.weight".to_owned(),
+            Self::Head => "lm_head.weight".to_owned(),
+            Self::AttnNorm(l) => format!("model.layers.{l}.input_layernorm.weight"),
+            Self::MlpNorm(l) => format!("model.layers.{l}.post_attention_layernorm.weight"),
+            Self::Weight(l, m) => format!("model.layers.{l}.{}.{}.weight", m.parent(), m.name()),
+            Self::Bias(l, m) => format!("model.layers.{l}.{}.{}.bias", m.parent(), m.name()),
+        }
+    }
+
+    pub(crate) fn gguf(self) -> String {
+        let linear = |m| match m {
+            Module::Q => "attn_q",
+            Module::K => "attn_k",
+            Module::V => "attn_v",
+            Module::O => "attn_output",
+            Module::Gate => "ffn_gate",
+            Module::Up => "ffn_up",
+            Module::Down => "ffn_down",
+        };
+        match self {
+            Self::Embed => "token_embd.weight".to_owned(),
+            Self::Norm => "output_norm.weight".to_owned(),
+            Self::Head => "output.weight".to_owned(),
+            Self::AttnNorm(l) => format!("blk.{l}.attn_norm.weight"),
+            Self::MlpNorm(l) => format!("blk.{l}.ffn_norm.weight"),
+            Self::Weight(l, m) => format!("blk.{l}.{}.weight", linear(m)),
+            Self::Bias(l, m) => format!("blk.{l}.{}.bias", linear(m)),
+        }
+    }
+}
+
+/// GGUF tensor with divisors of the rotary frequencies (how these files say "llama3" scaling).
+const GGUF_ROPE_FACTORS: &str = "rope_freqs.weight";
+
+enum Source {
+    Gguf { file: Gguf, interleaved: bool },
+    Safetensors(BTreeMap<String, Tensor>),
+}
+
+/// Hands out the tensors of a model directory and remembers which were used.
+pub(crate) struct Loader<'a> {
+    source: Source,
+    config: &'a ModelConfig,
+    used: BTreeSet<String>,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn open(dir: &Path, config: &'a ModelConfig) -> Result<Self> {
+        let has = |name: &str| dir.join(name).exists();
+        let source = match (has(GGUF_FILE), has(SINGLE_FILE) || has(INDEX_FILE)) {
+            (true, false) => {
+                let file = Gguf::open(&dir.join(GGUF_FILE))?;
+                let interleaved = file.str("general.architecture")? == Some("llama");
+                Source::Gguf { file, interleaved }
+            }
+            (false, true) => Source::Safetensors(safetensors::open_dir(dir)?),
+            (both, _) => {
+                let reason = if both {
+                    "holds both GGUF and safetensors weights; keep one"
+                } else {
+                    "holds no weights (model.gguf or model.safetensors)"
+                };
+                return Err(Error::Directory { path: dir.to_owned(), reason: reason.to_owned() });
+            }
+        };
+        Ok(Self { source, config, used: BTreeSet::new() })
+    }
+
+    /// A matrix of exactly this shape.
+    pub(crate) fn matrix(&mut self, name: Name, rows: usize, cols: usize) -> Result<WeightBytes> {
+        let weight = self.find(name)?;
+        if (weight.rows, weight.cols) != (rows, cols) {
+            let reason =
+                format!("shape is [{}, {}], config.json asks for [{rows}, {cols}]", weight.rows, weight.cols);
+            return Err(Error::tensor(self.stored_name(name), reason));
+        }
+        Ok(match (&self.source, name) {
+            (Source::Gguf { interleaved: true, .. }, Name::Weight(_, Module::Q | Module::K)) => {
+                rotate_half_rows(&weight, self.config.head_dim)
+            }
+            _ => weight,
+        })
+    }
+
+    /// A vector of exactly this length, as f32.
+    pub(crate) fn vector(&mut self, name: Name, len: usize) -> Result<Vec<f32>> {
+        let weight = self.find(name)?;
+        let stored = self.stored_name(name);
+        if (weight.rows, weight.cols) != (1, len) {
+            let reason = format!("shape is [{}, {}], config.json asks for [{len}]", weight.rows, weight.cols);
+            return Err(Error::tensor(stored, reason));
+        }
+        let mut values = to_f32(&weight).map_err(|reason| Error::tensor(stored, reason))?;
+        if let (Source::Gguf { interleaved: true, .. }, Name::Bias(_, Module::Q | Module::K)) =
+            (&self.source, name)
+        {
+            let old = values.clone();
+            for (row, value) in values.iter_mut().enumerate() {
+                *value = old[interleaved_row(row, self.config.head_dim)];
+            }
+        }
+        Ok(values)
+    }
+
+    /// Divisors of the rotary frequencies, `[head_dim / 2]`, when the file has them.
+    pub(crate) fn rope_factors(&mut self) -> Result<Option<Vec<f32>>> {
+        let Source::Gguf { file, .. } = &self.source else { return Ok(None) };
+        if !file.tensors().contains_key(GGUF_ROPE_FACTORS) {
+            return Ok(None);
+        }
+        let weight = file.matrix(GGUF_ROPE_FACTORS)?;
+        let factors = to_f32(&weight).map_err(|reason| Error::tensor(GGUF_ROPE_FACTORS, reason))?;
+        let half = self.config.head_dim / 2;
+        if factors.len() != half || factors.iter().any(|f| !(f.is_finite() && *f > 0.0)) {
+            let reason = format!("expected {half} positive numbers");
+            return Err(Error::tensor(GGUF_ROPE_FACTORS, reason));
+        }
+        self.used.insert(GGUF_ROPE_FACTORS.to_owned());
+        Ok(Some(factors))
+    }
+
+    /// Refuses a file with tensors that nothing asked for: they would be silently left out of the computation.
+    pub(crate) fn finish(self) -> Result<()> {
+        let names: Vec<&String> = match &self.source {
+            Source::Gguf { file, .. } => file.tensors().keys().collect(),
+            Source::Safetensors(tensors) => tensors.keys().collect(),
+        };
+        let head = self.stored_name(Name::Head);
+        for name in names {
+            // Old checkpoints store the rotary table; tied models may store the head a second time.
+            let harmless = name.contains("rotary_emb.") || (self.config.tie_word_embeddings && *name == head);
+            if !harmless && !self.used.contains(name) {
+                let reason =
+                    format!("is not part of a {} model with this config.json", self.config.model_type);
+                return Err(Error::tensor(name, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn stored_name(&self, name: Name) -> String {
+        match self.source {
+            Source::Gguf { .. } => name.gguf(),
+            Source::Safetensors(_) => name.hugging_face(),
+        }
+    }
+
+    fn find(&mut self, name: Name) -> Result<WeightBytes> {
+        let stored = self.stored_name(name);
+        let weight = match &self.source {
+            Source::Gguf { file, .. } => file.matrix(&stored)?,
+            Source::Safetensors(tensors) => {
+                tensors.get(&stored).ok_or_else(|| Error::tensor(&stored, "missing"))?.matrix(&stored)?
+            }
+        };
+        self.used.insert(stored);
+        Ok(weight)
+    }
+}
+
+/// Where row `row` of the `rotate_half` order lies in the interleaved order: inside a head,
+/// row `s * head_dim/2 + i` comes from row `2i + s`. Source: `permute` in llama.cpp's `convert_hf_to_gguf.py`.
+fn interleaved_row(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    let (s, i) = (within / (head_dim / 2), within % (head_dim / 2));
+    head * head_dim + 2 * i + s
+}
+
+/// The same matrix with its rows in `rotate_half` order, in memory of its own.
+fn rotate_half_rows(weight: &WeightBytes, head_dim: usize) -> WeightBytes {
+    let old = weight.bytes();
+    let row_bytes = old.len() / weight.rows;
+    let mut new = Vec::with_capacity(old.len());
+    for row in 0..weight.rows {
+        let from = interleaved_row(row, head_dim) * row_bytes;
+        new.extend_from_slice(&old[from..from + row_bytes]);
+    }
+    let range = 0..new.len();
+    WeightBytes::new(weight.dtype, weight.rows, weight.cols, Arc::new(new), range)
+}
+
+/// Numbers of a small tensor in a plain form.
+pub(crate) fn to_f32(weight: &WeightBytes) -> std::result::Result<Vec<f32>, String> {
+    let bytes = weight.bytes();
+    match weight.dtype {
+        WeightDtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        WeightDtype::F16 => {
+            Ok(bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
+        }
+        WeightDtype::Bf16 => {
+            Ok(bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect())
+        }
+        other => Err(format!("type {other:?} is not supported here, only F32, F16 and BF16")),
+    }
+}

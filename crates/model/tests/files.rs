@@ -1,0 +1,165 @@
+//! Model files: GGUF against safetensors, shards, damage.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{Rng, Tiny, random_packed, tiny_gguf};
+use hearth_kernels::Reference;
+use hearth_model::gguf::Gguf;
+use hearth_model::{Decoder, ModelConfig, Workspace, convert};
+use serde_json::json;
+
+const TINY: Tiny = Tiny { tied: false, bias: true };
+
+fn logits(dir: &Path) -> Vec<f32> {
+    let decoder = Decoder::load(Arc::new(Reference::<f32>::new()), dir).expect("loads");
+    let packed = random_packed(&[5, 3], 1);
+    decoder.logits(None, &packed, &[0, 4, 7], &mut Workspace::new(&decoder)).expect("logits")
+}
+
+fn load_error(dir: &Path) -> String {
+    Decoder::load(Arc::new(Reference::<f32>::new()), dir).err().expect("must not load").to_string()
+}
+
+/// The same numbers, with the rows of q and k put back: bit-equal logits, and the same configuration.
+#[test]
+fn a_gguf_file_is_the_model_that_it_was_made_from() {
+    let (hf, converted) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    TINY.write(hf.path());
+    let file = Gguf::from_bytes(Arc::new(tiny_gguf(TINY))).expect("reads");
+    let found = convert::from_gguf(&file).expect("converts");
+    fs::write(converted.path().join("config.json"), found.config.to_string()).expect("writes");
+    fs::write(converted.path().join("model.gguf"), tiny_gguf(TINY)).expect("writes");
+    assert_eq!(logits(converted.path()), logits(hf.path()));
+
+    let expect = ModelConfig::parse(&TINY.config()).expect("parses");
+    assert_eq!(ModelConfig::parse(&found.config).expect("parses"), expect);
+    assert_eq!(found.name.as_deref(), Some("Tiny"));
+    let tokenizer = found.tokenizer;
+    assert_eq!(tokenizer.model, "gpt2");
+    assert_eq!(tokenizer.tokens, ["a", "b", "ab", "<end>"]);
+    assert_eq!(tokenizer.token_types, [1, 1, 1, 3]);
+    assert_eq!(tokenizer.merges, ["a b"]);
+    assert_eq!((tokenizer.eos_token_id, tokenizer.bos_token_id), (Some(3), None));
+    assert_eq!(tokenizer.add_bos_token, Some(false));
+    assert_eq!(tokenizer.chat_template.as_deref(), Some("{{ messages }}"));
+}
+
+#[test]
+fn shards_are_the_single_file() {
+    let (single, sharded) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    TINY.write(single.path());
+    fs::write(sharded.path().join("config.json"), TINY.config().to_string()).expect("writes");
+    let mut map = serde_json::Map::new();
+    let mut tensors = TINY.tensors();
+    for i in 0..2 {
+        let part = tensors.split_off(if i == 0 { tensors.len() / 2 } else { 0 });
+        let file = format!("model-0000{}-of-00002.safetensors", i + 1);
+        for (name, _, _) in &part {
+            map.insert(name.clone(), json!(file));
+        }
+        common::write_safetensors(&sharded.path().join(file), &part);
+    }
+    let index = sharded.path().join("model.safetensors.index.json");
+    fs::write(&index, json!({"metadata": {}, "weight_map": map}).to_string()).expect("writes");
+    assert_eq!(logits(sharded.path()), logits(single.path()));
+
+    map.insert("lm_head.weight".to_owned(), json!("../elsewhere.safetensors"));
+    fs::write(&index, json!({"weight_map": map}).to_string()).expect("writes");
+    assert!(load_error(sharded.path()).ends_with("not a .safetensors file in the same directory"));
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let check = |change: &dyn Fn(&mut common::Tensors), expect: &str| {
+        let dir = tempfile::tempdir().expect("dir");
+        TINY.write(dir.path());
+        let mut tensors = TINY.tensors();
+        change(&mut tensors);
+        common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
+        assert_eq!(load_error(dir.path()), expect);
+    };
+    check(&|t| t.retain(|(name, _, _)| name != "model.norm.weight"), "tensor model.norm.weight: missing");
+    check(
+        &|t| t.push(("model.layers.0.self_attn.q_norm.weight".into(), vec![8], vec![0.0; 8])),
+        "tensor model.layers.0.self_attn.q_norm.weight: is not part of a llama model with this config.json",
+    );
+    check(
+        &|t| {
+            t.iter_mut()
+                .filter(|(name, _, _)| name.ends_with("1.mlp.up_proj.weight"))
+                .for_each(|t| t.1.reverse())
+        },
+        "tensor model.layers.1.mlp.up_proj.weight: shape is [16, 24], config.json asks for [24, 16]",
+    );
+    let dir = tempfile::tempdir().expect("dir");
+    fs::write(dir.path().join("config.json"), TINY.config().to_string()).expect("writes");
+    assert!(load_error(dir.path()).ends_with("holds no weights (model.gguf or model.safetensors)"));
+}
+
+/// Reads everything that a damaged file still offers. Errors are fine; a panic fails the test.
+/// Returns whether the file was readable.
+fn survive(bytes: Vec<u8>) -> bool {
+    let Ok(file) = Gguf::from_bytes(Arc::new(bytes)) else { return false };
+    for name in file.tensors().keys() {
+        if let Ok(matrix) = file.matrix(name) {
+            assert!(!matrix.bytes().is_empty());
+        }
+    }
+    if let Ok(converted) = convert::from_gguf(&file) {
+        let _ = ModelConfig::parse(&converted.config);
+    }
+    true
+}
+
+#[test]
+fn damaged_gguf_files_never_panic() {
+    let good = tiny_gguf(TINY);
+    assert!(survive(good.clone()));
+    for len in 0..good.len() {
+        assert!(!survive(good[..len].to_vec()), "a file cut at {len} of {} cannot be whole", good.len());
+    }
+    // The header (metadata and tensor table) is what a reader acts on; the data behind it is only numbers.
+    let header = good.windows(5).rposition(|w| w == b".bias").expect("last name") + 40;
+    for at in 0..header.min(good.len()) {
+        for value in [0x00, 0x01, 0x7f, 0x80, 0xff, good[at] ^ 0x01, good[at] ^ 0x10] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            survive(bad);
+        }
+    }
+    let mut rng = Rng(1);
+    for _ in 0..5_000 {
+        let mut bad = good.clone();
+        for _ in 0..1 + rng.below(8) {
+            let at = rng.below(header);
+            // Runs of equal bytes make the largest counts and lengths.
+            let end = (at + 1 + rng.below(9)).min(bad.len());
+            let value = [0x00, 0xff, rng.next() as u8][rng.below(3)];
+            bad[at..end].fill(value);
+        }
+        survive(bad);
+    }
+}
+
+/// The same for the whole way: a decoder from a damaged file is an error or a decoder.
+#[test]
+fn damaged_model_directories_never_panic() {
+    let good = tiny_gguf(TINY);
+    let dir = tempfile::tempdir().expect("dir");
+    fs::write(dir.path().join("config.json"), TINY.config().to_string()).expect("writes");
+    let mut rng = Rng(2);
+    for i in 0..300 {
+        let mut bad = good.clone();
+        let at = rng.below(bad.len().min(4_000));
+        bad[at] = rng.next() as u8;
+        if i % 3 == 0 {
+            bad.truncate(rng.below(good.len()));
+        }
+        fs::write(dir.path().join("model.gguf"), &bad).expect("writes");
+        let _ = Decoder::load(Arc::new(Reference::<f32>::new()), dir.path());
+    }
+}
