@@ -1,0 +1,91 @@
+//! What can go wrong between a request and its text.
+
+use std::path::PathBuf;
+
+/// Errors of loading models and of answering requests.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferenceError {
+    /// A sampling or length parameter is out of its range.
+    #[error("{field} {message}")]
+    InvalidParameter {
+        /// Name of the parameter, as in the API.
+        field: &'static str,
+        /// What it must be.
+        message: String,
+    },
+    /// The model's chat template refused the conversation.
+    #[error("the model's chat template refused the messages")]
+    Template(#[source] hearth_data::Error),
+    /// The rendered conversation leaves no room for an answer.
+    #[error(
+        "the prompt has {prompt_tokens} tokens but the model's context holds {context_length}, \
+         and at least one must remain for the answer"
+    )]
+    PromptTooLong {
+        /// Tokens of the rendered conversation.
+        prompt_tokens: usize,
+        /// Tokens that the model can attend to.
+        context_length: usize,
+    },
+    /// One request alone needs more cache than the service may use.
+    #[error(
+        "the request needs {needed_bytes} bytes of key-value cache, the limit is {limit_bytes}; lower max_tokens"
+    )]
+    CacheTooSmall {
+        /// Bytes for prompt and answer.
+        needed_bytes: usize,
+        /// Bytes that the service may use for all sequences.
+        limit_bytes: usize,
+    },
+    /// Too many requests wait.
+    #[error("{limit} requests are waiting already, try again later")]
+    QueueFull {
+        /// Most requests that may wait.
+        limit: usize,
+    },
+    /// A tokenizer or chat template could not be loaded.
+    #[error("cannot load the tokenizer or the chat template of {}", dir.display())]
+    LoadRenderer {
+        /// The model's directory.
+        dir: PathBuf,
+        /// Why.
+        source: hearth_data::Error,
+    },
+    /// The weights of a base or an adapter could not be loaded.
+    #[error("cannot load the model in {}", dir.display())]
+    LoadModel {
+        /// The model's directory.
+        dir: PathBuf,
+        /// Why.
+        source: hearth_model::Error,
+    },
+    /// A model directory is not there.
+    #[error("cannot read the model directory {}", dir.display())]
+    ModelDir {
+        /// The model's directory.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The tokenizer does not belong to the model.
+    #[error("the tokenizer gives token {token} but the model's vocabulary has {vocab_size}")]
+    UnknownToken {
+        /// The token id.
+        token: u32,
+        /// Rows of the model's embedding table.
+        vocab_size: usize,
+    },
+    /// The model produced NaN or infinity.
+    #[error("the model produced numbers that are not finite")]
+    NotFinite,
+    /// Tokens could not be turned into text.
+    #[error("the model's tokens cannot be decoded")]
+    Decode(#[source] hearth_data::Error),
+    /// A forward pass broke off.
+    #[error("the forward pass failed")]
+    StepFailed,
+    /// The service is shutting down.
+    #[error("inference is shutting down")]
+    ShuttingDown,
+}

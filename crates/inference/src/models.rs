@@ -1,0 +1,220 @@
+//! What is loaded: bases, adapters and their templates, each once, the least recently used dropped first.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::Cpu;
+use hearth_data::Renderer;
+use hearth_model::{Decoder, Lora, Workspace};
+
+use crate::{InferenceError, ModelRef};
+
+/// A base whose weights are resident. All adapters over it share them.
+pub(crate) struct Base {
+    pub(crate) decoder: Decoder<Cpu>,
+    /// Used by the scheduler's thread only.
+    workspace: Mutex<Workspace<Cpu>>,
+}
+
+impl Base {
+    fn load(backend: Arc<Cpu>, dir: &Path) -> Result<Self, InferenceError> {
+        tracing::info!(dir = %dir.display(), "loading base model");
+        let decoder = Decoder::load(backend, dir)
+            .map_err(|source| InferenceError::LoadModel { dir: dir.to_owned(), source })?;
+        let workspace = Mutex::new(Workspace::new(&decoder));
+        Ok(Self { decoder, workspace })
+    }
+
+    /// Buffers of the forward pass.
+    pub(crate) fn workspace(&self) -> MutexGuard<'_, Workspace<Cpu>> {
+        self.workspace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything that one sequence needs of its model.
+#[derive(Clone)]
+pub(crate) struct Model {
+    pub(crate) base: Arc<Base>,
+    pub(crate) lora: Option<Arc<Lora<Cpu>>>,
+    pub(crate) renderer: Arc<Renderer>,
+}
+
+/// Loads models on first use. Sequences hold their own references, so that nothing in use is ever freed.
+pub(crate) struct Models {
+    backend: Arc<Cpu>,
+    bases: Cache<DirKey, Base>,
+    /// By base and adapter.
+    adapters: Cache<(DirKey, DirKey), Lora<Cpu>>,
+    renderers: Cache<DirKey, Renderer>,
+}
+
+impl Models {
+    /// Keeps at most `max_bases` bases and `max_adapters` adapters.
+    pub(crate) fn new(backend: Arc<Cpu>, max_bases: usize, max_adapters: usize) -> Self {
+        Self {
+            backend,
+            bases: Cache::new(max_bases),
+            adapters: Cache::new(max_adapters),
+            renderers: Cache::new(max_bases + max_adapters),
+        }
+    }
+
+    /// The model, loaded if it is not. Blocks while it loads; other models are not held up.
+    pub(crate) fn get(&self, model: &ModelRef) -> Result<Model, InferenceError> {
+        let base_key = DirKey::of(&model.base_dir)?;
+        let base = self.bases.get(&base_key, || Base::load(Arc::clone(&self.backend), &model.base_dir))?;
+        let Some(adapter_dir) = &model.adapter_dir else {
+            return Ok(Model { base, lora: None, renderer: self.renderer(&base_key)? });
+        };
+        let adapter_key = DirKey::of(adapter_dir)?;
+        let lora = self.adapters.get(&(base_key, adapter_key.clone()), || {
+            tracing::info!(dir = %adapter_dir.display(), "loading adapter");
+            Lora::load_peft(&base.decoder, adapter_dir)
+                .map_err(|source| InferenceError::LoadModel { dir: adapter_dir.clone(), source })
+        })?;
+        Ok(Model { base, lora: Some(lora), renderer: self.renderer(&adapter_key)? })
+    }
+
+    fn renderer(&self, key: &DirKey) -> Result<Arc<Renderer>, InferenceError> {
+        self.renderers.get(key, || {
+            Renderer::open(&key.dir, None)
+                .map_err(|source| InferenceError::LoadRenderer { dir: key.dir.clone(), source })
+        })
+    }
+}
+
+/// A directory at one time: a model that was deleted and made again under its old name is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct DirKey {
+    dir: PathBuf,
+    inode: u64,
+    modified_ns: i128,
+}
+
+impl DirKey {
+    fn of(dir: &Path) -> Result<Self, InferenceError> {
+        let meta = std::fs::metadata(dir)
+            .map_err(|source| InferenceError::ModelDir { dir: dir.to_owned(), source })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            inode: meta.ino(),
+            modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        })
+    }
+}
+
+/// Shared values by key. A value is made once even when many ask for it at the same time; a failure is not
+/// kept. Beyond `limit` values the least recently used is forgotten.
+struct Cache<K, V> {
+    limit: usize,
+    entries: Mutex<Entries<K, V>>,
+}
+
+struct Entries<K, V> {
+    clock: u64,
+    cells: HashMap<K, Cell<V>>,
+}
+
+struct Cell<V> {
+    used: u64,
+    /// Locked while the value is made.
+    value: Arc<Mutex<Option<Arc<V>>>>,
+}
+
+impl<K: Eq + Hash + Clone, V> Cache<K, V> {
+    fn new(limit: usize) -> Self {
+        assert!(limit > 0, "a cache holds at least one value");
+        Self { limit, entries: Mutex::new(Entries { clock: 0, cells: HashMap::new() }) }
+    }
+
+    fn get(
+        &self,
+        key: &K,
+        load: impl FnOnce() -> Result<V, InferenceError>,
+    ) -> Result<Arc<V>, InferenceError> {
+        let cell = self.cell(key);
+        let mut value = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = &*value {
+            return Ok(Arc::clone(value));
+        }
+        let loaded = Arc::new(load()?);
+        *value = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn cell(&self, key: &K) -> Arc<Mutex<Option<Arc<V>>>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.clock += 1;
+        let clock = entries.clock;
+        let cell = entries
+            .cells
+            .entry(key.clone())
+            .or_insert_with(|| Cell { used: clock, value: Arc::new(Mutex::new(None)) });
+        cell.used = clock;
+        let value = Arc::clone(&cell.value);
+        while entries.cells.len() > self.limit {
+            let oldest = entries.cells.iter().min_by_key(|(_, c)| c.used).map(|(k, _)| k.clone());
+            entries.cells.remove(&oldest.expect("the map is not empty"));
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gets each key in turn; a capital letter marks those that had to be loaded.
+    fn check(limit: usize, keys: &str, expect: &str) {
+        let cache: Cache<char, ()> = Cache::new(limit);
+        let mut out = String::new();
+        for key in keys.chars() {
+            let mut loaded = false;
+            cache
+                .get(&key, || {
+                    loaded = true;
+                    Ok(())
+                })
+                .unwrap();
+            out.push(if loaded { key.to_ascii_uppercase() } else { key });
+        }
+        assert_eq!(out, expect);
+    }
+
+    #[test]
+    fn the_least_recently_used_is_forgotten() {
+        check(2, "aabab", "AaBab");
+        check(2, "abcab", "ABCAB");
+        check(2, "abacab", "ABaCaB");
+        check(1, "aba", "ABA");
+    }
+
+    #[test]
+    fn a_failure_is_not_kept() {
+        let cache: Cache<char, u8> = Cache::new(2);
+        assert!(cache.get(&'a', || Err(InferenceError::NotFinite)).is_err());
+        assert_eq!(*cache.get(&'a', || Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn many_at_once_load_once() {
+        let cache: Cache<char, ()> = Cache::new(2);
+        let loads = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    cache
+                        .get(&'a', || {
+                            loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                            Ok(())
+                        })
+                        .unwrap();
+                });
+            }
+        });
+        assert_eq!(loads.into_inner(), 1);
+    }
+}

@@ -1,0 +1,155 @@
+//! One conversation while it is in the batch: its tokens, its cache, its text.
+
+use crate::Cpu;
+use hearth_data::StreamDecoder;
+use hearth_model::KvCache;
+use tokio::sync::mpsc;
+
+use crate::models::Model;
+use crate::sample::Sampler;
+use crate::text::StopMatcher;
+use crate::{Event, FinishReason, InferenceError, Usage};
+
+/// The sending half of a [`crate::Generation`]. Its channel has room for every event of the sequence, so
+/// sending never waits and a slow reader never holds up the batch.
+pub(crate) type Events = mpsc::Sender<Result<Event, InferenceError>>;
+
+/// Whether a sequence stays in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Running,
+    Done,
+}
+
+/// A sequence. `tokens[..fed]` are in the cache; the rest is fed next: first the prompt, then each new token.
+pub(crate) struct Sequence {
+    pub(crate) model: Model,
+    pub(crate) cache: KvCache<Cpu>,
+    tokens: Vec<u32>,
+    fed: usize,
+    prompt_len: usize,
+    max_tokens: usize,
+    sampler: Sampler,
+    text: StreamDecoder,
+    stops: StopMatcher,
+    events: Events,
+}
+
+impl Sequence {
+    /// `prompt` has at least one token; `cache` has room for `prompt.len() + max_tokens` rows.
+    pub(crate) fn new(
+        model: Model,
+        cache: KvCache<Cpu>,
+        prompt: Vec<u32>,
+        max_tokens: usize,
+        sampler: Sampler,
+        stops: Vec<String>,
+        events: Events,
+    ) -> Self {
+        assert!(!prompt.is_empty() && max_tokens > 0, "checked when the request came in");
+        Self {
+            model,
+            cache,
+            prompt_len: prompt.len(),
+            tokens: prompt,
+            fed: 0,
+            max_tokens,
+            sampler,
+            text: StreamDecoder::new(),
+            stops: StopMatcher::new(stops),
+            events,
+        }
+    }
+
+    /// Tokens that are not in the cache yet: at least one.
+    pub(crate) fn pending_len(&self) -> usize {
+        self.tokens.len() - self.fed
+    }
+
+    /// Whether feeding `n` tokens reaches the end, so that the next token can be chosen.
+    pub(crate) fn wants_logits(&self, n: usize) -> bool {
+        n == self.pending_len()
+    }
+
+    /// The cache and the next `n` tokens for it.
+    pub(crate) fn feed(&mut self, n: usize) -> (&mut KvCache<Cpu>, &[u32], Option<&hearth_model::Lora<Cpu>>) {
+        let tokens = &self.tokens[self.fed..self.fed + n];
+        self.fed += n;
+        (&mut self.cache, tokens, self.model.lora.as_deref())
+    }
+
+    /// Whether nobody reads the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Ends the sequence with an error.
+    pub(crate) fn fail(self, error: InferenceError) {
+        // A closed channel means that nobody wants to know.
+        let _ = self.events.try_send(Err(error));
+    }
+
+    /// Chooses the next token from the logits after the last one, and sends the text that it completes.
+    pub(crate) fn advance(&mut self, logits: &[f32]) -> Progress {
+        match self.try_advance(logits) {
+            Ok(None) => Progress::Running,
+            Ok(Some(reason)) => {
+                let completion_tokens = self.completion_len();
+                let usage = Usage { prompt_tokens: self.prompt_len, completion_tokens };
+                self.send(Ok(Event::Finish { reason, usage }));
+                Progress::Done
+            }
+            Err(error) => {
+                self.send(Err(error));
+                Progress::Done
+            }
+        }
+    }
+
+    fn try_advance(&mut self, logits: &[f32]) -> Result<Option<FinishReason>, InferenceError> {
+        let token = self.sampler.next(logits)?;
+        self.tokens.push(token);
+        if self.model.renderer.stop_ids().contains(&token) {
+            self.send_rest()?;
+            return Ok(Some(FinishReason::Stop));
+        }
+        let tokenizer = self.model.renderer.tokenizer();
+        let piece = self.text.push(tokenizer, token).map_err(InferenceError::Decode)?;
+        let (piece, stopped) = self.stops.push(&piece);
+        self.send_text(piece);
+        if stopped {
+            return Ok(Some(FinishReason::Stop));
+        }
+        if self.completion_len() < self.max_tokens {
+            return Ok(None);
+        }
+        let stopped = self.send_rest()?;
+        Ok(Some(if stopped { FinishReason::Stop } else { FinishReason::Length }))
+    }
+
+    fn completion_len(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// Sends what was held back, without the bytes of an unfinished character; whether a stop string ended it.
+    fn send_rest(&mut self) -> Result<bool, InferenceError> {
+        let rest = self.text.finish(self.model.renderer.tokenizer()).map_err(InferenceError::Decode)?;
+        let (mut rest, stopped) = self.stops.push(rest.trim_end_matches(char::REPLACEMENT_CHARACTER));
+        if !stopped {
+            rest.push_str(&self.stops.finish());
+        }
+        self.send_text(rest);
+        Ok(stopped)
+    }
+
+    fn send_text(&self, text: String) {
+        if !text.is_empty() {
+            self.send(Ok(Event::Text(text)));
+        }
+    }
+
+    fn send(&self, event: Result<Event, InferenceError>) {
+        // The channel has room for every event; it is closed when nobody reads, which the next step notices.
+        let _ = self.events.try_send(event);
+    }
+}

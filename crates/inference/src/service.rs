@@ -1,0 +1,151 @@
+//! The handle that callers hold.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::Cpu;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::models::Models;
+use crate::sample::Sampler;
+use crate::scheduler::{Job, Scheduler};
+use crate::{GenerateRequest, Generation, InferenceError, ModelRef};
+
+/// What the service may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most sequences in one step.
+    pub max_batch: usize,
+    /// Most requests that wait to join; one more is refused.
+    pub max_waiting: usize,
+    /// Bytes of key-value cache of all running sequences. Requests wait while it is used up.
+    pub kv_cache_bytes: usize,
+    /// Bases that stay loaded.
+    pub max_bases: usize,
+    /// Adapters that stay loaded.
+    pub max_adapters: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_batch: 8, max_waiting: 64, kv_cache_bytes: 2 << 30, max_bases: 4, max_adapters: 32 }
+    }
+}
+
+/// Answers conversations. Clones are cheap and share one scheduler, which ends with the last of them.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: Limits,
+    models: Models,
+    places: Arc<Semaphore>,
+    inbox: Mutex<Sender<Job>>,
+}
+
+impl Service {
+    /// Starts the scheduler's thread. Models are loaded when they are first asked for.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(backend: Arc<Cpu>, limits: Limits) -> std::io::Result<Self> {
+        let (service, scheduler) = Self::parts(backend, limits);
+        thread::Builder::new().name("inference".to_owned()).spawn(move || scheduler.run())?;
+        Ok(service)
+    }
+
+    /// The handle and a scheduler that does not run yet.
+    pub(crate) fn parts(backend: Arc<Cpu>, limits: Limits) -> (Self, Scheduler) {
+        assert!(limits.max_batch > 0 && limits.max_waiting > 0, "a service answers something");
+        let (sender, inbox) = std::sync::mpsc::channel();
+        let scheduler = Scheduler::new(limits.clone(), inbox);
+        let shared = Shared {
+            models: Models::new(backend, limits.max_bases, limits.max_adapters),
+            places: Arc::new(Semaphore::new(limits.max_waiting)),
+            inbox: Mutex::new(sender),
+            limits,
+        };
+        (Self { shared: Arc::new(shared) }, scheduler)
+    }
+
+    /// Loads the model if needed, renders the conversation and queues it. The answer comes through the
+    /// returned [`Generation`].
+    ///
+    /// # Errors
+    /// Bad parameters, a conversation that the template refuses or that does not fit, a model that cannot be
+    /// loaded, or [`InferenceError::QueueFull`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, InferenceError> {
+        request.check()?;
+        let place = self.place()?;
+        let service = self.clone();
+        tokio::task::spawn_blocking(move || service.enqueue(request, place))
+            .await
+            .map_err(|_| InferenceError::ShuttingDown)?
+    }
+
+    /// Loads a model before it is needed, so that the first answer does not wait for it. Blocks.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded.
+    pub fn load(&self, model: &ModelRef) -> Result<(), InferenceError> {
+        self.shared.models.get(model).map(|_| ())
+    }
+
+    /// A place in the queue, from before the model is loaded until the request joins the batch.
+    fn place(&self) -> Result<OwnedSemaphorePermit, InferenceError> {
+        Arc::clone(&self.shared.places)
+            .try_acquire_owned()
+            .map_err(|_| InferenceError::QueueFull { limit: self.shared.limits.max_waiting })
+    }
+
+    /// The blocking part of [`Service::generate`].
+    fn enqueue(
+        &self,
+        request: GenerateRequest,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Generation, InferenceError> {
+        let model = self.shared.models.get(&request.model)?;
+        let prompt = model.renderer.prompt(&request.messages).map_err(InferenceError::Template)?;
+        let prompt_tokens = prompt.len();
+        let config = model.base.decoder.config();
+        let (context_length, vocab_size) = (config.max_position_embeddings, config.vocab_size);
+        if prompt_tokens == 0 || prompt_tokens >= context_length {
+            return Err(InferenceError::PromptTooLong { prompt_tokens, context_length });
+        }
+        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(InferenceError::UnknownToken { token, vocab_size });
+        }
+        let max_tokens = request.max_tokens.min(context_length - prompt_tokens);
+        let cache_bytes = model.base.decoder.cache_bytes_per_token() * (prompt_tokens + max_tokens);
+        if cache_bytes > self.shared.limits.kv_cache_bytes {
+            return Err(InferenceError::CacheTooSmall {
+                needed_bytes: cache_bytes,
+                limit_bytes: self.shared.limits.kv_cache_bytes,
+            });
+        }
+        // One text for each token, the held rest, and the end.
+        let (sender, events) = mpsc::channel(max_tokens + 2);
+        let job = Job {
+            model,
+            prompt,
+            max_tokens,
+            sampler: Sampler::new(&request.sampling),
+            stop: request.stop,
+            events: sender,
+            cache_bytes,
+            place,
+        };
+        let inbox = self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.send(job).map_err(|_| InferenceError::ShuttingDown)?;
+        Ok(Generation { events, prompt_tokens })
+    }
+}
+
+#[cfg(test)]
+mod tests;

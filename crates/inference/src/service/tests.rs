@@ -1,0 +1,368 @@
+//! Whole answers of tiny random models. The scheduler is stepped by hand, so nothing depends on timing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hearth_data::{Message, Role, Tokenizer};
+use hearth_kernels::Backend;
+use hearth_model::{Decoder, Lora, LoraConfig, Module};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{Event, FinishReason, PREFILL_CHUNK_TOKENS, SamplingParams, Usage};
+
+const VOCAB: usize = 427;
+const CONTEXT: usize = 512;
+
+/// Numbers spread evenly over `±scale`.
+fn random(rng: &mut ChaCha8Rng, len: usize, scale: f32) -> Vec<f32> {
+    (0..len).map(|_| ((rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale).collect()
+}
+
+/// Writes a random Llama of two blocks with the tokenizer of the `data` tests. Its end tokens (ids 0 to 2) are
+/// all but impossible: their rows of the tied head are zero, and the other logits are large.
+fn write_base(dir: &Path, seed: u64) {
+    let (c, inter, kv, layers) = (32, 48, 16, 2);
+    let config = json!({
+        "model_type": "llama", "hidden_act": "silu", "hidden_size": c, "intermediate_size": inter,
+        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "vocab_size": VOCAB,
+        "max_position_embeddings": CONTEXT,
+    });
+    fs::write(dir.join("config.json"), config.to_string()).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    let mut embed = random(&mut rng, VOCAB * c, 1.0);
+    embed[..3 * c].fill(0.0);
+    tensors.push(("model.embed_tokens.weight".to_owned(), vec![VOCAB, c], embed));
+    tensors.push(("model.norm.weight".to_owned(), vec![c], vec![4.0; c]));
+    for layer in 0..layers {
+        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+        tensors.push((name("input_layernorm"), vec![c], vec![1.0; c]));
+        tensors.push((name("post_attention_layernorm"), vec![c], vec![1.0; c]));
+        for (part, n, k) in [
+            ("self_attn.q_proj", c, c),
+            ("self_attn.k_proj", kv, c),
+            ("self_attn.v_proj", kv, c),
+            ("self_attn.o_proj", c, c),
+            ("mlp.gate_proj", inter, c),
+            ("mlp.up_proj", inter, c),
+            ("mlp.down_proj", c, inter),
+        ] {
+            tensors.push((name(part), vec![n, k], random(&mut rng, n * k, 0.5)));
+        }
+    }
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, shape, data)| (name, shape, data.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    safetensors::serialize_to_file(views, None, &dir.join("model.safetensors")).unwrap();
+    write_tokenizer(dir);
+}
+
+fn write_tokenizer(dir: &Path) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/tiny");
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(fixture.join(file), dir.join(file)).unwrap();
+    }
+}
+
+/// Writes an adapter whose update is large enough to change every answer.
+fn write_adapter(dir: &Path, base: &Path, seed: u64) {
+    fs::create_dir_all(dir).unwrap();
+    let decoder = Decoder::load(backend(), base).unwrap();
+    let config = LoraConfig { r: 2, alpha: 4.0, target_modules: vec![Module::Q, Module::V, Module::Down] };
+    let mut lora = Lora::init(&decoder, &config, seed).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for (name, [n, k], buf) in lora.tensors_mut().iter_mut() {
+        if name.contains("lora_B") {
+            decoder.backend().write(buf, &random(&mut rng, n * k, 0.5));
+        }
+    }
+    lora.save_peft(dir, "base").unwrap();
+    write_tokenizer(dir);
+}
+
+fn backend() -> Arc<Cpu> {
+    Arc::new(Cpu::new())
+}
+
+struct Fixture {
+    dir: TempDir,
+    service: Service,
+    scheduler: Scheduler,
+}
+
+/// What one answer was: its pieces, its end, or its error.
+#[derive(Clone, Debug, PartialEq)]
+struct Answer {
+    pieces: Vec<String>,
+    reason: FinishReason,
+    usage: Usage,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        self.pieces.concat()
+    }
+}
+
+impl Fixture {
+    fn new(limits: Limits) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("base")).unwrap();
+        write_base(&dir.path().join("base"), 1);
+        let (service, scheduler) = Service::parts(backend(), limits);
+        Self { dir, service, scheduler }
+    }
+
+    fn base_dir(&self) -> PathBuf {
+        self.dir.path().join("base")
+    }
+
+    fn adapter_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn model(&self) -> ModelRef {
+        ModelRef { base_dir: self.base_dir(), adapter_dir: None }
+    }
+
+    fn adapted(&self, name: &str) -> ModelRef {
+        ModelRef { adapter_dir: Some(self.adapter_dir(name)), ..self.model() }
+    }
+
+    fn request(&self, text: &str) -> GenerateRequest {
+        GenerateRequest {
+            model: self.model(),
+            messages: vec![Message::new(Role::System, "s"), Message::new(Role::User, text)],
+            sampling: SamplingParams { temperature: 0.0, top_p: 1.0, seed: 0 },
+            max_tokens: 24,
+            stop: vec![],
+        }
+    }
+
+    fn submit(&self, request: GenerateRequest) -> Result<Generation, InferenceError> {
+        request.check()?;
+        self.service.enqueue(request, self.service.place()?)
+    }
+
+    /// Steps until the answer is there.
+    fn finish(&mut self, mut generation: Generation) -> Result<Answer, InferenceError> {
+        let mut pieces = Vec::new();
+        for _ in 0..2 * CONTEXT {
+            while let Ok(event) = generation.events.try_recv() {
+                match event? {
+                    Event::Text(piece) => pieces.push(piece),
+                    Event::Finish { reason, usage } => return Ok(Answer { pieces, reason, usage }),
+                }
+            }
+            assert!(self.scheduler.step());
+        }
+        panic!("no end");
+    }
+
+    fn answer(&mut self, request: GenerateRequest) -> Answer {
+        let generation = self.submit(request).unwrap();
+        self.finish(generation).unwrap()
+    }
+}
+
+fn sampled(request: GenerateRequest, seed: u64) -> GenerateRequest {
+    GenerateRequest { sampling: SamplingParams { temperature: 1.0, top_p: 0.95, seed }, ..request }
+}
+
+#[test]
+fn what_else_is_in_the_batch_changes_nothing() {
+    let mut fixture = Fixture::new(Limits { max_batch: 5, ..Limits::default() });
+    for name in ["a", "b"] {
+        write_adapter(&fixture.adapter_dir(name), &fixture.base_dir(), name.as_bytes()[0].into());
+    }
+    let models = [fixture.model(), fixture.adapted("a"), fixture.adapted("b")];
+    let requests: Vec<GenerateRequest> = (0..12)
+        .map(|i| {
+            // Prompts of one token more or less than a chunk, much longer, and short.
+            let len = [3, PREFILL_CHUNK_TOKENS, 200, 40][i % 4] + i;
+            let request = fixture.request(&"x7 ".repeat(len)[..len]);
+            let request = GenerateRequest { model: models[i % 3].clone(), max_tokens: 10 + i, ..request };
+            if i % 2 == 0 { request } else { sampled(request, i as u64) }
+        })
+        .collect();
+    let alone: Vec<Answer> = requests.iter().map(|request| fixture.answer(request.clone())).collect();
+    assert!(alone.iter().any(|a| a.usage.prompt_tokens > PREFILL_CHUNK_TOKENS));
+
+    // A new request joins at every other step.
+    let generations: Vec<Generation> = requests
+        .iter()
+        .map(|request| {
+            let generation = fixture.submit(request.clone()).unwrap();
+            assert!(fixture.scheduler.step() && fixture.scheduler.step());
+            generation
+        })
+        .collect();
+    let together: Vec<Answer> =
+        generations.into_iter().map(|generation| fixture.finish(generation).unwrap()).collect();
+    assert_eq!(together, alone);
+}
+
+#[test]
+fn a_seed_fixes_the_answer() {
+    let mut fixture = Fixture::new(Limits::default());
+    let request = fixture.request("tell me");
+    let one = fixture.answer(sampled(request.clone(), 5));
+    assert_eq!(fixture.answer(sampled(request.clone(), 5)), one);
+    assert_ne!(fixture.answer(sampled(request, 6)).text(), one.text());
+    assert_eq!((one.reason, one.usage.completion_tokens), (FinishReason::Length, 24));
+}
+
+#[test]
+fn a_stop_string_across_tokens_ends_the_answer_before_it() {
+    let mut fixture = Fixture::new(Limits::default());
+    let request = sampled(fixture.request("tell me"), 3);
+    let full = fixture.answer(request.clone());
+    for cut in 1..full.pieces.len() {
+        // The last character of one piece and the first of the next.
+        let last = full.pieces[cut - 1].chars().next_back().unwrap();
+        let first = full.pieces[cut].chars().next().unwrap();
+        let stop = format!("{last}{first}");
+        let got = fixture
+            .answer(GenerateRequest { stop: vec!["\u{1}".to_owned(), stop.clone()], ..request.clone() });
+        let expect = &full.text()[..full.text().find(&stop).unwrap()];
+        assert_eq!((got.text().as_str(), got.reason), (expect, FinishReason::Stop), "{stop:?}");
+        assert!(got.usage.completion_tokens <= cut + 1 + full.usage.completion_tokens - full.pieces.len());
+    }
+    let never = fixture.answer(GenerateRequest { stop: vec!["\u{1}".to_owned()], ..request });
+    assert_eq!((never.text(), never.reason), (full.text(), FinishReason::Length));
+}
+
+#[test]
+fn an_end_token_of_the_generation_config_ends_the_answer() {
+    let mut fixture = Fixture::new(Limits::default());
+    let request = sampled(fixture.request("tell me"), 3);
+    let full = fixture.answer(request.clone());
+    let tokenizer = Tokenizer::open(&fixture.base_dir()).unwrap();
+    let (at, id) = full
+        .pieces
+        .iter()
+        .enumerate()
+        .skip(3)
+        .find_map(|(at, piece)| match tokenizer.encode(piece).unwrap()[..] {
+            [id] if !full.pieces[..at].contains(piece) => Some((at, id)),
+            _ => None,
+        })
+        .unwrap();
+    let config = json!({"eos_token_id": [2, id]});
+    fs::write(fixture.base_dir().join("generation_config.json"), config.to_string()).unwrap();
+    let got = fixture.answer(request);
+    assert_eq!((got.text(), got.reason), (full.pieces[..at].concat(), FinishReason::Stop));
+}
+
+#[test]
+fn adapters_change_answers_and_a_replaced_directory_is_another_adapter() {
+    let mut fixture = Fixture::new(Limits::default());
+    let base = fixture.answer(fixture.request("hello")).text();
+    let request = GenerateRequest { model: fixture.adapted("a"), ..fixture.request("hello") };
+    write_adapter(&fixture.adapter_dir("a"), &fixture.base_dir(), 1);
+    let first = fixture.answer(request.clone()).text();
+    fs::remove_dir_all(fixture.adapter_dir("a")).unwrap();
+    assert!(matches!(fixture.submit(request.clone()), Err(InferenceError::ModelDir { .. })));
+    write_adapter(&fixture.adapter_dir("a"), &fixture.base_dir(), 2);
+    let second = fixture.answer(request).text();
+    assert!(base != first && first != second && base != second, "{base:?} {first:?} {second:?}");
+}
+
+#[test]
+fn the_queue_has_a_limit_and_abandoned_requests_leave_it() {
+    let mut fixture = Fixture::new(Limits { max_batch: 1, max_waiting: 2, ..Limits::default() });
+    let request = fixture.request("hello");
+    let first = fixture.submit(request.clone()).unwrap();
+    assert!(fixture.scheduler.step(), "the first is in the batch and gave its place back");
+    let second = fixture.submit(request.clone()).unwrap();
+    let third = fixture.submit(request.clone()).unwrap();
+    assert!(matches!(fixture.submit(request.clone()), Err(InferenceError::QueueFull { limit: 2 })));
+
+    drop(second);
+    assert!(fixture.scheduler.step(), "the second's reader is gone");
+    let fourth = fixture.submit(request.clone()).unwrap();
+    assert!(matches!(fixture.submit(request.clone()), Err(InferenceError::QueueFull { limit: 2 })));
+
+    drop(first);
+    assert!(fixture.scheduler.step(), "the first's reader is gone: the third takes its place in the batch");
+    let fifth = fixture.submit(request).unwrap();
+    let third = fixture.finish(third).unwrap();
+    assert_eq!(fixture.finish(fourth).unwrap(), third);
+    assert_eq!(fixture.finish(fifth).unwrap(), third);
+}
+
+#[test]
+fn running_sequences_share_the_cache_limit() {
+    let mut fixture = Fixture::new(Limits::default());
+    let request = fixture.request("hello");
+    let answer = fixture.answer(request.clone());
+    let tokens = answer.usage.prompt_tokens + request.max_tokens;
+    // Keys and values of 2 blocks, 16 wide, as f32.
+    let bytes = tokens * 2 * 2 * 16 * 4;
+
+    let mut fixture = Fixture::new(Limits { kv_cache_bytes: 2 * bytes - 1, ..Limits::default() });
+    let first = fixture.submit(request.clone()).unwrap();
+    let mut second = fixture.submit(request.clone()).unwrap();
+    assert_eq!(fixture.finish(first).unwrap(), answer);
+    assert!(second.events.try_recv().is_err(), "the second waits for the cache of the first");
+    assert_eq!(fixture.finish(second).unwrap(), answer);
+
+    let fixture = Fixture::new(Limits { kv_cache_bytes: bytes - 1, ..Limits::default() });
+    let error = fixture.submit(GenerateRequest { model: fixture.model(), ..request }).err().unwrap();
+    let expect = format!(
+        "the request needs {bytes} bytes of key-value cache, the limit is {}; lower max_tokens",
+        bytes - 1
+    );
+    assert_eq!(error.to_string(), expect);
+}
+
+#[test]
+fn the_context_bounds_prompt_and_answer() {
+    let mut fixture = Fixture::new(Limits::default());
+    let request = GenerateRequest { max_tokens: 10_000, ..fixture.request(&"7".repeat(CONTEXT - 40)) };
+    let answer = fixture.answer(request.clone());
+    assert_eq!(answer.reason, FinishReason::Length);
+    assert_eq!(answer.usage.prompt_tokens + answer.usage.completion_tokens, CONTEXT);
+
+    let digits = CONTEXT - 40 + answer.usage.completion_tokens;
+    let check = |digits: usize, expect: &str| {
+        let result = fixture.submit(fixture.request(&"7".repeat(digits)));
+        assert_eq!(result.err().map(|e| e.to_string()).unwrap_or_default(), expect);
+    };
+    check(digits - 1, "");
+    check(
+        digits,
+        "the prompt has 512 tokens but the model's context holds 512, and at least one must remain for the answer",
+    );
+}
+
+#[test]
+fn a_running_service_answers_and_survives_readers_that_leave() {
+    let fixture = Fixture::new(Limits::default());
+    let service = Service::start(backend(), Limits { max_batch: 2, ..Limits::default() }).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let request = fixture.request("hello");
+        for _ in 0..3 {
+            let long = GenerateRequest { max_tokens: CONTEXT, ..request.clone() };
+            drop(service.generate(long).await.unwrap());
+        }
+        let mut generation = service.generate(request).await.unwrap();
+        let mut last = None;
+        while let Some(event) = generation.next().await {
+            last = Some(event.unwrap());
+        }
+        let Some(Event::Finish { reason: FinishReason::Length, usage }) = last else { panic!("{last:?}") };
+        assert_eq!((usage.completion_tokens, usage.prompt_tokens), (24, generation.prompt_tokens()));
+    });
+}
