@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the support-routing rows: support_routing_train.jsonl and support_routing_heldout.jsonl.
+"""Writes the rows of support/: train.jsonl and heldout.jsonl.
 
 Each row is a customer's message to an invented shop and the line that a clerk would file it under:
 
@@ -9,8 +9,8 @@ team is billing, delivery, repair or returns; urgency is low, normal or high; it
 Every sentence below was made up for this project. Training rows and held-out rows share openings such as
 "Hello." and nothing else: items, problem sentences and urgency sentences of the two sets are disjoint.
 
-    python3 make_support_routing.py           # write both files beside this script
-    python3 make_support_routing.py --check   # fail if the files differ from what this script writes
+    python3 examples/make_support.py           # write both files
+    python3 examples/make_support.py --check   # fail if the files differ from what this script writes
 """
 
 import json
@@ -101,8 +101,8 @@ TRAIN = {
 
 HELDOUT = {
     "items": """
-        bread maker|tennis racket|leather wallet|radio|cheese grater|mountain bike|oven glove|desk organiser|
-        snow shovel|piano stool|sun hat|salad bowl|drill|curtain rail|backpack|teapot|
+        bread maker|tennis racket|leather wallet|radio|cheese grater|mountain bike|oven glove|letter tray|
+        snow shovel|piano stool|sun hat|salad bowl|drill|curtain rail|backpack|milk jug|
         rocking horse|headphones|fire extinguisher|candle holder|roller skates|barbecue|stapler|wheelbarrow
     """,
     "problems": {
@@ -209,9 +209,9 @@ def assert_disjoint():
 def main():
     assert_disjoint()
     rng = random.Random(SEED)
-    here = pathlib.Path(__file__).resolve().parent
+    folder = pathlib.Path(__file__).resolve().parent / "support"
     for name, bank, count in [("train", TRAIN, TRAIN_ROWS), ("heldout", HELDOUT, HELDOUT_ROWS)]:
-        path = here / f"support_routing_{name}.jsonl"
+        path = folder / f"{name}.jsonl"
         text = "".join(json.dumps(row) + "\n" for row in rows(bank, count, rng))
         if sys.argv[1:] == ["--check"]:
             if path.read_text(encoding="utf-8") != text:
