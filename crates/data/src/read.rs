@@ -134,8 +134,8 @@ impl<R: Read> RowReader<R> {
                 return Err(RowError::new(line, "", message));
             }
         };
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| RowError::new(line, "", json_message(&error)))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| RowError::new(line, "", json_message(&error)))?;
         let row = Row::from_value(line, &value)?;
         match self.format {
             Some(format) if format != row.format() => {
@@ -240,7 +240,11 @@ pub fn check_file<R: Read>(input: R, limits: Limits) -> Result<CheckReport, Erro
     report.rows = reader.rows();
     report.format = reader.format();
     if report.rows == 0 {
-        report.push(RowError::new(0, "", format!("the file is empty; a dataset needs at least {MIN_ROWS} rows")));
+        report.push(RowError::new(
+            0,
+            "",
+            format!("the file is empty; a dataset needs at least {MIN_ROWS} rows"),
+        ));
     } else if report.rows < MIN_ROWS {
         let message = format!("a dataset needs at least {MIN_ROWS} rows, this file has {}", report.rows);
         report.push(RowError::new(0, "", message));

@@ -132,7 +132,9 @@ impl Row {
                 completion: string_field(&at, row, "completion")?,
             },
             (None, false) => {
-                return Err(at.error("", "a row needs the field messages, or the fields prompt and completion"));
+                return Err(
+                    at.error("", "a row needs the field messages, or the fields prompt and completion")
+                );
             }
         };
         Ok(Row { line, content })
@@ -227,10 +229,13 @@ fn content_from(at: &At, pointer: &str, value: Option<&Value>) -> Result<String,
         Some(Value::String(text)) => return Ok(text.clone()),
         Some(Value::Array(parts)) => parts,
         Some(other) => {
-            let message = format!("content must be a string or a list of text parts, this is {}", kind(other));
+            let message =
+                format!("content must be a string or a list of text parts, this is {}", kind(other));
             return Err(at.error(pointer, message));
         }
-        None => return Err(at.error(pointer.trim_end_matches("/content"), "a message needs the field content")),
+        None => {
+            return Err(at.error(pointer.trim_end_matches("/content"), "a message needs the field content"));
+        }
     };
     let mut text = String::new();
     for (index, part) in parts.iter().enumerate() {

@@ -88,7 +88,8 @@ impl ChatTemplate {
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
-        variables.extend(special.iter().filter_map(|(name, text)| Some((*name, Value::from(text.as_deref()?)))));
+        variables
+            .extend(special.iter().filter_map(|(name, text)| Some((*name, Value::from(text.as_deref()?)))));
 
         let template = self.environment.get_template(NAME).map_err(|error| template_error(&error, false))?;
         let mut output = LimitedOutput { bytes: Vec::new(), full: false };

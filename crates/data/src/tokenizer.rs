@@ -11,8 +11,9 @@ pub use gguf::{GgufTokenizer, config_from_gguf, from_gguf};
 
 use crate::error::Error;
 
-/// Most tokens that a [`StreamDecoder`] holds back: a character has at most 4 bytes, so at most 4 tokens.
-const MAX_HELD_TOKENS: usize = 4;
+/// Most tokens that a [`StreamDecoder`] holds back. An unfinished character has at most 3, but a run of real
+/// U+FFFD looks unfinished too, so there is room for some of them.
+const MAX_HELD_TOKENS: usize = 32;
 
 /// The texts of a tokenizer's special tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,9 @@ impl Tokenizer {
             None => Ok(None),
             Some(text) => match inner.token_to_id(text) {
                 Some(id) => Ok(Some(id)),
-                None => Err(Error::tokenizer(format!("the {name} of tokenizer_config.json is not in tokenizer.json"))),
+                None => Err(Error::tokenizer(format!(
+                    "the {name} of tokenizer_config.json is not in tokenizer.json"
+                ))),
             },
         };
         let bos_id = id_of("bos_token", &special.bos)?;
@@ -206,7 +209,8 @@ fn read_json(path: &Path) -> Result<Value, Error> {
         return Ok(Value::Null);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    serde_json::from_str(&read(path)?).map_err(|source| Error::tokenizer_from(format!("{name} is not JSON"), source))
+    serde_json::from_str(&read(path)?)
+        .map_err(|source| Error::tokenizer_from(format!("{name} is not JSON"), source))
 }
 
 /// A special token stands as a string, or as an object with `content`.

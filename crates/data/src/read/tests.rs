@@ -1,1 +1,113 @@
-//! Tests.
+//! Bytes in, a report out.
+
+use std::io;
+
+use super::*;
+
+const GOOD: &str =
+    r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+const PAIR: &str = r#"{"prompt": "p", "completion": "c"}"#;
+
+fn outline(report: &CheckReport) -> String {
+    let mut out = format!("{} rows, {} errors, {:?}", report.rows, report.error_count, report.format);
+    for error in &report.errors {
+        out += &format!("\n{error}");
+    }
+    out
+}
+
+#[track_caller]
+fn check(input: &[u8], expect: &str) {
+    let limits = Limits { line_bytes: 200, rows: 6 };
+    let report = check_file(input, limits).expect("memory can be read");
+    assert_eq!(outline(&report), expect);
+}
+
+#[test]
+fn good_files() {
+    check(format!("{GOOD}\n{GOOD}\n{GOOD}").as_bytes(), "3 rows, 0 errors, Some(Chat)");
+    check(
+        format!("\u{feff}{PAIR}\r\n\n  \n{PAIR}\r\n{PAIR}\r\n\n").as_bytes(),
+        "3 rows, 0 errors, Some(Completion)",
+    );
+}
+
+#[test]
+fn too_few_rows() {
+    check(b"", "0 rows, 1 errors, None\nthe file is empty; a dataset needs at least 3 rows");
+    check(b"\n \n", "0 rows, 1 errors, None\nthe file is empty; a dataset needs at least 3 rows");
+    check(
+        format!("{GOOD}\n{GOOD}\n").as_bytes(),
+        "2 rows, 1 errors, Some(Chat)\na dataset needs at least 3 rows, this file has 2",
+    );
+}
+
+#[test]
+fn every_bad_line_is_named() {
+    let mut input = format!("{GOOD}\n\n{PAIR}\n{{\"a\": }}\n").into_bytes();
+    input.extend_from_slice(b"{\"messages\": \"\xff\"}\n{\"messages\": [\n");
+    check(
+        &input,
+        "5 rows, 4 errors, Some(Chat)\n\
+         line 3: the rows before have messages, this one has prompt and completion; a dataset has one format\n\
+         line 4: invalid JSON at column 7: expected value\n\
+         line 5: invalid UTF-8 at byte 15 of the line\n\
+         line 6: invalid JSON at column 14: the line ends too early",
+    );
+}
+
+#[test]
+fn a_byte_order_mark_counts_only_at_the_start() {
+    let input = format!("{GOOD}\n\u{feff}{GOOD}\n{GOOD}\n");
+    check(input.as_bytes(), "3 rows, 1 errors, Some(Chat)\nline 2: invalid JSON at column 1: expected value");
+}
+
+#[test]
+fn limits() {
+    let long = format!("{GOOD}{}", " ".repeat(200 - GOOD.len()));
+    check(format!("{long}\n{long}\n{long}\n").as_bytes(), "3 rows, 0 errors, Some(Chat)");
+    check(
+        format!("{GOOD}\n{long} \n{GOOD}\n").as_bytes(),
+        "3 rows, 1 errors, Some(Chat)\nline 2: the line is longer than 200 bytes",
+    );
+    check(
+        format!("{GOOD}\n").repeat(8).as_bytes(),
+        "6 rows, 1 errors, Some(Chat)\nline 7: a dataset has at most 6 rows, this file has more",
+    );
+}
+
+#[test]
+fn a_hundred_megabytes_without_a_line_break_are_not_held() {
+    let line = io::repeat(b'x').take(100 << 20);
+    let mut reader = RowReader::new(line.chain(io::Cursor::new(format!("\n{GOOD}\n"))));
+    let error = reader.next().expect("a row").expect_err("too long").to_string();
+    assert_eq!(error, "line 1: the line is longer than 33554432 bytes");
+    assert!(reader.buffer.capacity() <= 2 * MAX_LINE_BYTES);
+    assert_eq!(reader.next().expect("a row").expect("good").line, 2);
+    assert!(reader.next().is_none());
+}
+
+#[test]
+fn errors_are_listed_up_to_a_limit_and_counted_beyond() {
+    let report = check_file("{}\n".repeat(250).as_bytes(), Limits::default()).expect("memory can be read");
+    assert_eq!((report.rows, report.errors.len(), report.error_count), (250, MAX_LISTED_ERRORS, 250));
+}
+
+#[test]
+fn a_later_file_must_have_the_format_of_the_first() {
+    let mut reader = RowReader::new(PAIR.as_bytes()).expect_format(Some(Format::Chat));
+    let error = reader.next().expect("a row").expect_err("another format").to_string();
+    assert!(error.starts_with("line 1: the rows before have messages"), "{error}");
+}
+
+#[test]
+fn a_broken_input_ends_the_reading() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    let input = io::Cursor::new(format!("{GOOD}\n{GOOD}\n{GOOD}\n")).chain(Broken);
+    assert!(matches!(check_file(input, Limits::default()), Err(Error::Read(_))));
+}

@@ -1,1 +1,111 @@
-//! Tests.
+//! Rendering against transformers' (fixtures by `conformance/golden_templates.py`), and the limits.
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::row::Role;
+
+fn golden() -> Json {
+    serde_json::from_str(include_str!("../../tests/fixtures/golden.json")).expect("the fixture is JSON")
+}
+
+fn conversation(value: &Json) -> Vec<Message> {
+    let text = |value: &Json| value.as_str().expect("a string").to_owned();
+    let message =
+        |m: &Json| Message::new(Role::parse(&text(&m["role"])).expect("a role"), text(&m["content"]));
+    value.as_array().expect("a list").iter().map(message).collect()
+}
+
+fn compile(source: &str) -> ChatTemplate {
+    ChatTemplate::compile(source, &SpecialTokens::default()).expect("the template compiles")
+}
+
+#[track_caller]
+fn check_error(source: &str, expect: &str) {
+    let messages = [Message::new(Role::User, "SECRET")];
+    let error = ChatTemplate::compile(source, &SpecialTokens::default())
+        .and_then(|template| template.render(&messages, true))
+        .expect_err("an error")
+        .to_string();
+    assert_eq!(error, expect);
+}
+
+#[test]
+fn renders_as_transformers_does() {
+    let golden = golden();
+    for rendering in golden["renderings"].as_array().expect("a list") {
+        let special = &rendering["special_tokens"];
+        let token = |name: &str| special[name].as_str().map(str::to_owned);
+        let special =
+            SpecialTokens { bos: token("bos_token"), eos: token("eos_token"), ..Default::default() };
+        let source = rendering["template"].as_str().expect("a template");
+        let template = ChatTemplate::compile(source, &special).expect("the template compiles");
+        for case in rendering["cases"].as_array().expect("a list") {
+            let messages =
+                conversation(&golden["conversations"][case[0].as_u64().expect("an index") as usize]);
+            let text = template.render(&messages, case[1] == true).expect("the template renders");
+            assert_eq!(text, case[2].as_str().expect("a text"), "{} {}", rendering["name"], case[0]);
+        }
+    }
+}
+
+#[test]
+fn prints_as_python_does() {
+    let golden = golden();
+    let messages = conversation(&golden["conversations"][2]);
+    for habit in golden["python_habits"].as_array().expect("a list") {
+        let source = habit["template"].as_str().expect("a template");
+        let text = compile(source).render(&messages, false).unwrap_or_else(|error| error.to_string());
+        assert_eq!(text, habit["text"].as_str().expect("a text"), "{source}");
+    }
+}
+
+#[test]
+fn a_template_that_loops_is_stopped() {
+    check_error(
+        "\n{% for a in range(9000) %}\n{% for b in range(9000) %}{% set c = a %}{% endfor %}{% endfor %}",
+        "chat template, line 3: stopped after 10000000 instructions; a loop does not end",
+    );
+    check_error(
+        "{% set x = 'x' * 60000 %}\n{% for a in range(9000) %}{{ x }}{% endfor %}",
+        "chat template: writes more than 67108864 bytes",
+    );
+    check_error(
+        "{% macro f() %}\n{{ f() }}{% endmacro %}{{ f() }}",
+        "chat template, line 2: invalid operation: recursion limit exceeded",
+    );
+}
+
+#[test]
+fn errors_name_the_template_line() {
+    check_error(
+        "a\n{{ raise_exception('roles must alternate') }}",
+        "chat template, line 2: refused the conversation: roles must alternate",
+    );
+    check_error("a\n\n{% if %}", "chat template, line 3: syntax error: unexpected end of block");
+    check_error("{{ messages[0].x.y }}", "chat template, line 1: undefined value");
+    check_error(
+        "{{ messages | tojson(style=1) }}",
+        "chat template, line 1: too many arguments: unknown keyword argument 'style'",
+    );
+}
+
+#[test]
+fn generation_tags_keep_their_white_space_marks() {
+    let source = "a \n{%- generation %}b{% endgeneration -%}\n c";
+    assert_eq!(without_generation_tags(source), "a \n{%- if true %}b{% endif -%}\n c");
+    assert_eq!(compile(source).render(&[], false).expect("it renders"), "abc");
+    assert_eq!(without_generation_tags("{% generation"), "{% generation");
+}
+
+#[test]
+fn the_date_is_there() {
+    let year = compile("{{ strftime_now('%Y') }}").render(&[], false).expect("it renders");
+    assert!(year.parse::<u32>().expect("a year") >= 2026);
+}
+
+#[test]
+fn the_digest_is_of_the_source() {
+    let digest = compile("abc").sha256();
+    assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}

@@ -51,9 +51,7 @@ struct Rules {
 }
 
 fn rules(pre: &str) -> Result<Rules, Error> {
-    let byte_level = |use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
-    };
+    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let split = |pattern: &str| {
         let split = json!({
             "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false,
@@ -98,7 +96,9 @@ pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
         return Err(Error::tokenizer(format!("token {id} of the GGUF file is there twice")));
     }
     if let Some(index) = gguf.merges.iter().position(|merge| merge.matches(' ').count() != 1) {
-        return Err(Error::tokenizer(format!("merge {index} of the GGUF file is not two tokens and a space")));
+        return Err(Error::tokenizer(format!(
+            "merge {index} of the GGUF file is not two tokens and a space"
+        )));
     }
     let text = json!({
         "version": "1.0",
@@ -123,8 +123,9 @@ pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
         },
     })
     .to_string();
-    tokenizers::Tokenizer::from_bytes(text.as_bytes())
-        .map_err(|source| Error::tokenizer_from("the GGUF file's vocabulary and merges do not fit", source))?;
+    tokenizers::Tokenizer::from_bytes(text.as_bytes()).map_err(|source| {
+        Error::tokenizer_from("the GGUF file's vocabulary and merges do not fit", source)
+    })?;
     Ok(text)
 }
 
@@ -154,7 +155,10 @@ pub fn config_from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
 
 fn token<'a>(gguf: &'a GgufTokenizer, name: &str, id: u32) -> Result<&'a str, Error> {
     gguf.tokens.get(id as usize).map(String::as_str).ok_or_else(|| {
-        Error::tokenizer(format!("the {name} of the GGUF file is {id}, but it has {} tokens", gguf.tokens.len()))
+        Error::tokenizer(format!(
+            "the {name} of the GGUF file is {id}, but it has {} tokens",
+            gguf.tokens.len()
+        ))
     })
 }
 
@@ -178,7 +182,9 @@ fn added_tokens(gguf: &GgufTokenizer) -> Vec<Value> {
 /// Puts the beginning token first, for loaders that add special tokens, if the file asks for it.
 fn post_processor(gguf: &GgufTokenizer) -> Result<Value, Error> {
     let Some(id) = gguf.bos_token_id.filter(|_| gguf.add_bos_token == Some(true)) else {
-        return Ok(json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}));
+        return Ok(
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}),
+        );
     };
     let bos = token(gguf, "bos_token", id)?;
     let special = |type_id: u32| json!({"SpecialToken": {"id": bos, "type_id": type_id}});
