@@ -1,1 +1,31 @@
-//! hearth-store
+//! What must survive: rows, objects, installed models, keys.
+//!
+//! # What it is for
+//! [`Store`] is the SQLite database with one file of verbs per resource (`datastore/`). [`Objects`] keeps uploaded
+//! files, [`installed`] keeps model directories, [`UrlSigner`] makes and checks signed URLs.
+//!
+//! # Data flow
+//! `server` passes records of `domain` in and gets records out. A state change of a job is one transaction that
+//! asks `domain`, writes the row and appends to the job's event log.
+//!
+//! # Neighbours
+//! `domain` says what is allowed; `server` decides what to do; `cli` installs models without a server.
+//!
+//! # Invariants
+//! After a crash every write is there whole or not at all: rows by transactions, files by writing beside and
+//! renaming. Secrets are kept as hashes, and never appear in an error. Every error has a code, [`StoreError::code`].
+
+mod datastore;
+mod error;
+pub mod installed;
+mod keyfile;
+mod objects;
+mod page;
+mod sign;
+
+pub use datastore::{JobEventRow, NewApiKey, Store, StoredJob};
+pub use error::StoreError;
+pub use keyfile::write_secret_file;
+pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule};
+pub use page::{ListPage, ListQuery, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+pub use sign::UrlSigner;

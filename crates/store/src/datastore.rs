@@ -1,0 +1,111 @@
+//! The database: one file of verbs per resource.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hearth_domain::{Account, AccountId};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+
+use crate::error::{StoreError, io_error};
+use crate::objects::Objects;
+use crate::sign::UrlSigner;
+
+mod account;
+mod api_key;
+mod dataset;
+mod job;
+mod model;
+
+pub use api_key::NewApiKey;
+pub use job::{JobEventRow, StoredJob};
+
+/// Connections of one server.
+const CONNECTIONS_MAX: u32 = 8;
+/// Longest wait for another writer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rows, objects and keys of one data directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: SqlitePool,
+    objects: Objects,
+    signer: UrlSigner,
+    data_dir: PathBuf,
+}
+
+impl Store {
+    /// Opens a data directory, brings the schema up to date, and makes what is missing: the directory, the
+    /// database, the signing key, and the pseudo-account of the model catalogue.
+    pub async fn open(data_dir: &Path, now_ms: i64) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(data_dir).map_err(io_error("create", data_dir))?;
+        let options = SqliteConnectOptions::new()
+            .filename(data_dir.join("hearth.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .connect_with(options)
+            .await
+            .map_err(StoreError::Database)?;
+        sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;
+        let store = Self {
+            pool,
+            objects: Objects::open(&data_dir.join("objects"))?,
+            signer: UrlSigner::open(&data_dir.join("signing-key"))?,
+            data_dir: data_dir.to_owned(),
+        };
+        store.make_catalogue_account(now_ms).await?;
+        Ok(store)
+    }
+
+    async fn make_catalogue_account(&self, now_ms: i64) -> Result<(), StoreError> {
+        let account = Account {
+            id: AccountId::new(Account::CATALOGUE).expect("the catalogue's account has a valid id"),
+            display_name: "Base models".to_owned(),
+            email: String::new(),
+            create_time_ms: now_ms,
+            update_time_ms: now_ms,
+        };
+        match self.account_create(&account).await {
+            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Uploaded files.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Makes and checks signed URLs.
+    pub fn signer(&self) -> &UrlSigner {
+        &self.signer
+    }
+
+    /// The directory that holds everything.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(StoreError::Database)?;
+        Ok(())
+    }
+
+    /// Closes all connections; what was written stays.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A transaction that holds the write lock from its first statement, so that what it reads stays true.
+    async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::Database)
+    }
+}

@@ -1,0 +1,232 @@
+//! Jobs and their event log. Every change is one transaction that reads the row first.
+
+use hearth_domain::{AccountId, Job, JobEvent, JobId, JobProgress, JobState, Model};
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{Store, model};
+use crate::error::StoreError;
+use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
+
+const KIND: &str = "job";
+/// Rows of the event log that are returned at most.
+const EVENTS_MAX: i64 = 1000;
+
+/// A job with the key of its row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredJob {
+    /// Key: unlike the name, never used twice.
+    pub key: i64,
+    /// The job.
+    pub job: Job,
+}
+
+/// One line of a job's event log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEventRow {
+    /// When, in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What happened: a name of [`JobEvent`].
+    pub event: String,
+    /// State before.
+    pub from_state: String,
+    /// State after.
+    pub to_state: String,
+    /// The status's message of a failure.
+    pub message: String,
+}
+
+fn not_found(account: &AccountId, id: &JobId) -> StoreError {
+    StoreError::NotFound { kind: KIND, name: format!("accounts/{account}/supervisedFineTuningJobs/{id}") }
+}
+
+impl Store {
+    /// Adds a job. `ALREADY_EXISTS` if the id is taken by a job that is not deleted.
+    pub async fn job_create(&self, job: &Job) -> Result<StoredJob, StoreError> {
+        let done = sqlx::query(
+            "INSERT INTO job (account, id, state, create_time_ms, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )
+        .bind(job.account.as_str())
+        .bind(job.id.as_str())
+        .bind(job.state.name())
+        .bind(job.create_time_ms)
+        .bind(record(job))
+        .execute(&self.pool)
+        .await
+        .map_err(insert_error(KIND, job.name()))?;
+        Ok(StoredJob { key: done.last_insert_rowid(), job: job.clone() })
+    }
+
+    /// Reads a job that is not deleted.
+    pub async fn job_get(&self, account: &AccountId, id: &JobId) -> Result<StoredJob, StoreError> {
+        let found: Option<(i64, String)> = sqlx::query_as(
+            "SELECT key, record FROM job WHERE account = ?1 AND id = ?2 AND state <> 'DELETING'",
+        )
+        .bind(account.as_str())
+        .bind(id.as_str())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::Database)?;
+        let (key, text) = found.ok_or_else(|| not_found(account, id))?;
+        Ok(StoredJob { key, job: parse(KIND, id.as_str(), &text)? })
+    }
+
+    /// A page of an account's jobs, without deleted ones.
+    pub async fn job_list(
+        &self,
+        account: &AccountId,
+        query: ListQuery<'_>,
+    ) -> Result<ListPage<Job>, StoreError> {
+        let condition = "state <> 'DELETING'";
+        let source = Source { table: "job", kind: KIND, account: Some(account.as_str()), condition };
+        list(&self.pool, source, query).await
+    }
+
+    /// All jobs, of all accounts, that the scheduler must look at: those that wait or run, and deleted ones.
+    pub async fn job_unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
+        self.jobs_where(
+            "SELECT key, id, record FROM job WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+             ORDER BY key",
+        )
+        .await
+    }
+
+    /// All jobs, of all accounts: what a server looks at once, when it starts.
+    pub async fn job_all(&self) -> Result<Vec<StoredJob>, StoreError> {
+        self.jobs_where("SELECT key, id, record FROM job ORDER BY key").await
+    }
+
+    async fn jobs_where(&self, sql: &'static str) -> Result<Vec<StoredJob>, StoreError> {
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(StoreError::Database)?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredJob { key: row.get("key"), job: parse(KIND, row.get("id"), row.get("record"))? })
+            })
+            .collect()
+    }
+
+    /// Lets an event happen to a job, by the table of `domain`, and appends it to the job's event log.
+    ///
+    /// With `expected`, the job must still be in that state: `ABORTED` if it is not. `FAILED_PRECONDITION` if the
+    /// table does not have the change.
+    pub async fn job_transition(
+        &self,
+        key: i64,
+        expected: Option<JobState>,
+        event: &JobEvent,
+        now_ms: i64,
+    ) -> Result<Job, StoreError> {
+        let mut tx = self.begin_write().await?;
+        let job = transition(&mut tx, key, expected, event, now_ms).await?;
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(job)
+    }
+
+    /// Completes a job: its model's row and its last state, in one transaction.
+    pub async fn job_finish(&self, key: i64, output: &Model, now_ms: i64) -> Result<Job, StoreError> {
+        let mut tx = self.begin_write().await?;
+        let job = transition(&mut tx, key, None, &JobEvent::Finish, now_ms).await?;
+        model::put(&mut tx, output).await?;
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(job)
+    }
+
+    /// Takes over progress of a job's run. Nothing happens to a job that no longer runs.
+    pub async fn job_advance(&self, key: i64, progress: JobProgress, now_ms: i64) -> Result<(), StoreError> {
+        let mut tx = self.begin_write().await?;
+        let mut job = read(&mut tx, key).await?;
+        if job.state.is_active() {
+            job.advance(progress, now_ms);
+            write(&mut tx, key, &job).await?;
+            tx.commit().await.map_err(StoreError::Database)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the row of a deleted job, with its event log.
+    pub async fn job_remove(&self, key: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM job WHERE key = ?1 AND state = 'DELETING'")
+            .bind(key)
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::Database)?;
+        Ok(())
+    }
+
+    /// The first thousand events of a job, oldest first.
+    pub async fn job_event_list(&self, key: i64) -> Result<Vec<JobEventRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT time_ms, event, from_state, to_state, message FROM job_event WHERE job_key = ?1
+             ORDER BY seq LIMIT ?2",
+        )
+        .bind(key)
+        .bind(EVENTS_MAX)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::Database)?;
+        Ok(rows
+            .iter()
+            .map(|row| JobEventRow {
+                time_ms: row.get("time_ms"),
+                event: row.get("event"),
+                from_state: row.get("from_state"),
+                to_state: row.get("to_state"),
+                message: row.get("message"),
+            })
+            .collect())
+    }
+}
+
+async fn read(tx: &mut Transaction<'static, Sqlite>, key: i64) -> Result<Job, StoreError> {
+    let text: Option<String> = sqlx::query_scalar("SELECT record FROM job WHERE key = ?1")
+        .bind(key)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(StoreError::Database)?;
+    let text = text.ok_or_else(|| StoreError::NotFound { kind: KIND, name: format!("with key {key}") })?;
+    parse(KIND, &key.to_string(), &text)
+}
+
+async fn write(tx: &mut Transaction<'static, Sqlite>, key: i64, job: &Job) -> Result<(), StoreError> {
+    sqlx::query("UPDATE job SET state = ?2, record = ?3 WHERE key = ?1")
+        .bind(key)
+        .bind(job.state.name())
+        .bind(record(job))
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::Database)?;
+    Ok(())
+}
+
+async fn transition(
+    tx: &mut Transaction<'static, Sqlite>,
+    key: i64,
+    expected: Option<JobState>,
+    event: &JobEvent,
+    now_ms: i64,
+) -> Result<Job, StoreError> {
+    let mut job = read(tx, key).await?;
+    let before = job.state;
+    if let Some(expected) = expected.filter(|&expected| expected != before) {
+        return Err(StoreError::Changed { expected, found: before });
+    }
+    job.apply(event, now_ms)?;
+    write(tx, key, &job).await?;
+    let message = match event {
+        JobEvent::Fail(status) => status.message.as_str(),
+        _ => "",
+    };
+    sqlx::query(
+        "INSERT INTO job_event (job_key, time_ms, event, from_state, to_state, message)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(key)
+    .bind(now_ms)
+    .bind(event.name())
+    .bind(before.name())
+    .bind(job.state.name())
+    .bind(message)
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::Database)?;
+    Ok(job)
+}

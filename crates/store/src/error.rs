@@ -1,0 +1,155 @@
+//! `StoreError`: what can go wrong, and its code.
+
+use std::path::{Path, PathBuf};
+
+use hearth_domain::{Code, JobState, TransitionError};
+
+/// Anything that the store refuses or cannot do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such resource.
+    #[error("{kind} {name} does not exist")]
+    NotFound {
+        /// Kind of resource.
+        kind: &'static str,
+        /// Its name or id.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("{kind} {name} exists already")]
+    AlreadyExists {
+        /// Kind of resource.
+        kind: &'static str,
+        /// Its name or id.
+        name: String,
+    },
+    /// The job changed while the caller was deciding.
+    #[error("job is in state {found} and no longer in {expected}; try again")]
+    Changed {
+        /// What the caller saw.
+        expected: JobState,
+        /// What it is now.
+        found: JobState,
+    },
+    /// The state of the job does not allow this.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+    /// The state of a resource does not allow this.
+    #[error("{kind} {name} {message}")]
+    WrongState {
+        /// Kind of resource.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What does not fit, and what to do.
+        message: &'static str,
+    },
+    /// Not a token of this list.
+    #[error("pageToken is not one that this list gave for the same parent, orderBy and filter")]
+    PageToken,
+    /// Below 0.
+    #[error("pageSize {0} is below 0")]
+    PageSize(i32),
+    /// Not a field that can be sorted by.
+    #[error("orderBy {0:?} is not known; use name or create_time, with \" desc\" for the reverse order")]
+    OrderBy(String),
+    /// Not a plain file name.
+    #[error("file name {0:?} is not allowed: 1 to 200 bytes, no slash, no control character, no dot first")]
+    FileName(String),
+    /// More bytes than allowed.
+    #[error("upload is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Not as many bytes as announced.
+    #[error("upload has {found_bytes} bytes and {expected_bytes} were announced")]
+    SizeDiffers {
+        /// What was announced.
+        expected_bytes: u64,
+        /// What came.
+        found_bytes: u64,
+    },
+    /// The client went away in the middle.
+    #[error("upload broke off")]
+    BrokenOff {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A signed URL whose time is over.
+    #[error("signed url has expired; ask for a new one")]
+    UrlExpired,
+    /// A signed URL that this server did not sign like this.
+    #[error("signed url is not valid: it was altered or signed by another server")]
+    UrlAltered,
+    /// The database refused.
+    #[error("database error")]
+    Database(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("cannot update the database schema")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A row holds something that this program cannot read.
+    #[error("{kind} {name} is damaged in the database")]
+    Damaged {
+        /// Kind of resource.
+        kind: &'static str,
+        /// Its name or id.
+        name: String,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// A file holds something that this program cannot read.
+    #[error("{path} is not a valid {what}: {message}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The object store refused.
+    #[error("object storage error")]
+    Object(#[source] object_store::Error),
+}
+
+impl StoreError {
+    /// Class of the error.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => Code::NotFound,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::Changed { .. } => Code::Aborted,
+            Self::Transition(_) | Self::WrongState { .. } => Code::FailedPrecondition,
+            Self::PageToken
+            | Self::PageSize(_)
+            | Self::OrderBy(_)
+            | Self::FileName(_)
+            | Self::TooLarge { .. }
+            | Self::SizeDiffers { .. } => Code::InvalidArgument,
+            Self::BrokenOff { .. } => Code::Cancelled,
+            Self::UrlExpired | Self::UrlAltered => Code::PermissionDenied,
+            Self::Database(_)
+            | Self::Migrate(_)
+            | Self::Damaged { .. }
+            | Self::Format { .. }
+            | Self::Io { .. }
+            | Self::Object(_) => Code::Internal,
+        }
+    }
+}
+
+/// For `map_err`: what was tried, and on which file.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    move |source| StoreError::Io { action, path: path.to_owned(), source }
+}

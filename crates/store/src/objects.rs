@@ -1,0 +1,175 @@
+//! Uploaded files: streamed in under a size rule with a digest, published whole or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
+use hearth_domain::DatasetRef;
+use object_store::local::LocalFileSystem;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use sha2::{Digest, Sha256};
+
+use crate::error::{StoreError, io_error};
+
+/// Longest file name, in bytes.
+const FILE_NAME_MAX_BYTES: usize = 200;
+/// Bytes that are gathered before they are written.
+const PART_BYTES: usize = 1 << 20;
+
+/// Which object. Made only from checked parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectKey(object_store::path::Path);
+
+impl ObjectKey {
+    /// A file of a dataset: `datasets/{account}/{dataset}/{file}`.
+    pub fn dataset_file(dataset: &DatasetRef, file: &str) -> Result<Self, StoreError> {
+        let bad = file.is_empty()
+            || file.len() > FILE_NAME_MAX_BYTES
+            || file.starts_with('.')
+            || file.chars().any(|c| c == '/' || c == '\\' || c.is_control());
+        if bad {
+            let shown = file.chars().take(FILE_NAME_MAX_BYTES).collect();
+            return Err(StoreError::FileName(shown));
+        }
+        let parts = ["datasets", dataset.account.as_str(), dataset.id.as_str(), file];
+        Ok(Self(parts.into_iter().collect()))
+    }
+}
+
+/// How large an upload may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeRule {
+    /// Not more than this.
+    AtMost(u64),
+    /// This.
+    Exactly(u64),
+}
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutOutcome {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Lower-case hex digest.
+    pub sha256: String,
+}
+
+/// An object being read.
+pub struct ObjectRead {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its bytes, in pieces.
+    pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
+}
+
+/// The objects of one data directory.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    fs: Arc<LocalFileSystem>,
+}
+
+impl Objects {
+    /// Opens a directory, which is made if it is not there.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(root).map_err(io_error("create", root))?;
+        let fs = LocalFileSystem::new_with_prefix(root).map_err(StoreError::Object)?.with_fsync(true);
+        Ok(Self { fs: Arc::new(fs) })
+    }
+
+    /// Stores an object, replacing an older one only when all bytes are there. Whatever goes wrong (too many bytes,
+    /// not as many as announced, a broken stream) leaves the older one, or nothing.
+    pub async fn put<E>(
+        &self,
+        key: &ObjectKey,
+        rule: SizeRule,
+        mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<PutOutcome, StoreError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut upload = self.fs.put_multipart(&key.0).await.map_err(StoreError::Object)?;
+        match fill(&mut *upload, rule, &mut stream).await {
+            Ok(outcome) => {
+                upload.complete().await.map_err(StoreError::Object)?;
+                Ok(outcome)
+            }
+            Err(error) => {
+                upload.abort().await.map_err(StoreError::Object)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads an object.
+    pub async fn get(&self, key: &ObjectKey) -> Result<ObjectRead, StoreError> {
+        let found = self.fs.get(&key.0).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => {
+                StoreError::NotFound { kind: "file", name: file_name(key) }
+            }
+            other => StoreError::Object(other),
+        })?;
+        let size_bytes = found.meta.size;
+        Ok(ObjectRead { size_bytes, stream: found.into_stream().map_err(StoreError::Object).boxed() })
+    }
+
+    /// Removes all files of a dataset.
+    pub async fn delete_dataset(&self, dataset: &DatasetRef) -> Result<(), StoreError> {
+        let prefix: object_store::path::Path =
+            ["datasets", dataset.account.as_str(), dataset.id.as_str()].into_iter().collect();
+        let found: Vec<_> = self.fs.list(Some(&prefix)).try_collect().await.map_err(StoreError::Object)?;
+        for object in found {
+            match self.fs.delete(&object.location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(StoreError::Object(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an object lies on this machine. Objects are never changed in place, so a hard link is a copy.
+    pub fn local_path(&self, key: &ObjectKey) -> Result<PathBuf, StoreError> {
+        self.fs.path_to_filesystem(&key.0).map_err(StoreError::Object)
+    }
+}
+
+fn file_name(key: &ObjectKey) -> String {
+    key.0.filename().unwrap_or_default().to_owned()
+}
+
+/// Writes the stream in parts, counting and hashing.
+async fn fill<E>(
+    upload: &mut dyn MultipartUpload,
+    rule: SizeRule,
+    stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Result<PutOutcome, StoreError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (SizeRule::AtMost(limit_bytes) | SizeRule::Exactly(limit_bytes)) = rule;
+    let mut hash = Sha256::new();
+    let mut size_bytes = 0;
+    let mut part = Vec::new();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| StoreError::BrokenOff { source: error.into() })?;
+        size_bytes += piece.len() as u64;
+        if size_bytes > limit_bytes {
+            return Err(StoreError::TooLarge { limit_bytes });
+        }
+        hash.update(&piece);
+        part.extend_from_slice(&piece);
+        if part.len() >= PART_BYTES {
+            upload.put_part(std::mem::take(&mut part).into()).await.map_err(StoreError::Object)?;
+        }
+    }
+    if !part.is_empty() {
+        upload.put_part(part.into()).await.map_err(StoreError::Object)?;
+    }
+    match rule {
+        SizeRule::Exactly(expected_bytes) if size_bytes != expected_bytes => {
+            Err(StoreError::SizeDiffers { expected_bytes, found_bytes: size_bytes })
+        }
+        _ => Ok(PutOutcome { size_bytes, sha256: hex::encode(hash.finalize()) }),
+    }
+}
