@@ -21,9 +21,6 @@
 //! batch. Every queue and cache has a limit in [`Limits`]. A request whose reader is gone costs at most one
 //! more step.
 
-// temporary
-pub(crate) type Cpu = hearth_kernels::Reference<f32>;
-
 mod error;
 mod models;
 mod plan;

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::Cpu;
 use hearth_data::Renderer;
+use hearth_kernels::Cpu;
 use hearth_model::{Decoder, Lora, Workspace};
 
 use crate::{InferenceError, ModelRef};

@@ -1,4 +1,4 @@
-//! How much of each sequence goes into the next step.
+//! How much of each sequence goes into the next step, and in which forward passes.
 
 /// Most prompt tokens of one sequence in one step. Prompts are always cut at multiples of this, whatever
 /// else is in the batch.
@@ -29,6 +29,33 @@ pub(crate) fn plan(pending: &[usize]) -> Vec<usize> {
         .collect()
 }
 
+/// Most decoding rows in one pass. The kernels compute few rows in another way than many, with other rounding;
+/// up to this many, a row's result does not depend on how many there are.
+const DECODE_ROWS_PER_PASS: usize = 8;
+
+/// The forward passes of a step, as lists of sequences, from the tokens to feed of each and a number that tells
+/// its base. One base per pass. Decoding rows share passes; each prompt chunk is a pass of its own: mixed with
+/// others it would be rounded in another way, and the answer would depend on what else is in the batch.
+pub(crate) fn passes(feeds: &[usize], bases: &[usize]) -> Vec<Vec<usize>> {
+    let mut passes: Vec<Vec<usize>> = Vec::new();
+    let (mut decoding, mut prompts) = (Vec::new(), Vec::new());
+    for (i, &n) in feeds.iter().enumerate() {
+        match n {
+            0 => {}
+            1 => decoding.push(i),
+            _ => prompts.push(vec![i]),
+        }
+    }
+    while let Some(&first) = decoding.first() {
+        let (same, others): (Vec<usize>, Vec<usize>) =
+            decoding.into_iter().partition(|&i| bases[i] == bases[first]);
+        passes.extend(same.chunks(DECODE_ROWS_PER_PASS).map(<[usize]>::to_vec));
+        decoding = others;
+    }
+    passes.append(&mut prompts);
+    passes
+}
+
 const _: () = assert!(PREFILL_CHUNK_TOKENS <= PREFILL_TOKENS_PER_STEP);
 
 #[cfg(test)]
@@ -45,5 +72,16 @@ mod tests {
         check(&[1000, 1, 1000, 1000, 1], &[128, 1, 128, 0, 1]);
         check(&[1000, 60, 1000, 60], &[128, 60, 0, 60]);
         check(&[129, 128, 127], &[128, 128, 0]);
+    }
+
+    #[test]
+    fn decoding_rows_share_passes_and_prompts_do_not() {
+        let check = |feeds: &[usize], bases: &[usize], expect: &[&[usize]]| {
+            assert_eq!(passes(feeds, bases), expect, "{feeds:?} {bases:?}");
+        };
+        check(&[], &[], &[]);
+        check(&[1, 128, 1, 0, 60], &[7; 5], &[&[0, 2], &[1], &[4]]);
+        check(&[1, 1, 1, 1], &[7, 8, 7, 8], &[&[0, 2], &[1, 3]]);
+        check(&[1; 10], &[7; 10], &[&[0, 1, 2, 3, 4, 5, 6, 7], &[8, 9]]);
     }
 }

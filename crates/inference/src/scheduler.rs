@@ -5,12 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 
-use crate::Cpu;
+use hearth_kernels::Cpu;
 use hearth_model::DecodeSeq;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::models::{Base, Model};
-use crate::plan::plan;
+use crate::models::Model;
+use crate::plan::{passes, plan};
 use crate::sample::Sampler;
 use crate::sequence::{Events, Progress, Sequence};
 use crate::{InferenceError, Limits};
@@ -103,58 +103,54 @@ impl Scheduler {
         }
     }
 
-    /// One forward pass per base over all of its sequences.
+    /// Feeds every sequence its share, and lets go of those that ended.
     fn decode(&mut self) {
         let pending: Vec<usize> = self.running.iter().map(|r| r.sequence.pending_len()).collect();
+        let bases: Vec<usize> =
+            self.running.iter().map(|r| Arc::as_ptr(&r.sequence.model.base) as usize).collect();
         let feeds = plan(&pending);
-        let mut rest: Vec<(Running, usize)> = self.running.drain(..).zip(feeds).collect();
-        let mut kept = Vec::with_capacity(rest.len());
-        while let Some((first, _)) = rest.first() {
-            let base = Arc::clone(&first.sequence.model.base);
-            let (mut group, others): (Vec<_>, Vec<_>) =
-                rest.into_iter().partition(|(r, _)| Arc::ptr_eq(&r.sequence.model.base, &base));
-            rest = others;
-            match forward(&base, &mut group) {
-                Ok(logits) => kept.extend(advance(group, logits)),
-                Err(()) => group.into_iter().for_each(|(r, _)| r.sequence.fail(InferenceError::StepFailed)),
+        let mut done = vec![false; self.running.len()];
+        for pass in passes(&feeds, &bases) {
+            let logits = self.forward(&pass, &feeds);
+            for (k, &i) in pass.iter().enumerate() {
+                let sequence = &mut self.running[i].sequence;
+                let progress = match &logits {
+                    Ok(logits) => logits[k].as_ref().map(|logits| sequence.advance(logits)),
+                    Err(StepFailed) => Some(sequence.fail(InferenceError::StepFailed)),
+                };
+                done[i] = progress == Some(Progress::Done);
             }
         }
-        self.running = kept;
+        let mut done = done.into_iter();
+        self.running.retain(|_| !done.next().expect("one flag for each"));
+    }
+
+    /// Feeds the sequences of one pass. Returns the logits of those that reached their end.
+    ///
+    /// A panic in the forward pass is a bug; it fails the sequences of this pass and not the server.
+    fn forward(&mut self, pass: &[usize], feeds: &[usize]) -> Result<Vec<Option<Vec<f32>>>, StepFailed> {
+        let base = Arc::clone(&self.running[pass[0]].sequence.model.base);
+        let mut seqs: Vec<DecodeSeq<'_, Cpu>> = self
+            .running
+            .iter_mut()
+            .enumerate()
+            .filter(|(i, _)| pass.contains(i))
+            .map(|(i, running)| running.sequence.feed(feeds[i]))
+            .collect();
+        let decode = AssertUnwindSafe(|| base.decoder.decode(&mut seqs, &mut base.workspace()));
+        match std::panic::catch_unwind(decode) {
+            Ok(Ok(logits)) => Ok(logits),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a forward pass failed; its sequences are dropped");
+                Err(StepFailed)
+            }
+            Err(_) => {
+                tracing::error!("a forward pass panicked; its sequences are dropped");
+                Err(StepFailed)
+            }
+        }
     }
 }
 
-/// Feeds each sequence its tokens. Returns the logits of those that reached their end.
-///
-/// A panic in the forward pass is a bug; it fails the sequences of this pass and not the server.
-fn forward(base: &Base, group: &mut [(Running, usize)]) -> Result<Vec<Option<Vec<f32>>>, ()> {
-    let mut seqs: Vec<DecodeSeq<'_, Cpu>> = group
-        .iter_mut()
-        .filter(|(_, n)| *n > 0)
-        .map(|(running, n)| {
-            let logits = running.sequence.wants_logits(*n);
-            let (cache, tokens, lora) = running.sequence.feed(*n);
-            DecodeSeq { cache, tokens, lora, logits }
-        })
-        .collect();
-    let pass = AssertUnwindSafe(|| base.decoder.decode(&mut seqs, &mut base.workspace()));
-    let mut logits = match std::panic::catch_unwind(pass) {
-        Ok(Ok(logits)) => logits.into_iter(),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a forward pass failed; its sequences are dropped");
-            return Err(());
-        }
-        Err(_) => {
-            tracing::error!("a forward pass panicked; its sequences are dropped");
-            return Err(());
-        }
-    };
-    Ok(group.iter().map(|(_, n)| if *n > 0 { logits.next().flatten() } else { None }).collect())
-}
-
-/// Gives each sequence its logits; returns those that go on.
-fn advance(group: Vec<(Running, usize)>, logits: Vec<Option<Vec<f32>>>) -> impl Iterator<Item = Running> {
-    group.into_iter().zip(logits).filter_map(|((mut running, _), logits)| {
-        let progress = logits.map_or(Progress::Running, |logits| running.sequence.advance(&logits));
-        (progress == Progress::Running).then_some(running)
-    })
-}
+/// The cause is in the log.
+struct StepFailed;

@@ -1,8 +1,8 @@
 //! One conversation while it is in the batch: its tokens, its cache, its text.
 
-use crate::Cpu;
 use hearth_data::StreamDecoder;
-use hearth_model::KvCache;
+use hearth_kernels::Cpu;
+use hearth_model::{DecodeSeq, KvCache};
 use tokio::sync::mpsc;
 
 use crate::models::Model;
@@ -24,7 +24,7 @@ pub(crate) enum Progress {
 /// A sequence. `tokens[..fed]` are in the cache; the rest is fed next: first the prompt, then each new token.
 pub(crate) struct Sequence {
     pub(crate) model: Model,
-    pub(crate) cache: KvCache<Cpu>,
+    cache: KvCache<Cpu>,
     tokens: Vec<u32>,
     fed: usize,
     prompt_len: usize,
@@ -66,16 +66,13 @@ impl Sequence {
         self.tokens.len() - self.fed
     }
 
-    /// Whether feeding `n` tokens reaches the end, so that the next token can be chosen.
-    pub(crate) fn wants_logits(&self, n: usize) -> bool {
-        n == self.pending_len()
-    }
-
-    /// The cache and the next `n` tokens for it.
-    pub(crate) fn feed(&mut self, n: usize) -> (&mut KvCache<Cpu>, &[u32], Option<&hearth_model::Lora<Cpu>>) {
+    /// Hands out the next `n` tokens and the cache for them. At the end of the tokens the logits are wanted, to
+    /// choose the next one.
+    pub(crate) fn feed(&mut self, n: usize) -> DecodeSeq<'_, Cpu> {
+        let logits = n == self.pending_len();
         let tokens = &self.tokens[self.fed..self.fed + n];
         self.fed += n;
-        (&mut self.cache, tokens, self.model.lora.as_deref())
+        DecodeSeq { cache: &mut self.cache, tokens, lora: self.model.lora.as_deref(), logits }
     }
 
     /// Whether nobody reads the answer any more.
@@ -84,9 +81,9 @@ impl Sequence {
     }
 
     /// Ends the sequence with an error.
-    pub(crate) fn fail(self, error: InferenceError) {
-        // A closed channel means that nobody wants to know.
-        let _ = self.events.try_send(Err(error));
+    pub(crate) fn fail(&self, error: InferenceError) -> Progress {
+        self.send(Err(error));
+        Progress::Done
     }
 
     /// Chooses the next token from the logits after the last one, and sends the text that it completes.
@@ -99,10 +96,7 @@ impl Sequence {
                 self.send(Ok(Event::Finish { reason, usage }));
                 Progress::Done
             }
-            Err(error) => {
-                self.send(Err(error));
-                Progress::Done
-            }
+            Err(error) => self.fail(error),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::Cpu;
+use hearth_kernels::Cpu;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::models::Models;

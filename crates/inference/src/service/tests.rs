@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearth_data::{Message, Role, Tokenizer};
-use hearth_kernels::Backend;
+use hearth_kernels::{Backend, CpuOptions};
 use hearth_model::{Decoder, Lora, LoraConfig, Module};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -28,7 +28,7 @@ fn random(rng: &mut ChaCha8Rng, len: usize, scale: f32) -> Vec<f32> {
 fn write_base(dir: &Path, seed: u64) {
     let (c, inter, kv, layers) = (32, 48, 16, 2);
     let config = json!({
-        "model_type": "llama", "hidden_act": "silu", "hidden_size": c, "intermediate_size": inter,
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": c, "intermediate_size": inter,
         "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "vocab_size": VOCAB,
         "max_position_embeddings": CONTEXT,
@@ -91,7 +91,7 @@ fn write_adapter(dir: &Path, base: &Path, seed: u64) {
 }
 
 fn backend() -> Arc<Cpu> {
-    Arc::new(Cpu::new())
+    Arc::new(Cpu::new(CpuOptions { threads: 2, ..CpuOptions::default() }).unwrap())
 }
 
 struct Fixture {
