@@ -115,7 +115,7 @@ fn adapter_config(config: &LoraConfig, base_model_name_or_path: &str) -> Value {
 }
 
 /// Fields that must be absent, null, false or empty, because anything else changes the computation.
-const MUST_BE_UNSET: [&str; 17] = [
+const MUST_BE_UNSET: [&str; 19] = [
     "use_dora",
     "use_rslora",
     "use_qalora",
@@ -133,6 +133,8 @@ const MUST_BE_UNSET: [&str; 17] = [
     "target_parameters",
     "alora_invocation_tokens",
     "arrow_config",
+    "kasa_config",
+    "monteclora_config",
 ];
 
 fn parse_config(json: &Value) -> Result<LoraConfig> {

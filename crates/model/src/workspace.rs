@@ -35,9 +35,9 @@ pub(crate) struct Acts<B: Backend> {
 }
 
 impl<B: Backend> Acts<B> {
-    fn new(backend: &B, c: &ModelConfig, rows: usize, lora: Option<&LoraConfig>) -> Self {
-        let zeros = |width: usize| backend.zeros(rows * width);
-        let xa = Module::ALL.map(|m| lora.filter(|l| l.target_modules.contains(&m)).map(|l| zeros(l.r)));
+    /// `zeros(width)` makes a buffer of that many numbers per row.
+    fn new(c: &ModelConfig, lora: Option<&LoraConfig>, zeros: &mut dyn FnMut(usize) -> B::Buf) -> Self {
+        let rank = |m: Module| lora.filter(|l| l.target_modules.contains(&m)).map(|l| l.r);
         Self {
             x: zeros(c.hidden_size),
             q: zeros(c.q_dim()),
@@ -48,15 +48,8 @@ impl<B: Backend> Acts<B> {
             x_mid: zeros(c.hidden_size),
             gate: zeros(c.intermediate_size),
             up: zeros(c.intermediate_size),
-            xa,
+            xa: Module::ALL.map(|m| rank(m).map(&mut *zeros)),
         }
-    }
-
-    /// Numbers per row.
-    fn width(c: &ModelConfig, lora: Option<&LoraConfig>) -> usize {
-        2 * (c.hidden_size + c.q_dim() + c.kv_dim() + c.intermediate_size)
-            + c.num_attention_heads
-            + lora.map_or(0, |l| l.r * l.target_modules.len())
     }
 }
 
@@ -132,7 +125,9 @@ impl<B: Backend> Workspace<B> {
         assert_eq!(self.decoder_id, decoder.id, "a workspace belongs to one decoder");
         // The old buffers go before the new ones are made.
         self.forward.take_if(|f| f.rows < rows);
-        self.forward.get_or_insert_with(|| Forward::new(decoder, rows))
+        self.forward.get_or_insert_with(|| {
+            Forward::new(&decoder.config, rows, &mut |w| decoder.backend.zeros(rows * w))
+        })
     }
 
     /// Buffers for a forward that keeps what the backward needs.
@@ -144,54 +139,45 @@ impl<B: Backend> Workspace<B> {
     ) -> (&mut Forward<B>, &mut Backward<B>) {
         self.forward(decoder, rows);
         self.backward.take_if(|b| b.rows < rows || b.lora != *lora.config());
-        let backward = self.backward.get_or_insert_with(|| Backward::new(decoder, rows, lora.config()));
+        let backward = self.backward.get_or_insert_with(|| {
+            Backward::new(&decoder.config, rows, lora.config(), &mut |w| decoder.backend.zeros(rows * w))
+        });
         let forward = self.forward.as_mut().unwrap_or_else(|| unreachable!("made above"));
         (forward, backward)
     }
 }
 
 impl<B: Backend> Forward<B> {
-    fn new(decoder: &Decoder<B>, rows: usize) -> Self {
-        let (b, c) = (&*decoder.backend, &decoder.config);
-        let zeros = |width: usize| b.zeros(rows * width);
+    fn new(c: &ModelConfig, rows: usize, zeros: &mut dyn FnMut(usize) -> B::Buf) -> Self {
         Self {
             rows,
-            acts: Acts::new(b, c, rows, None),
+            acts: Acts::new(c, None, zeros),
             temp: Temp { normed: zeros(c.hidden_size), rstd: zeros(1), product: zeros(c.intermediate_size) },
             hidden: zeros(c.hidden_size),
             gathered: zeros(c.hidden_size),
         }
     }
-
-    fn width(c: &ModelConfig) -> usize {
-        Acts::<B>::width(c, None) + 3 * c.hidden_size + c.intermediate_size + 1
-    }
 }
 
 impl<B: Backend> Backward<B> {
-    fn new(decoder: &Decoder<B>, rows: usize, lora: &LoraConfig) -> Self {
-        let (b, c) = (&*decoder.backend, &decoder.config);
-        let zeros = |width: usize| b.zeros(rows * width);
-        let grads = Grads {
-            x: zeros(c.hidden_size),
-            normed: zeros(c.hidden_size),
-            gathered: zeros(c.hidden_size),
-            att: zeros(c.q_dim()),
-            q: zeros(c.q_dim()),
-            k: zeros(c.kv_dim()),
-            v: zeros(c.kv_dim()),
-            product: zeros(c.intermediate_size),
-            gate: zeros(c.intermediate_size),
-            up: zeros(c.intermediate_size),
-        };
-        let kept = (0..c.num_hidden_layers).map(|_| Acts::new(b, c, rows, Some(lora))).collect();
-        Self { rows, lora: lora.clone(), kept, grads }
-    }
-
-    fn width(c: &ModelConfig, lora: &LoraConfig) -> usize {
-        c.num_hidden_layers * Acts::<B>::width(c, Some(lora))
-            + 3 * (c.hidden_size + c.intermediate_size)
-            + 2 * (c.q_dim() + c.kv_dim())
+    fn new(c: &ModelConfig, rows: usize, lora: &LoraConfig, zeros: &mut dyn FnMut(usize) -> B::Buf) -> Self {
+        Self {
+            rows,
+            lora: lora.clone(),
+            kept: (0..c.num_hidden_layers).map(|_| Acts::new(c, Some(lora), zeros)).collect(),
+            grads: Grads {
+                x: zeros(c.hidden_size),
+                normed: zeros(c.hidden_size),
+                gathered: zeros(c.hidden_size),
+                att: zeros(c.q_dim()),
+                q: zeros(c.q_dim()),
+                k: zeros(c.kv_dim()),
+                v: zeros(c.kv_dim()),
+                product: zeros(c.intermediate_size),
+                gate: zeros(c.intermediate_size),
+                up: zeros(c.intermediate_size),
+            },
+        }
     }
 }
 
@@ -199,12 +185,23 @@ impl<B: Backend> Decoder<B> {
     /// Bytes of workspace per token row that a forward takes, for buffers of f32. The backend's own
     /// scratch and the logits are not counted.
     pub fn forward_bytes_per_token(&self) -> usize {
-        Forward::<B>::width(&self.config) * size_of::<f32>()
+        self.count_bytes(|zeros| drop(Forward::<B>::new(&self.config, 0, zeros)))
     }
 
     /// Bytes of workspace per token row that [`Decoder::loss_and_grads`] takes, for buffers of f32:
     /// activations kept for the backward, gradients of activations and the forward's own buffers.
     pub fn activation_bytes_per_token(&self, lora: &LoraConfig) -> usize {
-        self.forward_bytes_per_token() + Backward::<B>::width(&self.config, lora) * size_of::<f32>()
+        self.forward_bytes_per_token()
+            + self.count_bytes(|zeros| drop(Backward::<B>::new(&self.config, 0, lora, zeros)))
+    }
+
+    /// Lets `make` ask for its buffers and adds up their widths.
+    fn count_bytes(&self, make: impl FnOnce(&mut dyn FnMut(usize) -> B::Buf)) -> usize {
+        let mut width = 0;
+        make(&mut |w| {
+            width += w;
+            self.backend.zeros(0)
+        });
+        width * size_of::<f32>()
     }
 }
