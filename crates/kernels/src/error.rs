@@ -6,7 +6,9 @@ use crate::options::Isa;
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// A forced instruction set that this machine lacks.
-    #[error("this machine cannot run the {isa} kernels; leave the instruction set open or choose one of: {available}")]
+    #[error(
+        "this machine cannot run the {isa} kernels; leave the instruction set open or choose one of: {available}"
+    )]
     IsaUnavailable {
         /// The one asked for.
         isa: Isa,

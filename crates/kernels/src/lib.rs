@@ -23,12 +23,16 @@ pub mod backend;
 pub mod weight;
 
 mod attention;
+mod context;
+mod cpu;
 mod dequant;
 mod error;
+mod gemm;
 mod linear;
 mod loss;
 mod optimizer;
 mod options;
+mod pool;
 mod real;
 mod reference;
 mod rmsnorm;
@@ -37,8 +41,11 @@ mod rows;
 mod simd;
 mod swiglu;
 
+#[cfg(test)]
+mod testing;
 
 pub use backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;
 pub use options::{CpuOptions, Isa, Precision};
 pub use real::Real;

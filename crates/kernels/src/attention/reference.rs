@@ -65,8 +65,7 @@ pub fn forward<F: Real>(
             for head in 0..h {
                 let own = at(t, head, h, d);
                 let out = &mut out[own.clone()];
-                lse[t * h + head] =
-                    one_query(&q[own], k, v, segment.start..t + 1, head / group, shape, out);
+                lse[t * h + head] = one_query(&q[own], k, v, segment.start..t + 1, head / group, shape, out);
             }
         }
     }

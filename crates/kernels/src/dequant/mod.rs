@@ -8,7 +8,6 @@
 
 pub mod reference;
 
-
 use std::ops::Range;
 
 use crate::options::Isa;

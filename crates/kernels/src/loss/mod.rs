@@ -4,4 +4,5 @@
 //! `log-sum-exp(logits) - logits[target]`; both sums of [`crate::LossSums`] run over the rows in order in f64.
 //! A row of weight 0 adds nothing, gets a zero gradient, and its target is not looked at.
 
+pub mod cpu;
 pub mod reference;

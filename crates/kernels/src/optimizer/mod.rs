@@ -13,3 +13,4 @@ pub fn bias_corrections(adamw: &AdamW) -> (f64, f64) {
     let step = i32::try_from(adamw.step).unwrap_or(i32::MAX);
     (1.0 - f64::from(adamw.beta1).powi(step), 1.0 - f64::from(adamw.beta2).powi(step))
 }
+pub mod cpu;

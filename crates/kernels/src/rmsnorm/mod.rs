@@ -5,4 +5,5 @@
 //! `dx += rstd * (g - n * mean(g * n))`. Sums over C run in 64 interleaved f32 lanes and a fixed tree.
 //! Source: Zhang & Sennrich, arXiv:1910.07467; HF `LlamaRMSNorm`.
 
+pub mod cpu;
 pub mod reference;

@@ -4,4 +4,5 @@
 //! cosine come from the standard library. `inverse` turns back, which is the backward.
 //! Source: Su et al., arXiv:2104.09864, in the `rotate_half` layout of HF.
 
+pub mod cpu;
 pub mod reference;

@@ -2,4 +2,5 @@
 //!
 //! All are exact copies or single additions, so implementations agree bit for bit.
 
+pub mod cpu;
 pub mod reference;

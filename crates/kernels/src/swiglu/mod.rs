@@ -4,4 +4,5 @@
 //! `dgate = dout * up * s * (1 + gate * (1 - s))`. The exponential is that of [`crate::simd::exp`].
 //! Source: Shazeer, arXiv:2002.05202.
 
+pub mod cpu;
 pub mod reference;

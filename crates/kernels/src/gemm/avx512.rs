@@ -1,0 +1,120 @@
+//! Tiles in AVX-512: up to 12 rows by 32 columns in 24 accumulators, f32 or bf16 pairs.
+//!
+//! Per word of the reduction: two loads of the panel, one broadcast per row, two multiply-adds per row.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{PANEL, Tile};
+
+macro_rules! by_rows {
+    ($f:ident, $tile:ident, $nv:literal, [$($mr:literal)*]) => {
+        match $tile.mr {
+            $($mr => $f::<$mr, $nv>($tile),)*
+            _ => unreachable!("a tile has 1 to 12 rows"),
+        }
+    };
+}
+
+/// f32 words.
+///
+/// # Safety
+/// The pointers of the tile must be valid for what it describes.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn tile_f32(tile: Tile) {
+    // SAFETY: same contract.
+    unsafe {
+        if tile.nr > 16 {
+            by_rows!(run_f32, tile, 2, [1 2 3 4 5 6 7 8 9 10 11 12])
+        } else {
+            by_rows!(run_f32, tile, 1, [1 2 3 4 5 6 7 8 9 10 11 12])
+        }
+    }
+}
+
+/// bf16 pairs.
+///
+/// # Safety
+/// The pointers of the tile must be valid for what it describes.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn tile_bf16(tile: Tile) {
+    // SAFETY: same contract.
+    unsafe {
+        if tile.nr > 16 {
+            by_rows!(run_bf16, tile, 2, [1 2 3 4 5 6 7 8 9 10 11 12])
+        } else {
+            by_rows!(run_bf16, tile, 1, [1 2 3 4 5 6 7 8 9 10 11 12])
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile) {
+    let mut sums = [[_mm512_setzero_ps(); NV]; MR];
+    let (mut a, mut b) = (tile.a, tile.b);
+    for _ in 0..tile.kw {
+        // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile.
+        unsafe {
+            let mut columns = [_mm512_setzero_ps(); NV];
+            for (v, column) in columns.iter_mut().enumerate() {
+                *column = _mm512_loadu_ps(b.add(16 * v).cast());
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(f32::from_bits(*a.add(r * tile.lda)));
+                for v in 0..NV {
+                    sums[v] = _mm512_fmadd_ps(x, columns[v], sums[v]);
+                }
+            }
+            a = a.add(1);
+            b = b.add(PANEL);
+        }
+    }
+    // SAFETY: same contract.
+    unsafe { store(tile, sums) }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile) {
+    let mut sums = [[_mm512_setzero_ps(); NV]; MR];
+    let (mut a, mut b) = (tile.a, tile.b);
+    for _ in 0..tile.kw {
+        // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile; a vector
+        // of 16 words is a vector of 32 bf16.
+        unsafe {
+            let mut columns = [_mm512_setzero_si512(); NV];
+            for (v, column) in columns.iter_mut().enumerate() {
+                *column = _mm512_loadu_si512(b.add(16 * v).cast());
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_epi32((*a.add(r * tile.lda)).cast_signed());
+                for v in 0..NV {
+                    sums[v] = _mm512_dpbf16_ps(
+                        sums[v],
+                        std::mem::transmute::<__m512i, __m512bh>(x),
+                        std::mem::transmute::<__m512i, __m512bh>(columns[v]),
+                    );
+                }
+            }
+            a = a.add(1);
+            b = b.add(PANEL);
+        }
+    }
+    // SAFETY: same contract.
+    unsafe { store(tile, sums) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn store<const MR: usize, const NV: usize>(tile: Tile, sums: [[__m512; NV]; MR]) {
+    for (r, sums) in sums.iter().enumerate() {
+        for (v, &sum) in sums.iter().enumerate() {
+            let left = tile.nr - 16 * v;
+            let mask = if left >= 16 { 0xffff } else { (1u16 << left) - 1 };
+            // SAFETY: the mask keeps reads and writes to the `nr` columns of row r < mr.
+            unsafe {
+                let c = tile.c.add(r * tile.ldc + 16 * v);
+                let value =
+                    if tile.accumulate { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), sum) } else { sum };
+                _mm512_mask_storeu_ps(c, mask, value);
+            }
+        }
+    }
+}
