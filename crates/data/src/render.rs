@@ -11,6 +11,13 @@ use crate::row::{Message, Role, Row, RowContent};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
+const UNSTABLE: &str = "the chat template writes the conversation up to this turn differently when more follows, so \
+    the trained tokens cannot be told; split the row so that this turn is the last, or change the template";
+const JOINED: &str = "an earlier answer begins with white space that the tokenizer joins with the text before it; \
+    remove that white space";
+const NO_END: &str = "the chat template writes no end-of-turn token after this turn, so the model would not learn to \
+    stop; use a template that writes the eos_token there";
+
 /// One training sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -132,50 +139,30 @@ impl Renderer {
         let full = template.render(messages, false)?;
         let mut spans: Vec<Span> = Vec::new();
         let mut done: Vec<u32> = Vec::new();
-        // What follows the last answer's end token.
         let mut rest: Vec<u32> = Vec::new();
         for (index, message) in messages.iter().enumerate() {
-            if message.role != Role::Assistant || !message.trained {
+            if !is_trained(message) {
                 continue;
             }
+            let fault = |message: &str| Fault::new(format!("/messages/{index}"), message);
             let prompt_text = template.render(&messages[..index], true)?;
-            let turn_text = match index + 1 == messages.len() {
-                true => full.clone(),
-                false => template.render(&messages[..=index], false)?,
-            };
+            let turn_text = template.render(&messages[..=index], false)?;
             if !full.starts_with(&turn_text) || !turn_text.starts_with(&prompt_text) {
-                return Err(Fault::turn(
-                    index,
-                    "the chat template writes the conversation up to this turn differently when more follows, so \
-                     the trained tokens cannot be told; split the row so that this turn is the last, or change the template",
-                ));
+                return Err(fault(UNSTABLE));
             }
             let prompt = self.tokenizer.encode(&prompt_text)?;
-            let Some(before) = prompt.strip_prefix(done.as_slice()) else {
-                return Err(Fault::turn(
-                    index,
-                    "an earlier answer begins with white space that the tokenizer joins with the text before it; \
-                     remove that white space",
-                ));
-            };
-            let turn = self.after(&prompt, &turn_text, &prompt_text)?;
-            let answer_len = self.answer_len(&turn).map_err(|message| Fault::turn(index, message))?;
-            let all = match turn_text.len() == full.len() {
-                true => turn.clone(),
-                false => self.after(&prompt, &full, &prompt_text)?,
-            };
-            if all[..answer_len.min(all.len())] != turn[..answer_len] {
-                return Err(Fault::turn(
-                    index,
-                    "the tokenizer joins this turn's end with the text after it, so the trained tokens cannot be told",
-                ));
+            let before = prompt.strip_prefix(done.as_slice()).ok_or_else(|| fault(JOINED))?;
+            let mut answer = self.after(&prompt, &turn_text, &prompt_text)?;
+            let answer_len = self.answer_len(&answer)?.ok_or_else(|| fault(NO_END))?;
+            rest = answer.split_off(answer_len);
+            // The last trained turn's rest goes to the end of the text; those before it are not used.
+            if turn_text.len() < full.len() && !messages[index + 1..].iter().any(is_trained) {
+                let all = self.after(&prompt, &full, &prompt_text)?;
+                rest = all.strip_prefix(answer.as_slice()).ok_or_else(|| fault(UNSTABLE))?.to_vec();
             }
-            let (answer, after) = all.split_at(answer_len);
             spans.push(Span { tokens: before.to_vec(), trained: false });
-            spans.push(Span { tokens: answer.to_vec(), trained: true });
-            done = prompt;
-            done.extend_from_slice(answer);
-            rest = after.to_vec();
+            done = [prompt.as_slice(), &answer].concat();
+            spans.push(Span { tokens: answer, trained: true });
         }
         spans.push(Span { tokens: rest, trained: false });
         Ok(spans)
@@ -191,17 +178,20 @@ impl Renderer {
         }
     }
 
-    /// How many of a turn's tokens are its answer with the end-of-turn token; white space may follow.
-    fn answer_len(&self, turn: &[u32]) -> Result<usize, String> {
-        let no_end = "the chat template writes no end-of-turn token after this turn, so the model would not learn to stop; \
-                      use a template that writes the eos_token there";
-        let end = turn.iter().rposition(|id| self.tokenizer.is_added(*id)).ok_or(no_end)?;
-        let after = self.tokenizer.decode(&turn[end + 1..], false).map_err(|error| error.to_string())?;
-        match self.stop_ids.contains(&turn[end]) && after.trim().is_empty() {
-            true => Ok(end + 1),
-            false => Err(no_end.into()),
-        }
+    /// How many of a turn's tokens are its answer with the end-of-turn token, after which only white space may
+    /// follow; `None` if there is no such token.
+    fn answer_len(&self, turn: &[u32]) -> Result<Option<usize>, Error> {
+        let Some(end) = turn.iter().rposition(|id| self.tokenizer.is_added(*id)) else {
+            return Ok(None);
+        };
+        let after = self.tokenizer.decode(&turn[end + 1..], false)?;
+        let ends = self.stop_ids.contains(&turn[end]) && after.trim().is_empty();
+        Ok(ends.then_some(end + 1))
     }
+}
+
+fn is_trained(message: &Message) -> bool {
+    message.role == Role::Assistant && message.trained
 }
 
 /// Tokens that are trained or not.
@@ -219,10 +209,6 @@ struct Fault {
 impl Fault {
     fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Fault { pointer: pointer.into(), message: message.into() }
-    }
-
-    fn turn(index: usize, message: impl Into<String>) -> Self {
-        Fault::new(format!("/messages/{index}"), message)
     }
 
     fn at(self, line: u64) -> RowError {

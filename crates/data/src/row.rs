@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::error::RowError;
 
+/// Most messages of a conversation. Finding the trained tokens takes a rendering for each answer.
+pub const MAX_MESSAGES: usize = 2_000;
 /// Longest part of an unknown role or content type that an error shows, in bytes.
 const MAX_SHOWN_NAME_BYTES: usize = 24;
 
@@ -166,6 +168,10 @@ fn messages_from(at: &At, value: &Value) -> Result<Vec<Message>, RowError> {
     };
     if values.is_empty() {
         return Err(at.error("/messages", "messages is empty"));
+    }
+    if values.len() > MAX_MESSAGES {
+        let message = format!("a row has at most {MAX_MESSAGES} messages, this one has {}", values.len());
+        return Err(at.error("/messages", message));
     }
     let mut messages = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {

@@ -56,6 +56,10 @@ fn shape_errors() {
     check(r#"{"messages": [{"content": "x"}]}"#, "line 7, /messages/0: a message needs the field role");
     check(r#"{"messages": [{"role": "user"}]}"#, "line 7, /messages/0: a message needs the field content");
     check(
+        &format!(r#"{{"messages": [{}1]}}"#, "1,".repeat(MAX_MESSAGES)),
+        "line 7, /messages: a row has at most 2000 messages, this one has 2001",
+    );
+    check(
         r#"{"messages": [{"role": "user", "content": null}]}"#,
         "line 7, /messages/0/content: content must be a string or a list of text parts, this is null",
     );
