@@ -146,15 +146,19 @@ impl RunDir {
         }
     }
 
-    /// Whether a trainer holds the lock.
+    /// Whether a trainer holds the lock. Asking takes a shared lock for a moment, so that two who ask do
+    /// not see each other as trainers; a trainer that starts at that moment has to try again.
     pub fn is_live(&self) -> Result<bool, RunError> {
-        if !self.lock_path().exists() {
-            return Ok(false);
-        }
-        match self.lock() {
-            Ok(_) => Ok(false),
-            Err(RunError::Locked { .. }) => Ok(true),
-            Err(error) => Err(error),
+        let path = self.lock_path();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(RunError::Io { action: "open", path, source }),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(RunError::Io { action: "lock", path, source }),
         }
     }
 }

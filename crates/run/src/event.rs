@@ -44,7 +44,8 @@ pub enum EventKind {
         /// Optimiser steps of the whole run.
         total_steps: u64,
     },
-    /// One optimiser step is done.
+    /// One optimiser step is done. A trainer that goes on from a checkpoint does the steps after it again,
+    /// with the same losses: after a `started` event, the last event of a step counts.
     Step {
         /// Step, from 1.
         step: u64,
@@ -75,7 +76,7 @@ pub enum EventKind {
     },
     /// The evaluation rows were scored.
     Eval {
-        /// After this step; 0 is before training.
+        /// After this step.
         step: u64,
         /// Mean loss per trained token.
         loss: f64,

@@ -1,0 +1,79 @@
+//! The model card of an adapter. The same run gives the same text: no times, no names of machines.
+
+use std::fmt::Write;
+
+use hearth_run::{Backend, Precision};
+
+use crate::checkpoint::Progress;
+use crate::inputs::Inputs;
+use crate::schedule::decimal;
+
+/// `README.md`: front matter as the Hugging Face hub reads it, settings, losses and digests.
+pub fn text(inputs: &Inputs, progress: &Progress, adapter_sha256: &str) -> String {
+    let job = &inputs.job;
+    // JSON strings are YAML strings.
+    let base = serde_json::Value::from(job.base_model_name.as_str());
+    let mut card = format!(
+        "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n---\n\n\
+         # LoRA adapter for {}\n\n\
+         Trained with Hearth {} by supervised fine-tuning. Load it over its base with PEFT:\n\n\
+         ```python\nfrom peft import AutoPeftModelForCausalLM\n\n\
+         model = AutoPeftModelForCausalLM.from_pretrained(\"PATH_OF_THIS_DIRECTORY\")\n```\n\n",
+        job.base_model_name,
+        env!("CARGO_PKG_VERSION"),
+    );
+    let batch = match job.batch_size_samples {
+        0 => format!("{} tokens", job.batch_size_tokens),
+        samples => format!("{samples} samples"),
+    };
+    let backend = match job.backend {
+        Backend::Cpu => "cpu",
+        Backend::Reference => "reference",
+    };
+    let precision = match job.precision {
+        Precision::Bf16 => "bf16",
+        Precision::F32 => "f32",
+    };
+    let loss = |loss: Option<f64>| loss.map_or("none".to_owned(), |loss| format!("{loss:.6}"));
+    let settings = [
+        ("epochs", job.epochs.to_string()),
+        ("steps", progress.step.to_string()),
+        ("tokens processed", progress.total_tokens.to_string()),
+        ("learning rate", decimal(job.learning_rate).to_string()),
+        ("warm-up steps", job.learning_rate_warmup_steps.to_string()),
+        ("weight decay", decimal(job.weight_decay).to_string()),
+        ("batch", batch),
+        ("gradient accumulation steps", job.gradient_accumulation_steps.to_string()),
+        ("longest sample", format!("{} tokens", job.max_context_length)),
+        ("LoRA rank", job.lora_rank.to_string()),
+        ("LoRA alpha", decimal(job.lora_alpha).to_string()),
+        ("adapted layers", job.target_modules.join(", ")),
+        ("seed", job.seed.to_string()),
+        ("backend and precision", format!("{backend}, {precision}")),
+        ("training samples", inputs.train.samples.len().to_string()),
+        ("evaluation samples", inputs.eval.samples.len().to_string()),
+        ("loss of the last step", loss(progress.train_loss)),
+        ("last evaluation loss", loss(progress.eval_loss)),
+    ];
+    table(&mut card, "Setting", "Value", &settings);
+    let template = inputs.renderer.template().map_or("none".to_owned(), |template| template.sha256());
+    let digests = [
+        ("adapter_model.safetensors", adapter_sha256.to_owned()),
+        ("base model (config.json and weights)", inputs.identity.base_sha256.clone()),
+        ("chat template", template),
+        ("data files", inputs.identity.data_sha256.clone()),
+        ("tokenised samples", inputs.identity.samples_sha256.clone()),
+    ];
+    card.push('\n');
+    table(&mut card, "What", "SHA-256", &digests);
+    card
+}
+
+fn table(card: &mut String, left: &str, right: &str, rows: &[(&str, String)]) {
+    let mut line = |a: &str, b: &str| writeln!(card, "| {a} | {b} |").expect("a string takes all text");
+    line(left, right);
+    line("---", "---");
+    for (name, value) in rows {
+        line(name, value);
+    }
+}

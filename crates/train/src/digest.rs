@@ -1,0 +1,124 @@
+//! SHA-256 over files, samples and settings: what a checkpoint belongs to, and what the model card states.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hearth_data::Sample;
+use hearth_run::JobSpec;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{TrainError, io_error};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// Digests of all that decides the result of a run, in lower-case hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The fields of `job.json` that the result depends on; see [`job`].
+    pub job_sha256: String,
+    /// `config.json` and the weight files of the base model.
+    pub base_sha256: String,
+    /// The training and evaluation files.
+    pub data_sha256: String,
+    /// The samples made from them: token ids and weights, so also tokenizer and template.
+    pub samples_sha256: String,
+}
+
+impl Identity {
+    /// What differs between the run that made a checkpoint and this one, if anything does.
+    pub fn difference(&self, now: &Self) -> Option<&'static str> {
+        if self.job_sha256 != now.job_sha256 {
+            Some("other settings in job.json")
+        } else if self.base_sha256 != now.base_sha256 {
+            Some("another base model")
+        } else if self.data_sha256 != now.data_sha256 {
+            Some("other data files")
+        } else if self.samples_sha256 != now.samples_sha256 {
+            Some("another tokenizer or chat template")
+        } else {
+            None
+        }
+    }
+}
+
+/// SHA-256 of one file.
+pub fn file(path: &Path) -> Result<String, TrainError> {
+    let mut file = File::open(path).map_err(io_error("open", path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let n = file.read(&mut buffer).map_err(io_error("read", path))?;
+        if n == 0 {
+            return Ok(hex::encode(hasher.finalize()));
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+/// SHA-256 over the digests of several files, in the order given.
+pub fn files(paths: &[PathBuf]) -> Result<String, TrainError> {
+    let mut hasher = Sha256::new();
+    for path in paths {
+        hasher.update(file(path)?.as_bytes());
+        hasher.update(b"\n");
+    }
+    Ok(hex::encode(hasher.finalize()))
+}
+
+/// SHA-256 over `config.json` and the weight files (`*.gguf`, `*.safetensors`) of a model directory:
+/// one line `digest  name` per file, sorted by name.
+pub fn base_model(model_dir: &Path) -> Result<String, TrainError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(model_dir).map_err(io_error("read", model_dir))? {
+        let name = entry.map_err(io_error("read", model_dir))?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name == "config.json" || name.ends_with(".gguf") || name.ends_with(".safetensors") {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    let mut hasher = Sha256::new();
+    for name in names {
+        hasher.update(format!("{}  {name}\n", file(&model_dir.join(&name))?));
+    }
+    Ok(hex::encode(hasher.finalize()))
+}
+
+/// SHA-256 over the token ids and loss weights of training and evaluation samples.
+pub fn samples(train: &[Sample], eval: &[Sample]) -> String {
+    let mut hasher = Sha256::new();
+    for set in [train, eval] {
+        hasher.update((set.len() as u64).to_le_bytes());
+        for sample in set {
+            hasher.update((sample.tokens.len() as u64).to_le_bytes());
+            for (token, weight) in sample.tokens.iter().zip(&sample.weights) {
+                hasher.update(token.to_le_bytes());
+                hasher.update(weight.to_bits().to_le_bytes());
+            }
+        }
+    }
+    hex::encode(hasher.finalize())
+}
+
+/// SHA-256 over the settings that the adapter depends on.
+///
+/// Left out: file names (contents have digests of their own), the name of the base, threads, and how
+/// often the run is checkpointed and evaluated.
+pub fn job(job: &JobSpec) -> String {
+    let relevant = JobSpec {
+        base_model_dir: PathBuf::new(),
+        base_model_name: String::new(),
+        train_files: Vec::new(),
+        eval_files: Vec::new(),
+        checkpoint_interval_steps: 0,
+        eval_interval_steps: 0,
+        threads: 0,
+        ..job.clone()
+    };
+    let text = serde_json::to_vec(&relevant).expect("settings are plain data");
+    hex::encode(Sha256::digest(text))
+}

@@ -1,0 +1,154 @@
+//! What can stop a training run, and whose mistake it is.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hearth_run::{FailureKind, RunError};
+
+/// Everything that ends a run before its adapter is done. [`TrainError::failure_kind`] classifies it.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The run directory cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Settings of `job.json` cannot work.
+    #[error("job.json cannot be run: {message}")]
+    Setting {
+        /// Which fields, and what they may be.
+        message: String,
+    },
+    /// The rows cannot be trained on.
+    #[error("{message}")]
+    Data {
+        /// Files, lines, what to do. Holds no row contents.
+        message: String,
+    },
+    /// A data file cannot be read to its end.
+    #[error("cannot read {path}")]
+    Dataset {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: hearth_data::Error,
+    },
+    /// Tokenizer or chat template of the base model cannot be used.
+    #[error("cannot use the tokenizer or chat template of {path}")]
+    Tokenizer {
+        /// The model directory.
+        path: PathBuf,
+        /// Why not.
+        source: hearth_data::Error,
+    },
+    /// The base model or an adapter cannot be loaded or written.
+    #[error("cannot {action} {path}")]
+    Model {
+        /// What was tried.
+        action: &'static str,
+        /// The model directory.
+        path: PathBuf,
+        /// Why not.
+        source: hearth_model::Error,
+    },
+    /// The model refuses a batch, for example for a token id that it does not know.
+    #[error("the base model cannot take the rows")]
+    Batch {
+        /// Why not.
+        source: hearth_model::Error,
+    },
+    /// The backend cannot run here.
+    #[error("cannot start the compute backend")]
+    Kernels {
+        /// Why not.
+        source: hearth_kernels::KernelError,
+    },
+    /// A number of the computation is NaN or infinite.
+    #[error("{what} is not finite at step {step}; lower learning_rate, or look for a damaged base model")]
+    NonFinite {
+        /// Loss, gradient norm or a tensor's name.
+        what: String,
+        /// The step that was being done.
+        step: u64,
+    },
+    /// A checkpoint does not hold what its format says.
+    #[error("checkpoint {path} is damaged: {message}")]
+    Damaged {
+        /// Directory of the checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A whole checkpoint belongs to another run than `job.json` describes.
+    #[error("checkpoint {path} was made with {what}; restore it, or remove the checkpoints to start again")]
+    OtherRun {
+        /// Directory of the checkpoint.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A defect of this program; the panic's own message is in the log.
+    #[error("the trainer met a defect of its own; trainer.log says where")]
+    Panicked,
+    /// The finished adapter did not pass the checks that precede `finished`.
+    #[error("the adapter failed its last check: {message}")]
+    Gate {
+        /// Which check.
+        message: String,
+    },
+}
+
+impl TrainError {
+    /// Whose mistake it is, for the `failed` event.
+    pub fn failure_kind(&self) -> FailureKind {
+        match self {
+            Self::Run(RunError::Io { source, .. }) | Self::Io { source, .. } => io_kind(source),
+            Self::Run(RunError::Format { .. } | RunError::Version { .. }) => FailureKind::InvalidSetting,
+            Self::Run(RunError::Damaged { .. }) | Self::Damaged { .. } => FailureKind::Damaged,
+            Self::Run(RunError::Locked { .. }) => FailureKind::Internal,
+            Self::Setting { .. } | Self::Tokenizer { .. } | Self::OtherRun { .. } => {
+                FailureKind::InvalidSetting
+            }
+            Self::Model { .. } | Self::Batch { .. } | Self::Kernels { .. } => FailureKind::InvalidSetting,
+            Self::Data { .. } | Self::Dataset { .. } => FailureKind::InvalidData,
+            Self::NonFinite { .. } => FailureKind::NonFinite,
+            Self::Gate { .. } | Self::Panicked => FailureKind::Internal,
+        }
+    }
+
+    /// The message and those of its sources, joined by colons.
+    pub fn full_message(&self) -> String {
+        let mut message = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            source = error.source();
+        }
+        message
+    }
+}
+
+/// Full or exhausted machines are not defects of this program.
+fn io_kind(error: &io::Error) -> FailureKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
+            FailureKind::OutOfResources
+        }
+        _ => FailureKind::Internal,
+    }
+}
+
+/// For `map_err` on file operations.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TrainError {
+    move |source| TrainError::Io { action, path: path.to_owned(), source }
+}

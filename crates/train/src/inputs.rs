@@ -1,0 +1,103 @@
+//! What a run reads: settings, tokenizer and template, samples, and the digests of all of them.
+
+use hearth_data::Renderer;
+use hearth_kernels::Backend;
+use hearth_model::{Decoder, Lora, LoraConfig, Module, ModelConfig};
+use hearth_run::{EventKind, JobSpec};
+use std::sync::Arc;
+
+use crate::digest::{self, Identity};
+use crate::error::TrainError;
+use crate::learner::Learner;
+use crate::samples::Samples;
+
+/// Everything that is known before the base model is loaded.
+pub struct Inputs {
+    /// The settings.
+    pub job: JobSpec,
+    /// Tokenizer and chat template.
+    pub renderer: Renderer,
+    /// What is trained on.
+    pub train: Samples,
+    /// What is scored.
+    pub eval: Samples,
+    /// Digests.
+    pub identity: Identity,
+}
+
+impl Inputs {
+    /// Reads and renders all rows. Nothing is computed yet, so every mistake in the data shows here.
+    pub fn read(job: JobSpec) -> Result<Self, TrainError> {
+        let dir = &job.base_model_dir;
+        let config = ModelConfig::read(dir).map_err(|source| TrainError::Model {
+            action: "use the base model in",
+            path: dir.clone(),
+            source,
+        })?;
+        let renderer = Renderer::open(dir, job.chat_template.as_deref())
+            .map_err(|source| TrainError::Tokenizer { path: dir.clone(), source })?;
+        let limit = job.max_context_length as usize;
+        let train = Samples::read(&job.train_files, &renderer, limit)?;
+        let eval = Samples::read(&job.eval_files, &renderer, limit)?;
+        check_lengths(&config, &train, &eval)?;
+        let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
+        let identity = Identity {
+            job_sha256: digest::job(&job),
+            base_sha256: digest::base_model(dir)?,
+            data_sha256: digest::files(&files)?,
+            samples_sha256: digest::samples(&train.samples, &eval.samples),
+        };
+        Ok(Self { job, renderer, train, eval, identity })
+    }
+
+    /// The event that says what will be trained on.
+    pub fn validated(&self, total_steps: u64) -> EventKind {
+        EventKind::Validated {
+            rows: self.train.rows,
+            samples: self.train.samples.len() as u64,
+            dropped_too_long: self.train.dropped_too_long,
+            dropped_lines: self.train.dropped_lines.clone(),
+            tokens_per_epoch: self.train.tokens(),
+            trained_tokens_per_epoch: self.train.trained_tokens(),
+            eval_rows: self.eval.rows,
+            total_steps,
+        }
+    }
+
+    /// Loads the base and starts an adapter on it.
+    pub fn learner<B: Backend>(&self, backend: Arc<B>) -> Result<Learner<B>, TrainError> {
+        let job = &self.job;
+        let base_error = |action| {
+            let path = job.base_model_dir.clone();
+            move |source| TrainError::Model { action, path, source }
+        };
+        let decoder = Decoder::load(backend, &job.base_model_dir).map_err(base_error("load the base model in"))?;
+        let config = LoraConfig {
+            r: job.lora_rank as usize,
+            alpha: job.lora_alpha,
+            target_modules: modules(&job.target_modules),
+        };
+        let lora = Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?;
+        Ok(Learner::new(decoder, lora))
+    }
+}
+
+/// Names are checked by then.
+fn modules(names: &[String]) -> Vec<Module> {
+    Module::ALL.into_iter().filter(|module| names.iter().any(|name| name == module.name())).collect()
+}
+
+/// Refuses samples with positions that the base model was not made for.
+fn check_lengths(config: &ModelConfig, train: &Samples, eval: &Samples) -> Result<(), TrainError> {
+    let longest = train.samples.iter().chain(&eval.samples).map(|sample| sample.tokens.len()).max().unwrap_or(0);
+    let limit = config.max_position_embeddings;
+    if longest > limit {
+        return Err(TrainError::Setting {
+            message: format!(
+                "the longest row has {longest} tokens and the base model takes {limit}; \
+                 set max_context_length to {limit} or less"
+            ),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What a run tells the world: events, metrics, and one readable line per event in the log.
+
+use std::io::Write;
+
+use hearth_run::{Event, EventKind, EventTail, EventWriter, Lock, RunDir};
+
+use crate::error::TrainError;
+use crate::metrics::{EvalMetrics, MetricsFile, StepMetrics};
+
+/// Writes one line to the log, which is standard error. A log that cannot be written stops no run.
+pub(crate) fn log(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Event log and metrics file of one run.
+#[derive(Debug)]
+pub struct Journal {
+    dir: RunDir,
+    events: EventWriter,
+    metrics: Option<MetricsFile>,
+}
+
+impl Journal {
+    /// Opens the event log. Metrics open with [`Journal::open_metrics`], once it is known where to go on.
+    pub fn open(dir: &RunDir, lock: &Lock) -> Result<Self, TrainError> {
+        Ok(Self { dir: dir.clone(), events: EventWriter::open(dir, lock)?, metrics: None })
+    }
+
+    /// Whether the last event says that the adapter is done.
+    pub fn is_finished(&self) -> Result<bool, TrainError> {
+        let events = EventTail::new(&self.dir).poll()?;
+        Ok(matches!(events.last(), Some(Event { kind: EventKind::Finished { .. }, .. })))
+    }
+
+    /// Opens the metrics file and cuts it to the length that the checkpoint recorded.
+    pub fn open_metrics(&mut self, keep_bytes: u64) -> Result<(), TrainError> {
+        self.metrics = Some(MetricsFile::open(self.dir.metrics_path(), keep_bytes)?);
+        Ok(())
+    }
+
+    /// Appends an event, its metrics if it has any, and its log line.
+    pub fn append(&mut self, kind: EventKind) -> Result<(), TrainError> {
+        log(&log_line(&kind));
+        if let Some(metrics) = &mut self.metrics {
+            append_metrics(metrics, &kind)?;
+        }
+        self.events.append(kind)?;
+        Ok(())
+    }
+
+    /// Forces everything to disk and returns the length of the metrics file.
+    pub fn sync(&self) -> Result<u64, TrainError> {
+        self.events.sync()?;
+        self.metrics.as_ref().map_or(Ok(0), MetricsFile::sync)
+    }
+}
+
+fn append_metrics(metrics: &mut MetricsFile, kind: &EventKind) -> Result<(), TrainError> {
+    match kind {
+        EventKind::Step {
+            step, epoch, loss, learning_rate, grad_norm, total_tokens, tokens_per_second, ..
+        } => metrics.append(&StepMetrics {
+            step: *step,
+            train_step: *step,
+            loss: *loss,
+            learning_rate: *learning_rate,
+            total_tokens: *total_tokens,
+            tokens_per_second: *tokens_per_second,
+            epoch: *epoch,
+            grad_norm: *grad_norm,
+        }),
+        EventKind::Eval { step, loss, trained_tokens } => {
+            metrics.append(&EvalMetrics { step: *step, loss: *loss, trained_tokens: *trained_tokens })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn log_line(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Started { pid, resumed_from_step: 0 } => format!("trainer {pid} starts"),
+        EventKind::Started { pid, resumed_from_step } => {
+            format!("trainer {pid} goes on from step {resumed_from_step}")
+        }
+        EventKind::Validated {
+            rows,
+            samples,
+            dropped_too_long,
+            tokens_per_epoch,
+            trained_tokens_per_epoch,
+            eval_rows,
+            total_steps,
+            ..
+        } => format!(
+            "{rows} rows, {samples} samples ({dropped_too_long} dropped as too long), \
+             {tokens_per_epoch} tokens per epoch of which {trained_tokens_per_epoch} are trained on, \
+             {eval_rows} evaluation rows, {total_steps} steps"
+        ),
+        EventKind::Step {
+            step,
+            total_steps,
+            epoch,
+            loss,
+            learning_rate,
+            grad_norm,
+            tokens,
+            tokens_per_second,
+            seconds_remaining,
+            rss_bytes,
+            ..
+        } => format!(
+            "step {step}/{total_steps} epoch {epoch:.2} loss {loss:.4} lr {learning_rate:.2e} \
+             grad_norm {grad_norm:.4} tokens {tokens} ({tokens_per_second:.0}/s) \
+             remaining {seconds_remaining:.0}s rss {}MiB",
+            rss_bytes >> 20
+        ),
+        EventKind::Eval { step, loss, trained_tokens } => {
+            format!("step {step} evaluation loss {loss:.4} over {trained_tokens} tokens")
+        }
+        EventKind::Checkpoint { step, path } => format!("step {step} checkpoint {path}"),
+        EventKind::Warning { message } => format!("warning: {message}"),
+        EventKind::Paused { step } => format!("paused at step {step}"),
+        EventKind::Writing { step } => format!("step {step} writing results"),
+        EventKind::Finished { step, train_loss, adapter_sha256, .. } => {
+            format!("finished at step {step} with loss {train_loss:.4}, adapter {adapter_sha256}")
+        }
+        EventKind::Failed { message, .. } => format!("failed: {message}"),
+    }
+}

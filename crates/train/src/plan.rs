@@ -1,0 +1,88 @@
+//! Which samples make which optimiser step.
+
+use hearth_data::Sample;
+use hearth_data::pack::{self, Batch, BatchSize};
+use hearth_model::Packed;
+use hearth_run::JobSpec;
+
+/// Steps of a whole run. A step takes `gradient_accumulation_steps` batches; the last step of an epoch takes
+/// what is left. No step spans two epochs.
+#[derive(Debug)]
+pub struct Plan {
+    batches: pack::Plan,
+    batches_per_step: usize,
+    steps_per_epoch: Vec<u64>,
+}
+
+impl Plan {
+    /// A plan for these samples.
+    pub fn new(job: &JobSpec, samples: &[Sample]) -> Self {
+        let batch_size = if job.batch_size_samples > 0 {
+            BatchSize::Samples(job.batch_size_samples as usize)
+        } else {
+            BatchSize::Tokens(job.batch_size_tokens as usize)
+        };
+        let settings = pack::Settings {
+            shuffle_seed: Some(job.seed),
+            batch_size,
+            micro_batch_tokens: job.micro_batch_tokens as usize,
+        };
+        let batches = pack::Plan::new(lengths(samples), settings);
+        let batches_per_step = job.gradient_accumulation_steps as usize;
+        let steps_per_epoch = (0..u64::from(job.epochs))
+            .map(|epoch| batches.batch_count(epoch).div_ceil(batches_per_step) as u64)
+            .collect();
+        Self { batches, batches_per_step, steps_per_epoch }
+    }
+
+    /// Optimiser steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.steps_per_epoch.iter().sum()
+    }
+
+    /// Steps of one epoch, from 0.
+    pub fn steps_of_epoch(&self, epoch: u32) -> u64 {
+        self.steps_per_epoch[epoch as usize]
+    }
+
+    /// Steps of all epochs before `epoch`, which may be the number of epochs.
+    pub fn steps_before_epoch(&self, epoch: u32) -> u64 {
+        self.steps_per_epoch[..epoch as usize].iter().sum()
+    }
+
+    /// The steps of one epoch: for each, its micro-batches as indices of samples.
+    pub fn epoch(&self, epoch: u32) -> Vec<Vec<Vec<usize>>> {
+        let batches = self.batches.epoch(u64::from(epoch));
+        batches.chunks(self.batches_per_step).map(micro_batches).collect()
+    }
+}
+
+fn micro_batches(batches: &[Batch]) -> Vec<Vec<usize>> {
+    batches.iter().flat_map(|batch| batch.micro_batches.iter().cloned()).collect()
+}
+
+/// Micro-batches for evaluation, in file order.
+pub fn evaluation(samples: &[Sample], micro_batch_tokens: u32) -> Vec<Vec<usize>> {
+    if samples.is_empty() {
+        return Vec::new();
+    }
+    let settings = pack::Settings {
+        shuffle_seed: None,
+        batch_size: BatchSize::Tokens(micro_batch_tokens as usize),
+        micro_batch_tokens: micro_batch_tokens as usize,
+    };
+    micro_batches(&pack::Plan::new(lengths(samples), settings).epoch(0))
+}
+
+/// Joins samples to the packed rows of one micro-batch.
+pub fn packed<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Packed {
+    let mut packed = Packed::default();
+    for sample in samples {
+        packed.push(&sample.tokens, &sample.weights);
+    }
+    packed
+}
+
+fn lengths(samples: &[Sample]) -> Vec<usize> {
+    samples.iter().map(|sample| sample.tokens.len()).collect()
+}

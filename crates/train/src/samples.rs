@@ -1,0 +1,124 @@
+//! From dataset files to samples: every bad row is found before anything is computed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use hearth_data::{Error as DataError, Renderer, RowReader, Sample};
+
+use crate::error::{TrainError, io_error};
+
+/// Bad rows that one message lists; the others are counted.
+const LISTED_ERRORS_MAX: usize = 20;
+/// Dropped rows whose lines are listed; the others are counted.
+pub const LISTED_LINES_MAX: usize = 100;
+
+/// The samples of one set of files, in file order.
+#[derive(Debug, Default)]
+pub struct Samples {
+    /// What is trained on or scored.
+    pub samples: Vec<Sample>,
+    /// Rows read.
+    pub rows: u64,
+    /// Samples that were longer than the limit and are left out.
+    pub dropped_too_long: u64,
+    /// Lines of their rows, the first [`LISTED_LINES_MAX`].
+    pub dropped_lines: Vec<u64>,
+}
+
+impl Samples {
+    /// Reads and renders all rows. Fails with one message that lists the bad rows, or that says that no
+    /// sample is left.
+    pub fn read(
+        files: &[PathBuf],
+        renderer: &Renderer,
+        max_context_length: usize,
+    ) -> Result<Self, TrainError> {
+        let mut read = Self::default();
+        let mut errors = Errors::default();
+        let mut format = None;
+        for path in files {
+            let file = File::open(path).map_err(io_error("open", path))?;
+            let mut rows = RowReader::new(file).expect_format(format);
+            for row in &mut rows {
+                read.rows += 1;
+                let sample = row.and_then(|row| renderer.sample(&row).map_err(DataError::from));
+                match sample {
+                    Ok(sample) if sample.tokens.len() > max_context_length => read.drop_sample(sample.line),
+                    Ok(sample) => read.samples.push(sample),
+                    Err(DataError::Row(error)) => errors.push(files, path, &error.to_string()),
+                    Err(source) => return Err(TrainError::Dataset { path: path.clone(), source }),
+                }
+            }
+            format = rows.format();
+        }
+        errors.into_result()?;
+        if read.samples.is_empty() && !files.is_empty() {
+            return Err(TrainError::Data { message: read.nothing_left(max_context_length) });
+        }
+        Ok(read)
+    }
+
+    /// Tokens of all samples.
+    pub fn tokens(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.tokens.len() as u64).sum()
+    }
+
+    /// Tokens with a loss weight.
+    pub fn trained_tokens(&self) -> u64 {
+        self.samples.iter().map(trained_tokens).sum()
+    }
+
+    fn drop_sample(&mut self, line: u64) {
+        self.dropped_too_long += 1;
+        if self.dropped_lines.len() < LISTED_LINES_MAX {
+            self.dropped_lines.push(line);
+        }
+    }
+
+    fn nothing_left(&self, max_context_length: usize) -> String {
+        if self.rows == 0 {
+            return "the data files hold no rows".to_owned();
+        }
+        format!(
+            "all {} rows are longer than max_context_length, {max_context_length} tokens; \
+             raise it or shorten the rows",
+            self.rows
+        )
+    }
+}
+
+/// Tokens of one sample with a loss weight above 0.
+pub fn trained_tokens(sample: &Sample) -> u64 {
+    sample.weights.iter().filter(|&&weight| weight > 0.0).count() as u64
+}
+
+/// Collects the messages of bad rows.
+#[derive(Default)]
+struct Errors {
+    listed: Vec<String>,
+    count: usize,
+}
+
+impl Errors {
+    /// `message` names the line; the file is named too when there are several.
+    fn push(&mut self, files: &[PathBuf], path: &Path, message: &str) {
+        self.count += 1;
+        if self.listed.len() < LISTED_ERRORS_MAX {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let prefix = if files.len() > 1 { format!("{name} ") } else { String::new() };
+            self.listed.push(format!("{prefix}{message}"));
+        }
+    }
+
+    fn into_result(self) -> Result<(), TrainError> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let rows = if self.count == 1 { "row" } else { "rows" };
+        let mut message = format!("{} {rows} cannot be trained on: {}", self.count, self.listed.join("; "));
+        if self.count > self.listed.len() {
+            message.push_str(&format!("; and {} more", self.count - self.listed.len()));
+        }
+        Err(TrainError::Data { message })
+    }
+}

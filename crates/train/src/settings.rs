@@ -1,0 +1,56 @@
+//! Checks of `job.json` that need no file but itself.
+
+use hearth_run::{Backend, JobSpec, LORA_TARGETS, Precision};
+
+use crate::error::TrainError;
+
+/// Highest rank; above it an adapter is larger than what it adapts in small models.
+const LORA_RANK_MAX: u32 = 256;
+
+/// Refuses settings that cannot work, all of them in one message.
+pub fn check(job: &JobSpec) -> Result<(), TrainError> {
+    let mut problems = Vec::new();
+    let mut require = |holds: bool, problem: &str| {
+        if !holds {
+            problems.push(problem.to_owned());
+        }
+    };
+    require(!job.train_files.is_empty(), "train_files is empty");
+    require(job.epochs >= 1, "epochs must be at least 1");
+    require(
+        job.learning_rate.is_finite() && job.learning_rate > 0.0,
+        "learning_rate must be finite and above 0",
+    );
+    require(
+        job.weight_decay.is_finite() && job.weight_decay >= 0.0,
+        "weight_decay must be finite and not negative",
+    );
+    require(
+        (1..=LORA_RANK_MAX).contains(&job.lora_rank),
+        &format!("lora_rank must be from 1 to {LORA_RANK_MAX}"),
+    );
+    require(job.lora_alpha.is_finite() && job.lora_alpha > 0.0, "lora_alpha must be finite and above 0");
+    require(job.max_context_length >= 2, "max_context_length must be at least 2");
+    require(
+        job.batch_size_samples >= 1 || job.batch_size_tokens >= 1,
+        "batch_size_tokens or batch_size_samples must be at least 1",
+    );
+    require(job.gradient_accumulation_steps >= 1, "gradient_accumulation_steps must be at least 1");
+    require(job.micro_batch_tokens >= 1, "micro_batch_tokens must be at least 1");
+    require(!job.target_modules.is_empty(), "target_modules is empty");
+    for (i, module) in job.target_modules.iter().enumerate() {
+        require(
+            LORA_TARGETS.contains(&module.as_str()),
+            &format!("target_modules[{i}] is not one of {}", LORA_TARGETS.join(", ")),
+        );
+        require(
+            !job.target_modules[..i].contains(module),
+            &format!("target_modules[{i}] repeats an earlier one"),
+        );
+    }
+    require(
+        job.backend != Backend::Reference || job.precision == Precision::F32,
+        "backend reference needs precision f32",
+    );
+    if problems.is_empty() { Ok(()) } else { Err(TrainError::Setting { message: problems.join("; ") }) }
+}

@@ -1,0 +1,326 @@
+//! The training loop, from the lock on the run directory to the checked adapter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hearth_kernels::{AdamW, Backend, Cpu, CpuOptions, Precision, Reference};
+use hearth_model::Packed;
+use hearth_run::{Backend as BackendName, EventKind, JobSpec, Precision as PrecisionName, RunDir};
+
+use crate::checkpoint::{self, Checkpoint, Checkpoints, Progress, State};
+use crate::error::TrainError;
+use crate::inputs::Inputs;
+use crate::journal::Journal;
+use crate::learner::{ADAM_BETA1, ADAM_BETA2, ADAM_EPS, Learner};
+use crate::memory::Memory;
+use crate::plan::{self, Plan};
+use crate::schedule::{decimal, learning_rate};
+use crate::{TrainOptions, output, settings};
+
+/// How a run that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Finished,
+    Paused,
+}
+
+/// Runs the job of a locked run directory: set-up, then the loop, then the output.
+pub(crate) fn train(
+    dir: &RunDir,
+    journal: &mut Journal,
+    options: TrainOptions,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    let checkpoints = Checkpoints::open(dir.checkpoints_path())?;
+    let (resumed, problems) = checkpoints.newest_good()?;
+    let resumed_from_step = resumed.as_ref().map_or(0, |checkpoint| checkpoint.state.progress.step);
+    journal.append(EventKind::Started { pid: std::process::id(), resumed_from_step })?;
+    for problem in problems {
+        let message = format!("{}; going on from step {resumed_from_step}", problem.full_message());
+        journal.append(EventKind::Warning { message })?;
+    }
+    let job = dir.job()?;
+    settings::check(&job)?;
+    let inputs = Inputs::read(job)?;
+    let run = Run { dir, inputs: &inputs, checkpoints: &checkpoints, stop };
+    let threads = options.threads.unwrap_or(inputs.job.threads as usize);
+    match inputs.job.backend {
+        BackendName::Cpu => run.go(Arc::new(cpu(&inputs.job, threads)?), journal, resumed),
+        BackendName::Reference => run.go(Arc::new(Reference::<f32>::new()), journal, resumed),
+    }
+}
+
+fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
+    let precision = match job.precision {
+        PrecisionName::Bf16 => Precision::Bf16,
+        PrecisionName::F32 => Precision::F32,
+    };
+    Cpu::new(CpuOptions { threads, isa: None, precision }).map_err(|source| TrainError::Kernels { source })
+}
+
+/// What does not change while a run goes on.
+struct Run<'a> {
+    dir: &'a RunDir,
+    inputs: &'a Inputs,
+    checkpoints: &'a Checkpoints,
+    stop: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    fn go<B: Backend>(
+        self,
+        backend: Arc<B>,
+        journal: &mut Journal,
+        resumed: Option<Checkpoint>,
+    ) -> Result<Outcome, TrainError> {
+        let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
+        journal.append(self.inputs.validated(plan.total_steps()))?;
+        let mut trainer = Trainer {
+            learner: self.inputs.learner(backend)?,
+            evaluation: plan::evaluation(&self.inputs.eval.samples, self.inputs.job.micro_batch_tokens),
+            run: self,
+            plan,
+            journal,
+            epoch_steps: Vec::new(),
+            progress: Progress::default(),
+            saved_step: None,
+            seconds: 0.0,
+            tokens: 0,
+        };
+        trainer.resume(resumed)?;
+        let outcome = trainer.steps()?;
+        if outcome == Outcome::Finished {
+            trainer.write_output()?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// One run in progress.
+struct Trainer<'a, B: Backend> {
+    run: Run<'a>,
+    plan: Plan,
+    evaluation: Vec<Vec<usize>>,
+    learner: Learner<B>,
+    journal: &'a mut Journal,
+    progress: Progress,
+    /// Micro-batches of each step of the current epoch; empty until its first step.
+    epoch_steps: Vec<Vec<Vec<usize>>>,
+    /// Step of the last checkpoint of this or an earlier trainer.
+    saved_step: Option<u64>,
+    /// Time spent in this trainer's steps, and tokens they processed.
+    seconds: f64,
+    tokens: u64,
+}
+
+impl<B: Backend> Trainer<'_, B> {
+    /// Takes over a checkpoint if there is one, and cuts the metrics back to it.
+    fn resume(&mut self, resumed: Option<Checkpoint>) -> Result<(), TrainError> {
+        let Some(Checkpoint { state, tensors }) = resumed else {
+            return self.journal.open_metrics(0);
+        };
+        let path = self.run.checkpoints.path(state.progress.step);
+        if let Some(what) = state.identity.difference(&self.run.inputs.identity) {
+            return Err(TrainError::OtherRun { path, what });
+        }
+        let Progress { step, epoch, step_in_epoch, .. } = state.progress;
+        if epoch > self.run.inputs.job.epochs || step != self.plan.steps_before_epoch(epoch) + step_in_epoch {
+            let message = format!("step {step} is not step {step_in_epoch} of epoch {epoch}");
+            return Err(TrainError::Damaged { path, message });
+        }
+        let backend = self.backend_name();
+        if state.backend != backend {
+            let message = format!(
+                "the checkpoint was made on {}, this is {backend}: the adapter will agree within rounding only",
+                state.backend
+            );
+            self.journal.append(EventKind::Warning { message })?;
+        }
+        self.learner.restore(&tensors, &path)?;
+        self.journal.open_metrics(state.metrics_bytes)?;
+        self.saved_step = Some(step);
+        self.progress = state.progress;
+        Ok(())
+    }
+
+    /// The loop. Ends when all steps are done, evaluated and saved, or when asked to stop.
+    fn steps(&mut self) -> Result<Outcome, TrainError> {
+        let total_steps = self.plan.total_steps();
+        loop {
+            if self.evaluation_is_due() {
+                self.evaluate()?;
+            }
+            let done = self.progress.step == total_steps;
+            let stopping = self.run.stop.load(Ordering::Relaxed);
+            if (stopping || done || self.checkpoint_is_due()) && self.saved_step != Some(self.progress.step) {
+                self.save()?;
+            }
+            if stopping {
+                self.journal.append(EventKind::Paused { step: self.progress.step })?;
+                return Ok(Outcome::Paused);
+            }
+            if done {
+                return Ok(Outcome::Finished);
+            }
+            self.step()?;
+        }
+    }
+
+    /// One optimiser step.
+    fn step(&mut self) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let job = &self.run.inputs.job;
+        let step = self.progress.step + 1;
+        if self.epoch_steps.is_empty() {
+            self.epoch_steps = self.plan.epoch(self.progress.epoch);
+        }
+        let indices = &self.epoch_steps[self.progress.step_in_epoch as usize];
+        let samples = indices.iter().map(Vec::len).sum::<usize>() as u64;
+        let micro_batches = self.run.packed(&self.run.inputs.train.samples, indices);
+        let tokens = micro_batches.iter().map(|packed| packed.len() as u64).sum();
+        let trained_tokens = trained_tokens(&micro_batches);
+        let rate = learning_rate(job.learning_rate, job.learning_rate_warmup_steps, step);
+        let adamw = AdamW {
+            learning_rate: rate,
+            beta1: ADAM_BETA1,
+            beta2: ADAM_BETA2,
+            eps: ADAM_EPS,
+            weight_decay: job.weight_decay,
+            step,
+        };
+        let result = self.learner.step(&micro_batches, &adamw)?;
+
+        let seconds = started.elapsed().as_secs_f64();
+        self.seconds += seconds;
+        self.tokens += tokens;
+        self.advance(tokens, result.loss);
+        self.journal.append(EventKind::Step {
+            step,
+            total_steps: self.plan.total_steps(),
+            epoch: self.epochs_done(),
+            loss: result.loss,
+            learning_rate: decimal(rate),
+            grad_norm: result.grad_norm,
+            tokens,
+            trained_tokens,
+            total_tokens: self.progress.total_tokens,
+            samples,
+            tokens_per_second: tokens as f64 / seconds.max(f64::MIN_POSITIVE),
+            seconds_remaining: self.seconds_remaining(),
+            rss_bytes: Memory::now().rss_bytes,
+        })
+    }
+
+    fn advance(&mut self, tokens: u64, loss: f64) {
+        let progress = &mut self.progress;
+        progress.step += 1;
+        progress.step_in_epoch += 1;
+        progress.total_tokens += tokens;
+        progress.train_loss = Some(loss);
+        if progress.step_in_epoch == self.plan.steps_of_epoch(progress.epoch) {
+            progress.epoch += 1;
+            progress.step_in_epoch = 0;
+            self.epoch_steps.clear();
+        }
+    }
+
+    fn epochs_done(&self) -> f64 {
+        let Progress { epoch, step_in_epoch, .. } = self.progress;
+        match step_in_epoch {
+            0 => f64::from(epoch),
+            _ => f64::from(epoch) + step_in_epoch as f64 / self.plan.steps_of_epoch(epoch) as f64,
+        }
+    }
+
+    /// From the mean pace of this trainer's steps. Every epoch has the same tokens.
+    fn seconds_remaining(&self) -> f64 {
+        let all = u64::from(self.run.inputs.job.epochs) * self.run.inputs.train.tokens();
+        let remaining = all.saturating_sub(self.progress.total_tokens);
+        remaining as f64 * self.seconds / self.tokens as f64
+    }
+
+    /// At the end of each epoch, and at the interval, once for each step.
+    fn evaluation_is_due(&self) -> bool {
+        let Progress { step, step_in_epoch, evaluated_step, .. } = self.progress;
+        let interval = u64::from(self.run.inputs.job.eval_interval_steps);
+        !self.evaluation.is_empty()
+            && evaluated_step != step
+            && (step_in_epoch == 0 || interval > 0 && step.is_multiple_of(interval))
+    }
+
+    /// Scores the evaluation rows. When asked to stop it gives up, and the next trainer does it.
+    fn evaluate(&mut self) -> Result<(), TrainError> {
+        let (mut loss, mut weight, mut trained) = (0.0, 0.0, 0);
+        for indices in &self.evaluation {
+            if self.run.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let packed = self.run.packed(&self.run.inputs.eval.samples, std::slice::from_ref(indices));
+            let sums = self.learner.loss(&packed[0])?;
+            loss += sums.loss;
+            weight += sums.weight;
+            trained += trained_tokens(&packed);
+        }
+        let step = self.progress.step;
+        let loss = loss / weight;
+        if !loss.is_finite() {
+            return Err(TrainError::NonFinite { what: "the evaluation loss".to_owned(), step });
+        }
+        self.progress.eval_loss = Some(loss);
+        self.progress.evaluated_step = step;
+        self.journal.append(EventKind::Eval { step, loss, trained_tokens: trained })
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        let interval = u64::from(self.run.inputs.job.checkpoint_interval_steps);
+        interval > 0 && self.progress.step > 0 && self.progress.step.is_multiple_of(interval)
+    }
+
+    /// Saves a checkpoint; events and metrics are on disk before it is.
+    fn save(&mut self) -> Result<(), TrainError> {
+        let step = self.progress.step;
+        let state = State {
+            version: checkpoint::VERSION,
+            progress: self.progress.clone(),
+            seed: self.run.inputs.job.seed,
+            metrics_bytes: self.journal.sync()?,
+            backend: self.backend_name(),
+            identity: self.run.inputs.identity.clone(),
+        };
+        let path = self.run.checkpoints.save(&Checkpoint { state, tensors: self.learner.state() })?;
+        self.saved_step = Some(step);
+        self.journal.append(EventKind::Checkpoint { step, path })
+    }
+
+    /// The adapter and its gate; `finished` is the last event of a run.
+    fn write_output(&mut self) -> Result<(), TrainError> {
+        let step = self.progress.step;
+        self.journal.append(EventKind::Writing { step })?;
+        let output = self.run.dir.output_path();
+        let adapter_sha256 = output::write(&output, self.run.inputs, &self.progress, &mut self.learner)?;
+        self.journal.append(EventKind::Finished {
+            step,
+            total_tokens: self.progress.total_tokens,
+            train_loss: self.progress.train_loss.expect("a finished run has done steps"),
+            eval_loss: self.progress.eval_loss,
+            adapter_sha256,
+            peak_rss_bytes: Memory::now().peak_rss_bytes,
+        })?;
+        self.journal.sync().map(drop)
+    }
+
+    fn backend_name(&self) -> String {
+        self.learner.decoder().backend().name()
+    }
+}
+
+impl Run<'_> {
+    fn packed(&self, samples: &[hearth_data::Sample], micro_batches: &[Vec<usize>]) -> Vec<Packed> {
+        micro_batches.iter().map(|indices| plan::packed(indices.iter().map(|&i| &samples[i]))).collect()
+    }
+}
+
+fn trained_tokens(micro_batches: &[Packed]) -> u64 {
+    micro_batches.iter().flat_map(|packed| &packed.weights).filter(|&&weight| weight > 0.0).count() as u64
+}

@@ -1,0 +1,9 @@
+//! The trainer against tiny models: golden losses, invariances, damage, kills.
+
+mod damage;
+mod fixture;
+mod gate;
+mod golden;
+mod kills;
+mod learning;
+mod rows;

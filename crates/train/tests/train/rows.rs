@@ -1,0 +1,65 @@
+//! Rows that cannot be trained on are named by line; rows that are too long are dropped and counted.
+
+use hearth_run::{EventKind, FailureKind, JobSpec};
+
+use crate::fixture::{Fixture, row};
+
+#[test]
+fn bad_rows_are_listed_by_line_all_in_one_message() {
+    let fixture = Fixture::new();
+    let untrained = r#"{"messages":[{"role":"user","content":"secret"},{"role":"assistant","content":"b","weight":0}]}"#;
+    let rows = [row(0), "{\"messages\":".to_owned(), row(1), untrained.to_owned(), row(2)];
+    fixture.write_rows("train.jsonl", &rows);
+    let ended = fixture.run("run", &fixture.job());
+    let (kind, message) = ended.failure();
+    assert_eq!(kind, FailureKind::InvalidData);
+    assert!(message.starts_with("2 rows cannot be trained on: line 2: "), "{message}");
+    assert!(message.contains("; line 4"), "{message}");
+    assert!(!message.contains("secret"), "{message}");
+    assert!(!ended.dir.output_path().exists());
+}
+
+#[test]
+fn only_the_first_bad_rows_are_listed() {
+    let fixture = Fixture::new();
+    fixture.write_rows("train.jsonl", &vec!["[]".to_owned(); 25]);
+    let ended = fixture.run("run", &fixture.job());
+    let (_, message) = ended.failure();
+    assert!(message.starts_with("25 rows cannot be trained on: line 1: "), "{message}");
+    assert!(message.contains("; line 20: ") && !message.contains("line 21"), "{message}");
+    assert!(message.ends_with("; and 5 more"), "{message}");
+}
+
+#[test]
+fn rows_that_are_too_long_are_dropped_and_their_lines_told() {
+    let fixture = Fixture::new();
+    let mut rows: Vec<String> = (0..9).map(row).collect();
+    rows[4] = row(4).replace("leaf", &"leaf ".repeat(100));
+    fixture.write_rows("train.jsonl", &rows);
+    let job = JobSpec { max_context_length: 200, epochs: 1, ..fixture.job() };
+    let ended = fixture.run("run", &job);
+    ended.output();
+    let validated = ended.events.iter().find_map(|event| match &event.kind {
+        EventKind::Validated { rows, samples, dropped_too_long, dropped_lines, total_steps, .. } => {
+            Some((*rows, *samples, *dropped_too_long, dropped_lines.clone(), *total_steps))
+        }
+        _ => None,
+    });
+    assert_eq!(validated, Some((9, 8, 1, vec![5], 4)));
+
+    let none = fixture.run("none", &JobSpec { max_context_length: 4, ..job });
+    let (kind, message) = none.failure();
+    assert_eq!(kind, FailureKind::InvalidData);
+    assert!(message.contains("all 9 rows are longer than max_context_length, 4 tokens"), "{message}");
+}
+
+#[test]
+fn a_row_longer_than_the_base_model_takes_is_a_wrong_setting() {
+    let fixture = Fixture::new();
+    let long = row(4).replace("leaf", &"leaf ".repeat(400));
+    fixture.write_rows("train.jsonl", &[row(0), row(1), long]);
+    let ended = fixture.run("run", &JobSpec { max_context_length: 100_000, ..fixture.job() });
+    let (kind, message) = ended.failure();
+    assert_eq!(kind, FailureKind::InvalidSetting);
+    assert!(message.contains("set max_context_length to 512 or less"), "{message}");
+}
