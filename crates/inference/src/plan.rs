@@ -31,7 +31,7 @@ pub(crate) fn plan(pending: &[usize]) -> Vec<usize> {
 
 /// Most decoding rows in one pass. The kernels compute few rows in another way than many, with other rounding;
 /// up to this many, a row's result does not depend on how many there are.
-const DECODE_ROWS_PER_PASS: usize = 8;
+pub(crate) const DECODE_ROWS_PER_PASS: usize = 8;
 
 /// The forward passes of a step, as lists of sequences, from the tokens to feed of each and a number that tells
 /// its base. One base per pass. Decoding rows share passes; each prompt chunk is a pass of its own: mixed with

@@ -1,0 +1,46 @@
+//! Chat with base and tuned models, in the form of OpenAI's API.
+//!
+//! Served under `/v1` and `/inference/v1`: clients with a base URL of their own drop the prefix. Errors have
+//! OpenAI's form, not the gateway's. A caller may use the models of its own account and those of the
+//! pseudo-account of base models; all others look as if they did not exist.
+
+mod chat;
+mod error;
+mod fields;
+mod lookup;
+mod models;
+mod request;
+mod stream;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+
+use self::error::OpenAiError;
+use crate::state::AppState;
+
+/// Largest body of a chat request.
+pub(crate) const CHAT_BODY_MAX_BYTES: usize = 4 << 20;
+
+/// Routes of this module. Each authenticates its caller itself.
+pub(crate) fn router() -> Router<AppState> {
+    let mut router = Router::new();
+    for prefix in ["/v1", "/inference/v1"] {
+        router = router
+            .route(
+                &format!("{prefix}/chat/completions"),
+                post(chat::complete).layer(DefaultBodyLimit::max(CHAT_BODY_MAX_BYTES)),
+            )
+            .route(&format!("{prefix}/models"), get(models::list));
+    }
+    router.method_not_allowed_fallback(method_not_allowed)
+}
+
+async fn method_not_allowed(method: Method) -> OpenAiError {
+    OpenAiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("method {method} is not allowed here"),
+    )
+}

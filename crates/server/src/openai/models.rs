@@ -1,0 +1,67 @@
+//! `GET /v1/models`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use hearth_domain::{Account, AccountId, Model, ModelKind};
+use hearth_store::{ListQuery, Store};
+use serde_json::{Value, json};
+
+use super::error::OpenAiError;
+use crate::error::ServerError;
+use crate::limits::PAGE_SIZE_MAX;
+use crate::state::AppState;
+
+/// Most models of one account that the list shows; the gateway's own list has pages.
+const LISTED_PER_ACCOUNT_MAX: usize = 1000;
+
+/// Bases that everybody may use, then the models of the caller's account, in OpenAI's form.
+pub(super) async fn list(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, OpenAiError> {
+    let caller = crate::auth::authenticate(&state, &headers).await?;
+    let store = state.store();
+    store.model_sync().await.map_err(ServerError::from)?;
+    let catalogue = AccountId::new(Account::CATALOGUE).expect("the catalogue's id is an id");
+    let mut models = of_account(store, &catalogue).await?;
+    if caller.account != catalogue {
+        models.extend(of_account(store, &caller.account).await?);
+    }
+    let data: Vec<Value> = models.iter().map(entry).collect();
+    Ok(Json(json!({"object": "list", "data": data})))
+}
+
+async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, ServerError> {
+    let mut models = Vec::new();
+    let mut page_token = String::new();
+    while models.len() < LISTED_PER_ACCOUNT_MAX {
+        let query = ListQuery { page_size: PAGE_SIZE_MAX, page_token: &page_token, order_by: "name" };
+        let page = store.model_list(account, query).await?;
+        models.extend(page.items);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    models.truncate(LISTED_PER_ACCOUNT_MAX);
+    Ok(models)
+}
+
+fn entry(model: &Model) -> Value {
+    let kind = match model.kind {
+        ModelKind::Base { .. } => "HF_BASE_MODEL",
+        ModelKind::Adapter { .. } => "HF_PEFT_ADDON",
+    };
+    json!({
+        "id": model.name().to_string(),
+        "object": "model",
+        "created": model.create_time_ms / 1000,
+        "owned_by": model.account.as_str(),
+        "kind": kind,
+        "supports_chat": true,
+        "supports_image_input": false,
+        "supports_tools": false,
+        "context_length": model.context_length,
+    })
+}
