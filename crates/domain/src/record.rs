@@ -232,6 +232,8 @@ pub struct Job {
     pub progress: JobProgress,
     /// Times that its trainer was lost since the last step that it made.
     pub losses_without_progress: u32,
+    /// Sequence number of the last event of its run that was taken in; 0 before the first.
+    pub events_read: u64,
     /// Email of who made it.
     pub created_by: String,
     /// When it was made.

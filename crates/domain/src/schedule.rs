@@ -7,7 +7,7 @@ use crate::id::{AccountId, JobId};
 use crate::state::JobState;
 
 /// Times that a trainer may be lost in a row without a new step before the job fails.
-pub const LOSSES_WITHOUT_PROGRESS_MAX: u32 = 3;
+pub const LOSSES_WITHOUT_PROGRESS_MAX: u32 = 5;
 
 /// Time between asking a trainer to stop and killing it. A trainer ends its step and writes a checkpoint first.
 pub const STOP_GRACE_MS: i64 = 20_000;

@@ -20,7 +20,7 @@ mod job;
 mod model;
 
 pub use api_key::NewApiKey;
-pub use job::{JobEventRow, StoredJob};
+pub use job::{JobEventRow, RunReport, StoredJob};
 
 /// Connections of one server.
 const CONNECTIONS_MAX: u32 = 8;

@@ -23,7 +23,7 @@ mod objects;
 mod page;
 mod sign;
 
-pub use datastore::{JobEventRow, NewApiKey, Store, StoredJob};
+pub use datastore::{JobEventRow, NewApiKey, RunReport, Store, StoredJob};
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule};

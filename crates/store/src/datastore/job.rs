@@ -20,6 +20,17 @@ pub struct StoredJob {
     pub job: Job,
 }
 
+/// What a run reported since it was read last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunReport {
+    /// Sequence number of the last event of the run that is taken in.
+    pub events_read: u64,
+    /// How far the run is.
+    pub progress: JobProgress,
+    /// What it means for the job, in order.
+    pub events: Vec<JobEvent>,
+}
+
 /// One line of a job's event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobEventRow {
@@ -40,8 +51,26 @@ fn not_found(account: &AccountId, id: &JobId) -> StoreError {
 }
 
 impl Store {
-    /// Adds a job. `ALREADY_EXISTS` if the id is taken by a job that is not deleted.
+    /// Adds a job. `ALREADY_EXISTS` if the id is taken by a job that is not deleted, or if the model that it is to
+    /// make exists or is being made by another job.
     pub async fn job_create(&self, job: &Job) -> Result<StoredJob, StoreError> {
+        let mut tx = self.begin_write().await?;
+        let output = &job.settings.output_model;
+        let taken: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM model WHERE account = ?1 AND id = ?2)
+             OR EXISTS (SELECT 1 FROM job WHERE account = ?1 AND id <> ?3
+                        AND record ->> '$.settings.output_model.id' = ?2
+                        AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'DELETING'))",
+        )
+        .bind(output.account.as_str())
+        .bind(output.id.as_str())
+        .bind(job.id.as_str())
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(StoreError::Database)?;
+        if taken {
+            return Err(StoreError::AlreadyExists { kind: "output model", name: output.to_string() });
+        }
         let done = sqlx::query(
             "INSERT INTO job (account, id, state, create_time_ms, record) VALUES (?1, ?2, ?3, ?4, ?5)",
         )
@@ -50,9 +79,10 @@ impl Store {
         .bind(job.state.name())
         .bind(job.create_time_ms)
         .bind(record(job))
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await
         .map_err(insert_error(KIND, job.name()))?;
+        tx.commit().await.map_err(StoreError::Database)?;
         Ok(StoredJob { key: done.last_insert_rowid(), job: job.clone() })
     }
 
@@ -68,6 +98,17 @@ impl Store {
         .map_err(StoreError::Database)?;
         let (key, text) = found.ok_or_else(|| not_found(account, id))?;
         Ok(StoredJob { key, job: parse(KIND, id.as_str(), &text)? })
+    }
+
+    /// Reads a job by the key of its row, deleted or not. `None` when the row is gone.
+    pub async fn job_by_key(&self, key: i64) -> Result<Option<StoredJob>, StoreError> {
+        let found: Option<String> = sqlx::query_scalar("SELECT record FROM job WHERE key = ?1")
+            .bind(key)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::Database)?;
+        let Some(text) = found else { return Ok(None) };
+        Ok(Some(StoredJob { key, job: parse(KIND, &key.to_string(), &text)? }))
     }
 
     /// A page of an account's jobs, without deleted ones.
@@ -121,7 +162,7 @@ impl Store {
         Ok(job)
     }
 
-    /// Completes a job: its model's row and its last state, in one transaction.
+    /// Completes a job: its model's row and its last state, in one transaction. `output` must be installed.
     pub async fn job_finish(&self, key: i64, output: &Model, now_ms: i64) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let job = transition(&mut tx, key, None, &JobEvent::Finish, now_ms).await?;
@@ -130,16 +171,26 @@ impl Store {
         Ok(job)
     }
 
-    /// Takes over progress of a job's run. Nothing happens to a job that no longer runs.
-    pub async fn job_advance(&self, key: i64, progress: JobProgress, now_ms: i64) -> Result<(), StoreError> {
+    /// Takes in what a run reported, whole or not at all: its events, its progress, and how far it was read.
+    ///
+    /// A job that no longer runs takes only the last: its run has nothing more to say. An event that the table does
+    /// not have in the job's state is an error.
+    pub async fn job_follow(&self, key: i64, report: &RunReport, now_ms: i64) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let mut job = read(&mut tx, key).await?;
-        if job.state.is_active() {
-            job.advance(progress, now_ms);
-            write(&mut tx, key, &job).await?;
-            tx.commit().await.map_err(StoreError::Database)?;
+        job.events_read = job.events_read.max(report.events_read);
+        let active = job.state.is_active();
+        if active {
+            job.advance(report.progress, now_ms);
         }
-        Ok(())
+        write(&mut tx, key, &job).await?;
+        if active {
+            for event in &report.events {
+                job = transition(&mut tx, key, None, event, now_ms).await?;
+            }
+        }
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(job)
     }
 
     /// Removes the row of a deleted job, with its event log.

@@ -1,0 +1,445 @@
+//! What every store must do: one suite over the public API, on a fresh data directory each.
+
+use bytes::Bytes;
+use futures::stream;
+use hearth_domain::{
+    Account, AccountId, Code, Dataset, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
+    JobId, JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Role, Status,
+};
+use hearth_store::installed::{self, InstalledKind, ModelManifest};
+use hearth_store::{ListQuery, NewApiKey, ObjectKey, RunReport, SizeRule, Store, StoreError, UrlSigner};
+
+async fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), 1).await.unwrap();
+    (dir, store)
+}
+
+fn acme() -> AccountId {
+    AccountId::new("acme").unwrap()
+}
+
+fn dataset(id: &str, create_time_ms: i64) -> Dataset {
+    Dataset {
+        account: acme(),
+        id: DatasetId::new(id).unwrap(),
+        display_name: String::new(),
+        state: DatasetState::Uploading,
+        status: Status::default(),
+        format: DatasetFormat::Unspecified,
+        example_count: 0,
+        files: vec![],
+        created_by: String::new(),
+        create_time_ms,
+        update_time_ms: create_time_ms,
+    }
+}
+
+fn model_ref(account: &str, id: &str) -> ModelRef {
+    ModelRef { account: AccountId::new(account).unwrap(), id: ModelId::new(id).unwrap() }
+}
+
+fn job(id: &str, output: &str) -> Job {
+    Job {
+        account: acme(),
+        id: JobId::new(id).unwrap(),
+        settings: JobSettings {
+            display_name: String::new(),
+            dataset: dataset("rows", 0).name(),
+            evaluation_dataset: None,
+            base_model: model_ref("fireworks", "tiny"),
+            output_model: model_ref("acme", output),
+            jinja_template: None,
+            epochs: 1,
+            learning_rate: 5e-4,
+            learning_rate_warmup_steps: 0,
+            optimizer_weight_decay: 0.01,
+            lora_rank: 8,
+            lora_alpha: 16,
+            max_context_length: 512,
+            batch_size: 512,
+            batch_size_samples: 0,
+            gradient_accumulation_steps: 1,
+        },
+        state: JobState::Pending,
+        status: Status::default(),
+        progress: JobProgress::default(),
+        losses_without_progress: 0,
+        events_read: 0,
+        created_by: "a@example.org".into(),
+        create_time_ms: 10,
+        update_time_ms: 10,
+        completed_time_ms: None,
+    }
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, StoreError>) -> Code {
+    result.expect_err("this must fail").code()
+}
+
+#[tokio::test]
+async fn pages_cover_a_list_once_and_tokens_are_bound_to_it() {
+    let (_dir, store) = open().await;
+    for (id, time) in [("b", 3), ("a", 3), ("d", 1), ("c", 2), ("e", 3)] {
+        store.dataset_create(&dataset(id, time)).await.unwrap();
+    }
+    let mut other = dataset("x", 1);
+    other.account = AccountId::new("other").unwrap();
+    store.dataset_create(&other).await.unwrap();
+
+    for (order_by, expect) in
+        [("", "abcde"), ("name desc", "edcba"), ("create_time", "dcabe"), ("create_time desc", "ebacd")]
+    {
+        for page_size in 1..=6 {
+            let mut seen = String::new();
+            let mut token = String::new();
+            loop {
+                let query = ListQuery { page_size, page_token: &token, order_by };
+                let page = store.dataset_list(&acme(), query).await.unwrap();
+                assert_eq!(page.total_size, 5);
+                assert!(page.items.len() <= page_size as usize);
+                seen.extend(page.items.iter().map(|dataset| dataset.id.as_str()));
+                token = page.next_page_token;
+                if token.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(seen, expect, "{order_by} by {page_size}");
+        }
+    }
+
+    let first = ListQuery { page_size: 2, ..Default::default() };
+    let token = store.dataset_list(&acme(), first).await.unwrap().next_page_token;
+    let with = |order_by, page_token| ListQuery { page_size: 2, page_token, order_by };
+    assert_eq!(code(store.dataset_list(&other.account, with("", &token)).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), with("name desc", &token)).await), Code::InvalidArgument);
+    assert_eq!(code(store.model_list(&acme(), with("", &token)).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), with("", "junk!")).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), with("size", "")).await), Code::InvalidArgument);
+    let below = ListQuery { page_size: -1, ..Default::default() };
+    assert_eq!(code(store.dataset_list(&acme(), below).await), Code::InvalidArgument);
+    let huge = ListQuery { page_size: i32::MAX, ..Default::default() };
+    assert_eq!(store.dataset_list(&acme(), huge).await.unwrap().items.len(), 5);
+}
+
+#[tokio::test]
+async fn a_page_token_survives_insertions_and_deletions() {
+    let (_dir, store) = open().await;
+    for id in ["a", "c", "e"] {
+        store.dataset_create(&dataset(id, 1)).await.unwrap();
+    }
+    let query = ListQuery { page_size: 2, ..Default::default() };
+    let token = store.dataset_list(&acme(), query).await.unwrap().next_page_token;
+    store.dataset_delete(&dataset("c", 1).name()).await.unwrap();
+    store.dataset_create(&dataset("b", 1)).await.unwrap();
+    store.dataset_create(&dataset("d", 1)).await.unwrap();
+    let next = store.dataset_list(&acme(), ListQuery { page_token: &token, ..query }).await.unwrap();
+    let ids: Vec<_> = next.items.iter().map(|dataset| dataset.id.as_str()).collect();
+    assert_eq!(ids, ["d", "e"]);
+}
+
+#[tokio::test]
+async fn of_two_creations_of_one_id_one_wins() {
+    let (_dir, store) = open().await;
+    let (a, b) = (job("same", "m1"), job("same", "m2"));
+    let (a, b) = futures::join!(store.job_create(&a), store.job_create(&b));
+    let lost = if a.is_ok() { b } else { a };
+    assert_eq!(code(lost), Code::AlreadyExists);
+    assert_eq!(store.job_list(&acme(), ListQuery::default()).await.unwrap().total_size, 1);
+}
+
+#[tokio::test]
+async fn two_jobs_cannot_make_one_model() {
+    let (_dir, store) = open().await;
+    let first = store.job_create(&job("j1", "m")).await.unwrap();
+    let error = store.job_create(&job("j2", "m")).await.unwrap_err();
+    assert_eq!(error.to_string(), "output model accounts/acme/models/m exists already");
+    store.job_transition(first.key, None, &JobEvent::Cancel, 20).await.unwrap();
+    store.job_create(&job("j2", "m")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transition_checks_the_state_and_is_logged() {
+    let (_dir, store) = open().await;
+    let key = store.job_create(&job("j1", "m")).await.unwrap().key;
+    let started = store.job_transition(key, Some(JobState::Pending), &JobEvent::Start, 20).await.unwrap();
+    assert_eq!((started.state, started.update_time_ms), (JobState::Validating, 20));
+    // Someone still believes that the job is pending.
+    let stale = store.job_transition(key, Some(JobState::Pending), &JobEvent::Cancel, 21).await;
+    assert_eq!(code(stale), Code::Aborted);
+    let impossible = store.job_transition(key, None, &JobEvent::Finish, 22).await.unwrap_err();
+    assert_eq!(impossible.to_string(), "a job in state VALIDATING cannot finish");
+    let status = Status::new(Code::InvalidArgument, "row 3 has no assistant turn");
+    store.job_transition(key, None, &JobEvent::Fail(status.clone()), 23).await.unwrap();
+
+    let read = store.job_get(&acme(), &JobId::new("j1").unwrap()).await.unwrap().job;
+    assert_eq!((read.state, read.status, read.completed_time_ms), (JobState::Failed, status, Some(23)));
+    let log: Vec<String> = store
+        .job_event_list(key)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| {
+            format!("{} {} {}->{} {}", row.time_ms, row.event, row.from_state, row.to_state, row.message)
+        })
+        .collect();
+    assert_eq!(
+        log,
+        ["20 start PENDING->VALIDATING ", "23 fail VALIDATING->FAILED row 3 has no assistant turn"]
+    );
+}
+
+#[tokio::test]
+async fn concurrent_transitions_happen_once() {
+    let (_dir, store) = open().await;
+    let key = store.job_create(&job("j1", "m")).await.unwrap().key;
+    let all = (0..16).map(|_| store.job_transition(key, Some(JobState::Pending), &JobEvent::Start, 20));
+    let done = futures::future::join_all(all).await;
+    assert_eq!(done.iter().filter(|result| result.is_ok()).count(), 1);
+    assert_eq!(store.job_event_list(key).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_job_is_hidden_and_its_id_free() {
+    let (_dir, store) = open().await;
+    let id = JobId::new("j1").unwrap();
+    let old = store.job_create(&job("j1", "m")).await.unwrap().key;
+    store.job_transition(old, None, &JobEvent::Delete, 20).await.unwrap();
+    assert_eq!(code(store.job_get(&acme(), &id).await), Code::NotFound);
+    assert_eq!(store.job_list(&acme(), ListQuery::default()).await.unwrap().total_size, 0);
+    let new = store.job_create(&job("j1", "m")).await.unwrap().key;
+    assert_ne!(old, new);
+    assert_eq!(store.job_unfinished().await.unwrap().len(), 2);
+    store.job_remove(old).await.unwrap();
+    store.job_remove(new).await.unwrap();
+    let left = store.job_unfinished().await.unwrap();
+    assert_eq!(
+        left.iter().map(|stored| stored.key).collect::<Vec<_>>(),
+        [new],
+        "only deleted jobs are removed"
+    );
+}
+
+#[tokio::test]
+async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
+    let (_dir, store) = open().await;
+    let key = store.job_create(&job("j1", "m")).await.unwrap().key;
+    store.job_transition(key, None, &JobEvent::Start, 20).await.unwrap();
+    let report = |events_read, step, events| RunReport {
+        events_read,
+        progress: JobProgress { step, total_steps: 10, epoch: 0, rows: 5, tokens: step * 100 },
+        events,
+    };
+    let got = store.job_follow(key, &report(4, 7, vec![JobEvent::Validate]), 21).await.unwrap();
+    assert_eq!((got.state, got.progress.percent(), got.events_read), (JobState::Running, 70, 4));
+    let got = store.job_follow(key, &report(9, 3, vec![]), 22).await.unwrap();
+    assert_eq!((got.progress.step, got.progress.tokens), (7, 700), "progress never goes back");
+    store.job_transition(key, None, &JobEvent::Cancel, 23).await.unwrap();
+    let got = store.job_follow(key, &report(11, 9, vec![JobEvent::Pause]), 24).await.unwrap();
+    assert_eq!((got.state, got.progress.step, got.events_read), (JobState::Cancelled, 7, 11));
+}
+
+#[tokio::test]
+async fn keys_open_by_their_secret_until_they_expire() {
+    let (_dir, store) = open().await;
+    let account = Account {
+        id: acme(),
+        display_name: String::new(),
+        email: String::new(),
+        create_time_ms: 1,
+        update_time_ms: 1,
+    };
+    let new = NewApiKey {
+        account: acme(),
+        display_name: "ci".into(),
+        email: "a@example.org".into(),
+        role: Role::User,
+        expire_time_ms: Some(100),
+    };
+    assert_eq!(code(store.api_key_create(new.clone(), 5).await), Code::NotFound);
+    store.account_create(&account).await.unwrap();
+    assert_eq!(code(store.account_create(&account).await), Code::AlreadyExists);
+    let (key, secret) = store.api_key_create(new, 5).await.unwrap();
+    assert!(secret.starts_with("fw_") && secret.starts_with(&key.prefix) && key.prefix.len() < 12);
+    assert_eq!(store.api_key_find(&secret, 99).await.unwrap(), Some(key));
+    assert_eq!(store.api_key_find(&secret, 100).await.unwrap(), None);
+    assert_eq!(store.api_key_find("fw_nobody", 99).await.unwrap(), None);
+    let raw = std::fs::read(store.data_dir().join("hearth.db")).unwrap();
+    let wal = std::fs::read(store.data_dir().join("hearth.db-wal")).unwrap_or_default();
+    for file in [raw, wal] {
+        assert!(!file.windows(secret.len()).any(|part| part == secret.as_bytes()), "the secret is on disk");
+    }
+}
+
+fn pieces(
+    list: &[&'static str],
+) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + Unpin + use<> {
+    stream::iter(list.iter().map(|text| Ok(Bytes::from_static(text.as_bytes()))).collect::<Vec<_>>())
+}
+
+async fn read(store: &Store, key: &ObjectKey) -> Result<String, StoreError> {
+    let found = store.objects().get(key).await?;
+    let bytes: Vec<u8> =
+        futures::TryStreamExt::try_concat(futures::TryStreamExt::map_ok(found.stream, |b| b.to_vec()))
+            .await?;
+    assert_eq!(bytes.len() as u64, found.size_bytes);
+    Ok(String::from_utf8(bytes).unwrap())
+}
+
+fn files_under(dir: &std::path::Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.map(|e| e.unwrap().path()).map(|p| if p.is_dir() { files_under(&p) } else { 1 }).sum()
+}
+
+#[tokio::test]
+async fn uploads_are_whole_or_absent() {
+    let (dir, store) = open().await;
+    let name = dataset("rows", 1).name();
+    let key = ObjectKey::dataset_file(&name, "my rows é.jsonl").unwrap();
+    let objects = store.objects();
+
+    let broken = stream::iter(vec![Ok(Bytes::from_static(b"{}")), Err(std::io::Error::other("gone"))]);
+    assert_eq!(code(objects.put(&key, SizeRule::AtMost(10), broken).await), Code::Cancelled);
+    assert_eq!(
+        code(objects.put(&key, SizeRule::AtMost(3), pieces(&["ab", "cd"])).await),
+        Code::InvalidArgument
+    );
+    assert_eq!(
+        code(objects.put(&key, SizeRule::Exactly(5), pieces(&["ab", "cd"])).await),
+        Code::InvalidArgument
+    );
+    assert_eq!(code(read(&store, &key).await), Code::NotFound);
+    assert_eq!(files_under(&dir.path().join("objects")), 0, "a failed upload leaves something behind");
+
+    let put = objects.put(&key, SizeRule::Exactly(4), pieces(&["ab", "cd"])).await.unwrap();
+    let sha256_of_abcd = "88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589";
+    assert_eq!((put.size_bytes, put.sha256.as_str()), (4, sha256_of_abcd));
+    assert_eq!(read(&store, &key).await.unwrap(), "abcd");
+    assert_eq!(std::fs::read(objects.local_path(&key).unwrap()).unwrap(), b"abcd");
+    // A failed second upload leaves the first one.
+    objects.put(&key, SizeRule::AtMost(3), pieces(&["abcd"])).await.unwrap_err();
+    assert_eq!(read(&store, &key).await.unwrap(), "abcd");
+
+    objects.delete_dataset(&name).await.unwrap();
+    assert_eq!(code(read(&store, &key).await), Code::NotFound);
+}
+
+#[test]
+fn object_names_stay_inside() {
+    let name = DatasetRef { account: acme(), id: DatasetId::new("rows").unwrap() };
+    for wrong in ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "a\nb", &"x".repeat(201)] {
+        assert_eq!(code(ObjectKey::dataset_file(&name, wrong)), Code::InvalidArgument, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn signed_urls_say_expired_or_altered() {
+    let (dir, store) = open().await;
+    let path = "/files/accounts/acme/datasets/rows/a.jsonl";
+    let query = store.signer().sign("PUT", path, "size=4", 1000);
+    let (expires, signature) = query.split_once("&signature=").unwrap();
+    assert_eq!(expires, "expires=1000");
+    // A server that starts again on the same directory has the same key.
+    let signer = UrlSigner::open(&dir.path().join("signing-key")).unwrap();
+    let check = |method, path, extra, expires_ms, signature: &str, now_ms| match signer
+        .check(method, path, extra, expires_ms, signature, now_ms)
+    {
+        Ok(()) => "ok",
+        Err(StoreError::UrlExpired) => "expired",
+        Err(StoreError::UrlAltered) => "altered",
+        Err(_) => "other",
+    };
+    assert_eq!(check("PUT", path, "size=4", 1000, signature, 999), "ok");
+    assert_eq!(check("PUT", path, "size=4", 1000, signature, 1000), "expired");
+    assert_eq!(check("GET", path, "size=4", 1000, signature, 999), "altered");
+    assert_eq!(check("PUT", "/files/x", "size=4", 1000, signature, 999), "altered");
+    assert_eq!(check("PUT", path, "size=5", 1000, signature, 999), "altered");
+    assert_eq!(check("PUT", path, "size=4", 2000, signature, 999), "altered");
+    assert_eq!(check("PUT", path, "size=4", 1000, &signature[2..], 999), "altered");
+    assert_eq!(check("PUT", path, "size=4", 1000, "nothex", 999), "altered");
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(dir.path().join("signing-key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+fn manifest(kind: InstalledKind) -> ModelManifest {
+    ModelManifest {
+        version: ModelManifest::VERSION,
+        kind,
+        display_name: "Tiny".into(),
+        source: "test".into(),
+        parameter_count: 42,
+        context_length: 128,
+        model_type: "llama".into(),
+        base_model: None,
+        r: 0,
+        target_modules: vec![],
+        files: Default::default(),
+        create_time_ms: 7,
+    }
+}
+
+#[tokio::test]
+async fn installed_models_are_found_by_a_running_server() {
+    let (dir, store) = open().await;
+    let name = model_ref("fireworks", "tiny");
+    let install = || {
+        let staged = installed::stage(dir.path()).unwrap();
+        std::fs::write(staged.join("config.json"), "{}").unwrap();
+        let mut manifest = manifest(InstalledKind::Base);
+        manifest.files = installed::digest_files(&staged).unwrap();
+        installed::install(dir.path(), &name.account, &name.id, &staged, &manifest)
+    };
+    assert_eq!(code(store.model_get(&name).await), Code::NotFound);
+    let model = install().unwrap();
+    assert_eq!(code(install()), Code::AlreadyExists);
+    assert_eq!(installed::read(dir.path(), &name.account, &name.id).unwrap(), model);
+    assert_eq!(model.manifest.files["config.json"].size_bytes, 2);
+
+    store.model_sync().await.unwrap();
+    let row = store.model_get(&name).await.unwrap();
+    assert_eq!((row.kind, row.create_time_ms), (ModelKind::Base { parameter_count: 42 }, 7));
+    installed::remove(dir.path(), &name.account, &name.id).unwrap();
+    store.model_sync().await.unwrap();
+    assert_eq!(code(store.model_get(&name).await), Code::NotFound);
+    install().unwrap();
+    store.model_sync().await.unwrap();
+    store.model_delete(&name).await.unwrap();
+    assert!(!model.dir.exists());
+    assert_eq!(code(store.model_delete(&name).await), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_finished_job_and_its_model_appear_together() {
+    let (_dir, store) = open().await;
+    let key = store.job_create(&job("j1", "m")).await.unwrap().key;
+    let output = Model {
+        account: acme(),
+        id: ModelId::new("m").unwrap(),
+        display_name: String::new(),
+        kind: ModelKind::Base { parameter_count: 1 },
+        context_length: 128,
+        model_type: "llama".into(),
+        imported_from: String::new(),
+        created_by: String::new(),
+        create_time_ms: 30,
+        update_time_ms: 30,
+    };
+    assert_eq!(code(store.job_finish(key, &output, 30).await), Code::FailedPrecondition);
+    assert_eq!(code(store.model_get(&output.name()).await), Code::NotFound);
+    for event in [JobEvent::Start, JobEvent::Validate, JobEvent::Write] {
+        store.job_transition(key, None, &event, 20).await.unwrap();
+    }
+    let done = store.job_finish(key, &output, 30).await.unwrap();
+    assert_eq!((done.state, done.completed_time_ms), (JobState::Completed, Some(30)));
+    assert_eq!(store.model_get(&output.name()).await.unwrap(), output);
+}
+
+#[tokio::test]
+async fn rows_survive_a_restart() {
+    let (dir, store) = open().await;
+    let created = store.job_create(&job("j1", "m")).await.unwrap();
+    store.close().await;
+    let store = Store::open(dir.path(), 2).await.unwrap();
+    assert_eq!(store.job_unfinished().await.unwrap(), [created]);
+}
