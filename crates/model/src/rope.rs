@@ -48,13 +48,14 @@ pub(crate) fn parse_rope(json: &Value, max_position_embeddings: usize) -> Result
         },
     };
     let theta = match (&scaling["rope_theta"], &json["rope_theta"]) {
-        (Value::Null, Value::Null) => 10_000.0,
-        (Value::Null, value) => value.as_f64().unwrap_or(f64::NAN),
-        (value, _) => value.as_f64().unwrap_or(f64::NAN),
+        (Value::Null, value) | (value, _) => value,
     };
-    if !(theta.is_finite() && theta > 1.0) {
-        return Err(Error::config("rope_theta", "expected a number above 1"));
-    }
+    let theta = match theta.as_f64() {
+        // What transformers takes when the field is absent.
+        None if theta.is_null() => 10_000.0,
+        Some(number) if number.is_finite() && number > 1.0 => number,
+        _ => return Err(Error::config("rope_theta", format!("expected a number above 1, found {theta}"))),
+    };
     if scaling.is_null() {
         return Ok((theta, RopeScaling::Default));
     }
@@ -130,8 +131,8 @@ fn scale_freq(freq: f64, scaling: RopeScaling) -> f64 {
 mod tests {
     use super::{RopeScaling, inv_freq};
 
-    /// Values printed by transformers' `_compute_llama3_parameters` rule, worked by hand for head_dim 8,
-    /// theta 10,000: frequencies 1, 0.1, 0.01, 0.001; wavelengths 6.28, 62.8, 628, 6283.
+    /// Worked by hand for head_dim 8 and theta 10,000: frequencies 1, 0.1, 0.01, 0.001; wavelengths 6.28,
+    /// 62.8, 628, 6283.
     #[test]
     fn llama3_keeps_high_divides_low_and_blends() {
         let scaling = RopeScaling::Llama3 {

@@ -1,10 +1,8 @@
 //! The fast backend against the reference on a whole tiny model.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Tiny, assert_close, random_lora, random_packed, run};
+use crate::common::{Tiny, assert_close, random_lora, random_packed, run};
 use hearth_kernels::{Cpu, CpuOptions, Isa, Precision, Reference};
 use hearth_model::{DecodeSeq, Module, Workspace};
 

@@ -1,15 +1,13 @@
 //! Model files: GGUF against safetensors, shards, damage.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Rng, Tiny, random_packed, tiny_gguf};
+use crate::common::{Rng, Tiny, random_lora, random_packed, tiny_gguf};
 use hearth_kernels::Reference;
 use hearth_model::gguf::Gguf;
-use hearth_model::{Decoder, ModelConfig, Workspace, convert};
+use hearth_model::{Decoder, Lora, ModelConfig, Module, Workspace, convert};
 use serde_json::json;
 
 const TINY: Tiny = Tiny { tied: false, bias: true };
@@ -61,7 +59,7 @@ fn shards_are_the_single_file() {
         for (name, _, _) in &part {
             map.insert(name.clone(), json!(file));
         }
-        common::write_safetensors(&sharded.path().join(file), &part);
+        crate::common::write_safetensors(&sharded.path().join(file), &part);
     }
     let index = sharded.path().join("model.safetensors.index.json");
     fs::write(&index, json!({"metadata": {}, "weight_map": map}).to_string()).expect("writes");
@@ -74,12 +72,12 @@ fn shards_are_the_single_file() {
 
 #[test]
 fn wrong_tensors_are_named() {
-    let check = |change: &dyn Fn(&mut common::Tensors), expect: &str| {
+    let check = |change: &dyn Fn(&mut crate::common::Tensors), expect: &str| {
         let dir = tempfile::tempdir().expect("dir");
         TINY.write(dir.path());
         let mut tensors = TINY.tensors();
         change(&mut tensors);
-        common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
+        crate::common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
         assert_eq!(load_error(dir.path()), expect);
     };
     check(&|t| t.retain(|(name, _, _)| name != "model.norm.weight"), "tensor model.norm.weight: missing");
@@ -162,4 +160,29 @@ fn damaged_model_directories_never_panic() {
         fs::write(dir.path().join("model.gguf"), &bad).expect("writes");
         let _ = Decoder::load(Arc::new(Reference::<f32>::new()), dir.path());
     }
+}
+
+#[test]
+fn damaged_adapters_never_panic() {
+    let decoder = TINY.load(Arc::new(Reference::<f32>::new()));
+    let dir = tempfile::tempdir().expect("dir");
+    random_lora(&decoder, &[Module::Q, Module::Down], 2, 3).save_peft(dir.path(), "tiny").expect("saves");
+    let mut rng = Rng(3);
+    for file in ["adapter_model.safetensors", "adapter_config.json"] {
+        let path = dir.path().join(file);
+        let good = fs::read(&path).expect("reads");
+        for _ in 0..500 {
+            let mut bad = good.clone();
+            let at = rng.below(bad.len().min(1_500));
+            bad[at] = rng.next() as u8;
+            fs::write(&path, &bad).expect("writes");
+            let _ = Lora::load_peft(&decoder, dir.path());
+            // Without the last byte, a newline, the configuration is still whole.
+            bad.truncate(rng.below(good.len() - 1));
+            fs::write(&path, &bad).expect("writes");
+            assert!(Lora::load_peft(&decoder, dir.path()).is_err(), "{file} cut short");
+        }
+        fs::write(&path, &good).expect("writes");
+    }
+    Lora::load_peft(&decoder, dir.path()).expect("whole again");
 }

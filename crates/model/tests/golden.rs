@@ -2,13 +2,11 @@
 //! `conformance/golden.py` writes. The tiny models lie beside their numbers; the real one is installed by
 //! `cargo xtask setup`.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::assert_close;
+use crate::common::assert_close;
 use hearth_kernels::{Backend, Cpu, CpuOptions, Precision, Reference};
 use hearth_model::{DecodeSeq, Decoder, Lora, Packed, Workspace};
 use safetensors::{Dtype, SafeTensors};
@@ -81,7 +79,7 @@ fn max_abs(values: &[f32]) -> f64 {
 /// Loss, and every gradient that the fixture has, within `rtol` of the tensor's largest element.
 fn check_training<B: Backend>(what: &str, decoder: &Decoder<B>, lora: &Lora<B>, golden: &Golden, rtol: f64) {
     let (loss, weight) = (f64::from(golden.f32s("loss_sum")[0]), f64::from(golden.f32s("weight_sum")[0]));
-    let (sums, grads) = common::run(decoder, lora, &golden.packed(), (1.0 / weight) as f32);
+    let (sums, grads) = crate::common::run(decoder, lora, &golden.packed(), (1.0 / weight) as f32);
     assert_eq!(sums.weight, weight, "{what}");
     assert!((sums.loss - loss).abs() <= rtol * loss, "{what}: loss {}, expected {loss}", sums.loss);
     let mut compared = 0;
@@ -128,7 +126,7 @@ fn tiny_models_agree_with_torch() {
 
 /// The real base, 135M weights in Q4_1, on the fast backend. Both sides compute in f32: products of up to
 /// 1,536 terms (2e-6) through 30 blocks whose errors add up like a random walk, so 1e-4 of the largest
-/// element; gradients pass through twice as many and the softmax, 1e-3.
+/// element, for gradients as for logits.
 #[test]
 fn the_real_base_agrees_with_torch() {
     let golden = Golden::read(&golden_dir().join("smollm2-135m-instruct"));
@@ -145,7 +143,7 @@ fn the_real_base_agrees_with_torch() {
     let found: Vec<f32> =
         logits.chunks(decoder.config().vocab_size).flat_map(|row| row[..columns].to_vec()).collect();
     assert_close("logits", &found, &expect, 1e-4 * max_abs(&expect), 0.0);
-    check_training("smollm2", &decoder, &lora, &golden, 1e-3);
+    check_training("smollm2", &decoder, &lora, &golden, 1e-4);
 }
 
 /// The same base in the precision of training and chat. bf16 keeps 8 bits (4e-3 per rounding); roundings

@@ -1,11 +1,9 @@
 //! Whole tiny models on the reference backend: gradients, packing, decoding, adapter files.
 
-mod common;
-
 use std::fs;
 use std::sync::Arc;
 
-use common::{Tiny, assert_close, random_lora, random_packed, random_sequences, run};
+use crate::common::{Tiny, assert_close, random_lora, random_packed, random_sequences, run};
 use hearth_kernels::{Backend, Reference};
 use hearth_model::{DecodeSeq, Decoder, Lora, LoraConfig, Module, Packed, Workspace};
 
@@ -198,7 +196,7 @@ fn adapters_survive_a_round_trip_bit_for_bit() {
         assert_eq!(zero, name.contains("lora_B"), "{name}: A is random, B zero");
         assert!(x.iter().all(|x| x.abs() <= 0.25), "{name}: within 1/sqrt(16)");
     }
-    let mut rng = common::Rng(3);
+    let mut rng = crate::common::Rng(3);
     for (_, _, x) in lora.tensors_mut().iter_mut() {
         x.iter_mut().for_each(|x| *x += rng.signed() / 3.0);
     }
@@ -223,7 +221,7 @@ fn adapters_survive_a_round_trip_bit_for_bit() {
     json["num_hidden_layers"] = 1.into();
     tensors.retain(|(name, _, _)| !name.contains("layers.1."));
     fs::write(dir.path().join("config.json"), json.to_string()).expect("writes");
-    common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
+    crate::common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
     let small = Decoder::load(Arc::new(Reference::<f32>::new()), dir.path()).expect("loads");
     let error = Lora::load_peft(&small, a.path()).err().expect("refused").to_string();
     assert_eq!(

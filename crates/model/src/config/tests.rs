@@ -60,6 +60,7 @@ fn unsupported_values_are_named() {
         json!({"bits": 4}),
         "config.json: quantization_config: {\"bits\":4} is not supported, only null",
     );
+    check("rope_theta", json!("x"), "config.json: rope_theta: expected a number above 1, found \"x\"");
     check("attention_bias", json!(true), "ok");
 }
 
@@ -70,4 +71,20 @@ fn both_styles_of_rope_settings() {
     json["rope_parameters"] = json!({"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0});
     let config = ModelConfig::parse(&json).expect("parses");
     assert_eq!((config.rope_theta, config.rope_scaling), (5000.0, RopeScaling::Linear { factor: 2.0 }));
+}
+
+#[test]
+fn mistral_and_qwen2_are_llamas_with_small_differences() {
+    let with = |class: &str, field: &str, value: Value| {
+        let mut json = llama();
+        json["architectures"] = json!([class]);
+        json[field] = value;
+        ModelConfig::parse(&json).map_err(|e| e.to_string())
+    };
+    let mistral = with("MistralForCausalLM", "sliding_window", Value::Null).expect("parses");
+    assert_eq!((mistral.model_type.as_str(), mistral.bias), ("mistral", [false; 7]));
+    let refused = with("MistralForCausalLM", "sliding_window", json!(4096)).expect_err("refused");
+    assert_eq!(refused, "config.json: sliding_window: 4096 is not supported, only null");
+    let qwen2 = with("Qwen2ForCausalLM", "use_sliding_window", json!(false)).expect("parses");
+    assert_eq!(qwen2.bias, [true, true, true, false, false, false, false]);
 }

@@ -1,5 +1,4 @@
 //! Tiny random models, written as model directories in both forms.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use std::collections::HashMap;
 use std::fs;
