@@ -84,9 +84,11 @@ impl Service {
         request.check()?;
         let place = self.place()?;
         let service = self.clone();
-        tokio::task::spawn_blocking(move || service.enqueue(request, place))
-            .await
-            .map_err(|_| InferenceError::ShuttingDown)?
+        match tokio::task::spawn_blocking(move || service.enqueue(request, place)).await {
+            Ok(generation) => generation,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(InferenceError::ShuttingDown),
+        }
     }
 
     /// Loads a model before it is needed, so that the first answer does not wait for it. Blocks.

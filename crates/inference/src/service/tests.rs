@@ -229,7 +229,10 @@ fn rows_of_a_decoding_pass_do_not_influence_one_another() {
     let prompts: Vec<Vec<u32>> = (0..DECODE_ROWS_PER_PASS)
         .map(|i| (0..10 + 7 * i).map(|j| (3 + i * 31 + j * 5) as u32 % 400).collect())
         .collect();
-    let lora = |i: usize| if i % 3 == 0 { None } else { Some(&loras[i % 3 - 1]) };
+    let lora = |i: usize| match i % 3 {
+        0 => None,
+        k => Some(&loras[k - 1]),
+    };
     let caches = |workspace: &mut Workspace<Cpu>| -> Vec<KvCache<Cpu>> {
         let fill = |(i, prompt): (usize, &Vec<u32>)| {
             let mut cache = decoder.new_cache(prompt.len() + 1);
