@@ -97,8 +97,8 @@ fn sync_all(dir: &Path) -> Result<(), TrainError> {
     sync_dir(dir)
 }
 
-/// Loads the adapter again from disk: its numbers must be finite, `lora_B` must have left zero, and the
-/// logits of a few training rows must equal those of the adapter in memory exactly (same code, same weights).
+/// Loads the adapter again from disk, which refuses numbers that are not finite; `lora_B` must have left
+/// zero, and the logits of a few training rows must equal those of the adapter in memory exactly (same code, same weights).
 pub fn gate<B: Backend>(
     dir: &Path,
     inputs: &Inputs,
@@ -113,11 +113,7 @@ pub fn gate<B: Backend>(
     let backend = learner.decoder().backend();
     let mut any_b = false;
     for (name, _, buf) in loaded.tensors().iter() {
-        let values = backend.download(buf);
-        if values.iter().any(|x| !x.is_finite()) {
-            return failed(format!("{name} has numbers that are not finite"));
-        }
-        any_b |= name.ends_with("lora_B.weight") && values.iter().any(|&x| x != 0.0);
+        any_b |= name.ends_with("lora_B.weight") && backend.download(buf).iter().any(|&x| x != 0.0);
     }
     if !any_b {
         return failed("all lora_B tensors are zero, so the adapter changes nothing".to_owned());

@@ -9,7 +9,7 @@ pub fn learning_rate(peak: f32, warmup_steps: u32, step: u64) -> f32 {
     if step >= u64::from(warmup_steps) {
         return peak;
     }
-    (f64::from(peak) * step as f64 / f64::from(warmup_steps)) as f32
+    (decimal(peak) * step as f64 / f64::from(warmup_steps)) as f32
 }
 
 /// The f64 whose shortest decimal is that of `value`, so that reports say 0.0001 and not 0.00009999999747.

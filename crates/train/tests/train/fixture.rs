@@ -176,7 +176,13 @@ pub fn write_model(dir: &Path, change: impl Fn(&str, &mut [f32])) {
         let mut values: Vec<f32> = (0..shape.iter().product())
             .map(|_| {
                 let uniform = f64::from(rng.next_u32()) / f64::from(u32::MAX) * 2.0 - 1.0;
-                if name.ends_with("norm.weight") { (1.0 + 0.1 * uniform) as f32 } else { (0.2 * uniform) as f32 }
+                let value = match name.as_str() {
+                    norm if norm.ends_with("norm.weight") => 1.0 + 0.1 * uniform,
+                    // Rows long enough that the tied head can tell tokens apart with certainty.
+                    "model.embed_tokens.weight" => 0.8 * uniform,
+                    _ => 0.2 * uniform,
+                };
+                value as f32
             })
             .collect();
         change(&name, &mut values);
