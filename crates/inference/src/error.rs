@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 /// Errors of loading models and of answering requests.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum InferenceError {
     /// A sampling or length parameter is out of its range.
     #[error("{field} {message}")]

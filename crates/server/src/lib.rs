@@ -1,1 +1,42 @@
-//! hearth-server
+//! The control plane: one service with two faces (gRPC and REST), chat, files, and the jobs behind them.
+//!
+//! # What it is for
+//! [`serve`] opens a data directory and answers on one port: `gateway.Gateway` over gRPC, the same RPCs as REST
+//! (`transcode`, read off the descriptors), OpenAI-style chat (`openai`), and files behind signed URLs (`http`).
+//!
+//! # Data flow
+//! A request gets an id (`context`), its key becomes a [`Caller`] (`auth`), the transcoder makes a message of a REST
+//! call, and one function of `gateway` answers both faces: it checks names and rights, asks `domain`, and reads or
+//! writes through `store`.
+//!
+//! # Neighbours
+//! `domain` rules, `store` remembers, `data` checks rows, `inference` answers chats, `run` is the contract with
+//! trainers, which are processes of their own. `cli` starts this crate.
+//!
+//! # Invariants
+//! No training step runs in this process. Only this crate turns errors into gRPC and HTTP codes ([`ServerError`]).
+//! No handler reads a resource before the caller's right to it is checked. Keys, signatures and rows never reach the
+//! log. Every limit stands in [`limits`].
+
+mod auth;
+mod context;
+mod error;
+mod gateway;
+mod grpc;
+mod http;
+pub mod limits;
+mod listen;
+mod openai;
+mod serve;
+mod state;
+mod transcode;
+
+pub use auth::Caller;
+pub use error::{FieldViolation, ServerError};
+pub use serve::{RunningServer, ServerConfig, serve};
+
+/// Milliseconds since the Unix epoch. A clock before it counts as the epoch.
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,90 @@
+//! What surrounds every request: its id, its log lines, and what happens when a handler panics.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::FutureExt;
+use http::{HeaderValue, header, uri::Authority};
+use tracing::Instrument;
+
+use crate::state::AppState;
+use crate::transcode::status;
+
+/// Header that names a request, in the reply and in the log.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Random bytes of a request id.
+const REQUEST_ID_BYTES: usize = 8;
+
+/// Of one request; in its extensions.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// Where the client reaches this server: `http://host:port`, without a slash at the end.
+    pub base_url: String,
+}
+
+/// Over which face an RPC came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// gRPC: job states above 19 are shown as older ones.
+    Grpc,
+    /// Transcoded from REST.
+    Rest,
+}
+
+/// Gives each request its id and base URL, logs it, and turns a panic into an INTERNAL answer.
+///
+/// The log holds method and path, never the query: signatures of URLs stand there.
+pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let request_id = hex::encode(rand::random::<[u8; REQUEST_ID_BYTES]>());
+    let base_url = match state.public_url() {
+        Some(url) => url.to_owned(),
+        None => format!("http://{}", host(&request, &state)),
+    };
+    let id_header = HeaderValue::from_str(&request_id).expect("hex is a header value");
+    let span = tracing::info_span!(
+        "request",
+        id = %request_id,
+        method = %request.method(),
+        path = %request.uri().path()
+    );
+    request.extensions_mut().insert(RequestContext { base_url });
+    let is_grpc = crate::grpc::is_grpc(&request);
+    let started = Instant::now();
+    async move {
+        let result = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let mut response = result.unwrap_or_else(|panic| {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            tracing::error!(panic = text.as_deref().unwrap_or("not a text"), "a handler panicked");
+            internal_error(is_grpc)
+        });
+        response.headers_mut().insert(REQUEST_ID_HEADER, id_header);
+        let elapsed_ms = started.elapsed().as_millis() as u64;
+        tracing::info!(status = response.status().as_u16(), elapsed_ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn internal_error(is_grpc: bool) -> Response {
+    let failed = tonic::Status::internal(crate::error::INTERNAL_MESSAGE);
+    if is_grpc { failed.into_http::<Body>() } else { status::error_response(&failed, None) }
+}
+
+/// Host and port that the client used, or the address that the server listens on.
+fn host(request: &Request, state: &AppState) -> String {
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = named.or_else(|| request.uri().authority().map(Authority::as_str));
+    let valid = named.and_then(|host| host.parse::<Authority>().ok()).filter(|host| {
+        // User names in an authority would end up in URLs that clients follow.
+        !host.as_str().contains('@')
+    });
+    valid.map_or_else(|| state.addr().to_string(), |host| host.as_str().to_owned())
+}

@@ -1,0 +1,17 @@
+//! `GetAccount`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, mask, names};
+
+/// Reads an account.
+pub(in crate::gateway) async fn account_get(
+    call: &Call,
+    request: pb::GetAccountRequest,
+) -> Result<pb::Account, ServerError> {
+    let id = names::account("name", &request.name)?;
+    call.caller.may_use(&id)?;
+    let account = call.state.store().account_get(&id).await?;
+    mask::apply("Account", super::to_pb(&account), request.read_mask.as_ref())
+}

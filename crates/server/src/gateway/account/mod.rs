@@ -1,0 +1,25 @@
+//! Accounts.
+
+pub(super) mod create;
+pub(super) mod get;
+pub(super) mod list;
+
+use hearth_domain::{Account, Status};
+use hearth_proto::gateway as pb;
+
+use super::time::timestamp;
+
+/// The record as clients see it.
+pub(super) fn to_pb(account: &Account) -> pb::Account {
+    pb::Account {
+        name: account.name(),
+        display_name: account.display_name.clone(),
+        email: account.email.clone(),
+        create_time: Some(timestamp(account.create_time_ms)),
+        update_time: Some(timestamp(account.update_time_ms)),
+        account_type: pb::account::AccountType::Developer.into(),
+        state: pb::account::State::Ready.into(),
+        status: Some(super::status_to_pb(&Status::default())),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,98 @@
+//! The set of files of a dataset: what may be registered, and when.
+
+use hearth_domain::{Dataset, DatasetFile, DatasetRef, DatasetState, Status};
+use hearth_store::{ObjectKey, StoreError};
+
+use crate::error::ServerError;
+use crate::limits::SIGNED_FILE_MAX_BYTES;
+use crate::state::AppState;
+
+/// How names of dataset files end.
+const EXTENSION: &str = ".jsonl";
+/// Why files of a READY dataset stay as they are.
+const IS_READY: &str = "is READY; its files cannot change any more, make another dataset";
+
+/// A plain file name that ends with `.jsonl`.
+pub(crate) fn check_name(field: &str, dataset: &DatasetRef, file: &str) -> Result<(), ServerError> {
+    ObjectKey::dataset_file(dataset, file).map_err(|error| ServerError::field(field, error.to_string()))?;
+    if !file.ends_with(EXTENSION) || file.len() == EXTENSION.len() {
+        return Err(ServerError::field(field, format!("file name {file:?} does not end with {EXTENSION}")));
+    }
+    Ok(())
+}
+
+/// The announced size; 0 means that it is not known.
+pub(super) fn check_size(file: &str, size: i64) -> Result<u64, ServerError> {
+    let found = u64::try_from(size).ok().filter(|size| *size <= SIGNED_FILE_MAX_BYTES);
+    found.ok_or_else(|| {
+        let what = format!("size {size} of {file:?} is not between 0 and {SIGNED_FILE_MAX_BYTES} bytes");
+        ServerError::field("filenameToSize", what)
+    })
+}
+
+/// Between one file and [`Dataset::FILES_MAX`].
+pub(super) fn check_count(count: usize) -> Result<(), ServerError> {
+    if (1..=Dataset::FILES_MAX).contains(&count) {
+        return Ok(());
+    }
+    let what = format!("has {count} files; a dataset has 1 to {}", Dataset::FILES_MAX);
+    Err(ServerError::field("filenameToSize", what))
+}
+
+/// Fails unless files may still change.
+fn must_be_uploading(dataset: &Dataset) -> Result<(), StoreError> {
+    match dataset.state {
+        DatasetState::Uploading => Ok(()),
+        DatasetState::Ready => Err(StoreError::WrongState {
+            kind: "dataset",
+            name: dataset.name().to_string(),
+            message: IS_READY,
+        }),
+    }
+}
+
+/// Reads a dataset whose files may still change.
+pub(crate) async fn uploading(state: &AppState, name: &DatasetRef) -> Result<Dataset, ServerError> {
+    let dataset = state.store().dataset_get(name).await?;
+    must_be_uploading(&dataset)?;
+    Ok(dataset)
+}
+
+/// Replaces the set of files.
+pub(crate) async fn register(
+    state: &AppState,
+    name: &DatasetRef,
+    files: Vec<DatasetFile>,
+) -> Result<Dataset, ServerError> {
+    let change = |dataset: &mut Dataset| {
+        must_be_uploading(dataset)?;
+        dataset.files = files;
+        dataset.status = Status::default();
+        dataset.update_time_ms = crate::now_ms();
+        Ok(())
+    };
+    Ok(state.store().dataset_update(name, change).await?)
+}
+
+/// Notes that a registered file is there.
+pub(crate) async fn uploaded(
+    state: &AppState,
+    name: &DatasetRef,
+    file: DatasetFile,
+) -> Result<Dataset, ServerError> {
+    let change = |dataset: &mut Dataset| {
+        must_be_uploading(dataset)?;
+        let Some(registered) = dataset.files.iter_mut().find(|known| known.name == file.name) else {
+            return Err(StoreError::WrongState {
+                kind: "dataset",
+                name: dataset.name().to_string(),
+                message: "got another set of files meanwhile; ask for new upload urls",
+            });
+        };
+        // The size stays as announced: 0 lets the file be sent again with another size.
+        registered.sha256 = file.sha256;
+        dataset.update_time_ms = crate::now_ms();
+        Ok(())
+    };
+    Ok(state.store().dataset_update(name, change).await?)
+}

@@ -1,0 +1,124 @@
+//! `CreateSupervisedFineTuningJob`.
+
+use hearth_domain::{
+    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobState,
+    Model, ModelRef, Status, Violations, job::resolve,
+};
+use hearth_proto::gateway as pb;
+use hearth_store::StoreError;
+
+use super::{request, to_pb};
+use crate::error::{FieldViolation, ServerError};
+use crate::gateway::{Call, names};
+
+/// Makes a job and queues it. The reply has every default filled in.
+pub(in crate::gateway) async fn job_create(
+    call: &Call,
+    request: pb::CreateSupervisedFineTuningJobRequest,
+) -> Result<pb::SupervisedFineTuningJob, ServerError> {
+    let account = names::account("parent", &request.parent)?;
+    call.caller.may_use(&account)?;
+    if request.debug {
+        return Err(ServerError::Unimplemented("debug: this server has no debug mode; leave it out".to_owned()));
+    }
+    let id = match request.supervised_fine_tuning_job_id.as_str() {
+        "" => JobId::generate(rand::random()),
+        id => {
+            let wrong = |error| ServerError::field("supervisedFineTuningJobId", format!("{error}"));
+            JobId::new(id).map_err(wrong)?
+        }
+    };
+    let given = request
+        .supervised_fine_tuning_job
+        .ok_or_else(|| ServerError::field("supervisedFineTuningJob", "is required"))?;
+    let wanted = request::from_pb(given)?;
+    let store = call.state.store();
+    store.model_sync().await?;
+    let facts = facts(call, account, id, &wanted).await?;
+    let settings = resolve(&wanted, &facts).map_err(|found| refused(&found))?;
+    let now_ms = crate::now_ms();
+    let job = Job {
+        account: facts.account,
+        id: facts.job,
+        settings,
+        state: JobState::Pending,
+        status: Status::default(),
+        progress: JobProgress::default(),
+        losses_without_progress: 0,
+        events_read: 0,
+        created_by: call.caller.email.clone(),
+        create_time_ms: now_ms,
+        update_time_ms: now_ms,
+        completed_time_ms: None,
+    };
+    let stored = store.job_create(&job).await?;
+    call.state.wake_scheduler();
+    Ok(to_pb(call, &stored.job))
+}
+
+/// Looks up what the request names. Names of other accounts are PERMISSION_DENIED.
+async fn facts(
+    call: &Call,
+    account: AccountId,
+    job: JobId,
+    wanted: &JobRequest,
+) -> Result<JobFacts, ServerError> {
+    Ok(JobFacts {
+        dataset: dataset(call, &account, "dataset", &wanted.dataset).await?,
+        evaluation_dataset: dataset(call, &account, "evaluationDataset", &wanted.evaluation_dataset).await?,
+        base_model: base_model(call, &account, &wanted.base_model).await?,
+        account,
+        job,
+    })
+}
+
+/// What is there, or `None`.
+fn if_found<T>(found: Result<T, StoreError>) -> Result<Option<T>, ServerError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn dataset(
+    call: &Call,
+    account: &AccountId,
+    field: &str,
+    text: &str,
+) -> Result<Option<Dataset>, ServerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = names::dataset_in(account, field, text)?;
+    call.caller.may_use(&name.account)?;
+    if_found(call.state.store().dataset_get(&name).await)
+}
+
+/// A full name; or a bare id, of the own account first and then of the catalogue.
+async fn base_model(call: &Call, account: &AccountId, text: &str) -> Result<Option<Model>, ServerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let store = call.state.store();
+    let own = names::model_in(account, "baseModel", text)?;
+    call.caller.may_read_models(&own.account)?;
+    let found = if_found(store.model_get(&own).await)?;
+    if found.is_some() || text.contains('/') {
+        return Ok(found);
+    }
+    let catalogue = AccountId::new(Account::CATALOGUE).expect("the catalogue's account has a valid id");
+    if_found(store.model_get(&ModelRef { account: catalogue, id: own.id }).await)
+}
+
+/// All violations, with the way out where a model is not installed.
+fn refused(found: &Violations) -> ServerError {
+    let violation = |one: &hearth_domain::FieldViolation| {
+        let hint = match (one.field.as_str(), one.code) {
+            ("baseModel", Code::NotFound) => "; the operator can install one with `hearth model pull ID`",
+            _ => "",
+        };
+        FieldViolation { field: one.field.clone(), description: format!("{}{hint}", one.message) }
+    };
+    ServerError::Refused { code: found.code(), violations: found.list().iter().map(violation).collect() }
+}

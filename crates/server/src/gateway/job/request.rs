@@ -1,0 +1,62 @@
+//! What a client asks for in a job, as `domain` wants to hear it.
+
+use hearth_domain::JobRequest;
+use hearth_domain::job::{OUTPUT_ONLY_FIELDS, SUPPORTED_FIELDS};
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::given;
+
+/// The fields that this server acts on, and the names of all others that the client set.
+pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, ServerError> {
+    let other_fields = given::other_fields("SupervisedFineTuningJob", &job, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
+    Ok(JobRequest {
+        display_name: job.display_name,
+        dataset: job.dataset,
+        evaluation_dataset: job.evaluation_dataset,
+        base_model: job.base_model,
+        output_model: job.output_model,
+        jinja_template: job.jinja_template,
+        epochs: job.epochs,
+        learning_rate: job.learning_rate,
+        learning_rate_warmup_steps: job.learning_rate_warmup_steps,
+        optimizer_weight_decay: job.optimizer_weight_decay,
+        lora_rank: job.lora_rank,
+        max_context_length: job.max_context_length,
+        batch_size: job.batch_size,
+        batch_size_samples: job.batch_size_samples,
+        gradient_accumulation_steps: job.gradient_accumulation_steps,
+        nodes: job.nodes,
+        other_fields,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each name in the lists of `domain` is a field of the wire's job, or it would be checked in vain.
+    #[test]
+    fn lists_name_fields() {
+        let pool = hearth_proto::descriptor_pool();
+        let desc = pool.get_message_by_name("gateway.SupervisedFineTuningJob").unwrap();
+        for name in SUPPORTED_FIELDS.iter().chain(OUTPUT_ONLY_FIELDS) {
+            assert!(desc.get_field_by_json_name(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn fields_not_acted_on_are_named() {
+        let job = pb::SupervisedFineTuningJob {
+            name: "ignored".to_owned(),
+            dataset: "d".to_owned(),
+            early_stop: true,
+            wandb_config: Some(pb::WandbConfig::default()),
+            aws_s3_config: Some(pb::AwsS3Config { iam_role_arn: "r".to_owned(), ..Default::default() }),
+            ..Default::default()
+        };
+        let request = from_pb(job).unwrap();
+        assert_eq!(request.other_fields, ["earlyStop", "awsS3Config"]);
+        assert_eq!(request.dataset, "d");
+    }
+}

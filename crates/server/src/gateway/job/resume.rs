@@ -1,0 +1,21 @@
+//! `ResumeSupervisedFineTuningJob`.
+
+use hearth_domain::JobEvent;
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, names};
+
+/// Queues a paused, failed or cancelled job again; it goes on from its last checkpoint.
+pub(in crate::gateway) async fn job_resume(
+    call: &Call,
+    request: pb::ResumeSupervisedFineTuningJobRequest,
+) -> Result<pb::SupervisedFineTuningJob, ServerError> {
+    let (account, id) = names::job("name", &request.name)?;
+    call.caller.may_use(&account)?;
+    let store = call.state.store();
+    let stored = store.job_get(&account, &id).await?;
+    let job = store.job_transition(stored.key, None, &JobEvent::Resume, crate::now_ms()).await?;
+    call.state.wake_scheduler();
+    Ok(super::to_pb(call, &job))
+}

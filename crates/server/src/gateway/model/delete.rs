@@ -1,0 +1,26 @@
+//! `DeleteModel`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, names};
+
+/// Removes a model and its directory. Models of the catalogue belong to the operator; a base that a job still
+/// needs stays.
+pub(in crate::gateway) async fn model_delete(
+    call: &Call,
+    request: pb::DeleteModelRequest,
+) -> Result<(), ServerError> {
+    let name = names::model("name", &request.name)?;
+    call.caller.may_use(&name.account)?;
+    let store = call.state.store();
+    store.model_sync().await?;
+    let unfinished = store.job_unfinished().await?;
+    if let Some(user) = unfinished.iter().find(|stored| stored.job.settings.base_model == name) {
+        return Err(ServerError::FailedPrecondition(format!(
+            "model {name} is the base of {}, which is not at its end; cancel or delete the job first",
+            user.job.name()
+        )));
+    }
+    Ok(store.model_delete(&name).await?)
+}

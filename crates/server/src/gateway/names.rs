@@ -1,0 +1,74 @@
+//! Resource names of requests as typed ids.
+
+use hearth_domain::{AccountId, DatasetId, DatasetRef, JobId, ModelId, ModelRef};
+use hearth_proto::names::{AccountName, DatasetName, JobName, ModelName, UserName};
+
+use crate::error::ServerError;
+
+fn wrong(field: &str) -> impl Fn(&dyn std::error::Error) -> ServerError {
+    let field = field.to_owned();
+    move |error| ServerError::field(&field, error.to_string())
+}
+
+/// `accounts/{account}`.
+pub(crate) fn account(field: &str, name: &str) -> Result<AccountId, ServerError> {
+    let name: AccountName = name.parse().map_err(|error| wrong(field)(&error))?;
+    AccountId::new(name.account).map_err(|error| wrong(field)(&error))
+}
+
+/// `accounts/{account}` or `accounts/{account}/users/{user}`; the account, and the user if there is one.
+pub(crate) fn account_or_user(field: &str, name: &str) -> Result<(AccountId, Option<String>), ServerError> {
+    match name.parse::<UserName>() {
+        Ok(user) => {
+            let account = AccountId::new(user.account).map_err(|error| wrong(field)(&error))?;
+            Ok((account, Some(user.user)))
+        }
+        Err(_) => Ok((account(field, name)?, None)),
+    }
+}
+
+/// `accounts/{account}/datasets/{dataset}`.
+pub(crate) fn dataset(field: &str, name: &str) -> Result<DatasetRef, ServerError> {
+    let name: DatasetName = name.parse().map_err(|error| wrong(field)(&error))?;
+    typed_dataset(field, name)
+}
+
+/// The same, or a bare id in `account`.
+pub(crate) fn dataset_in(account: &AccountId, field: &str, text: &str) -> Result<DatasetRef, ServerError> {
+    let name = DatasetName::parse_in(account.as_str(), text).map_err(|error| wrong(field)(&error))?;
+    typed_dataset(field, name)
+}
+
+fn typed_dataset(field: &str, name: DatasetName) -> Result<DatasetRef, ServerError> {
+    Ok(DatasetRef {
+        account: AccountId::new(name.account).map_err(|error| wrong(field)(&error))?,
+        id: DatasetId::new(name.dataset).map_err(|error| wrong(field)(&error))?,
+    })
+}
+
+/// `accounts/{account}/models/{model}`.
+pub(crate) fn model(field: &str, name: &str) -> Result<ModelRef, ServerError> {
+    let name: ModelName = name.parse().map_err(|error| wrong(field)(&error))?;
+    typed_model(field, name)
+}
+
+/// The same, or a bare id in `account`.
+pub(crate) fn model_in(account: &AccountId, field: &str, text: &str) -> Result<ModelRef, ServerError> {
+    let name = ModelName::parse_in(account.as_str(), text).map_err(|error| wrong(field)(&error))?;
+    typed_model(field, name)
+}
+
+fn typed_model(field: &str, name: ModelName) -> Result<ModelRef, ServerError> {
+    Ok(ModelRef {
+        account: AccountId::new(name.account).map_err(|error| wrong(field)(&error))?,
+        id: ModelId::new(name.model).map_err(|error| wrong(field)(&error))?,
+    })
+}
+
+/// `accounts/{account}/supervisedFineTuningJobs/{job}`.
+pub(crate) fn job(field: &str, name: &str) -> Result<(AccountId, JobId), ServerError> {
+    let name: JobName = name.parse().map_err(|error| wrong(field)(&error))?;
+    let account = AccountId::new(name.account).map_err(|error| wrong(field)(&error))?;
+    let id = JobId::new(name.job).map_err(|error| wrong(field)(&error))?;
+    Ok((account, id))
+}

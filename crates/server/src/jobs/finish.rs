@@ -1,0 +1,138 @@
+//! From `output/` of a run to an installed model. Can be repeated: a server that died in between finds its own work.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use hearth_domain::{Code, Job, Model, ModelKind, Status};
+use hearth_run::{JobSpec, RunDir};
+use hearth_store::installed::{self, InstalledKind, ModelManifest};
+use hearth_store::StoreError;
+
+use super::io_status;
+use super::prepare::link_or_copy;
+use super::report::Finished;
+
+/// File that holds the adapter's weights.
+const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// Longest header of a safetensors file that is read.
+const HEADER_MAX_BYTES: u64 = 16 << 20;
+
+/// Installs what a run made and returns the row of the new model. The error is the status that the job fails with.
+pub(super) fn install(
+    data_dir: &Path,
+    job: &Job,
+    dir: &RunDir,
+    finished: &Finished,
+    now_ms: i64,
+) -> Result<Model, Status> {
+    let name = &job.settings.output_model;
+    let manifest = match installed::read(data_dir, &name.account, &name.id) {
+        Ok(there) if is_own(&there.manifest, job, finished) => there.manifest,
+        Ok(_) => {
+            return Err(Status::new(
+                Code::AlreadyExists,
+                format!("model {name} was made by something else meanwhile; delete it and resume the job"),
+            ));
+        }
+        Err(StoreError::NotFound { .. }) => copy_in(data_dir, job, dir, finished, now_ms)?,
+        Err(error) => return Err(internal("reading the model directory", &error)),
+    };
+    Ok(Model {
+        account: name.account.clone(),
+        id: name.id.clone(),
+        display_name: manifest.display_name,
+        kind: ModelKind::Adapter {
+            base_model: job.settings.base_model.clone(),
+            r: manifest.r,
+            target_modules: manifest.target_modules,
+            fine_tuning_job: job.name(),
+        },
+        context_length: manifest.context_length,
+        model_type: manifest.model_type,
+        imported_from: String::new(),
+        created_by: job.created_by.clone(),
+        create_time_ms: manifest.create_time_ms,
+        update_time_ms: manifest.create_time_ms,
+    })
+}
+
+fn is_own(manifest: &ModelManifest, job: &Job, finished: &Finished) -> bool {
+    let weights = manifest.files.get(WEIGHTS_FILE);
+    manifest.source == job.name() && weights.is_some_and(|file| file.sha256 == finished.adapter_sha256)
+}
+
+/// Links `output/` into a staging directory, checks the digest, and moves it to its place.
+fn copy_in(
+    data_dir: &Path,
+    job: &Job,
+    dir: &RunDir,
+    finished: &Finished,
+    now_ms: i64,
+) -> Result<ModelManifest, Status> {
+    let settings = &job.settings;
+    let spec = dir.job().map_err(|error| internal("reading job.json", &error))?;
+    let base = installed::read(data_dir, &settings.base_model.account, &settings.base_model.id)
+        .map_err(|error| internal("reading the base model", &error))?;
+    let staged = installed::stage(data_dir).map_err(|error| internal("staging the adapter", &error))?;
+    let done = link_files(&dir.output_path(), &staged).and_then(|()| {
+        let files =
+            installed::digest_files(&staged).map_err(|error| internal("reading the adapter", &error))?;
+        if files.get(WEIGHTS_FILE).map(|file| file.sha256.as_str()) != Some(&finished.adapter_sha256) {
+            return Err(Status::new(Code::Internal, "the adapter on disk is not the one that was trained"));
+        }
+        let JobSpec { lora_rank, target_modules, .. } = spec;
+        let manifest = ModelManifest {
+            version: ModelManifest::VERSION,
+            kind: InstalledKind::Adapter,
+            display_name: settings.display_name.clone(),
+            source: job.name(),
+            parameter_count: weight_count(&staged.join(WEIGHTS_FILE))?,
+            context_length: base.manifest.context_length,
+            model_type: base.manifest.model_type,
+            base_model: Some(settings.base_model.clone()),
+            r: lora_rank,
+            target_modules,
+            files,
+            create_time_ms: now_ms,
+        };
+        let name = &settings.output_model;
+        installed::install(data_dir, &name.account, &name.id, &staged, &manifest)
+            .map_err(|error| internal("installing the adapter", &error))?;
+        Ok(manifest)
+    });
+    if done.is_err() && let Err(error) = fs::remove_dir_all(&staged) {
+        tracing::warn!(path = %staged.display(), %error, "a staging directory stays behind");
+    }
+    done
+}
+
+fn link_files(from: &Path, to: &Path) -> Result<(), Status> {
+    let failed = |error| io_status("copying the adapter", from, &error);
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        link_or_copy(&entry.path(), &to.join(entry.file_name())).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Sum of the sizes of all tensors, in weights, from the header of a safetensors file: eight bytes of little-endian
+/// length and then JSON with a `shape` for each tensor.
+fn weight_count(path: &Path) -> Result<u64, Status> {
+    let failed = |error| io_status("reading the adapter", path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(failed)?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length).min(HEADER_MAX_BYTES)).read_to_end(&mut header).map_err(failed)?;
+    let header: serde_json::Value =
+        serde_json::from_slice(&header).map_err(|error| internal("reading the adapter", &error))?;
+    let shapes = header.as_object().into_iter().flatten().filter_map(|(_, tensor)| tensor["shape"].as_array());
+    Ok(shapes.map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).product::<u64>()).sum())
+}
+
+fn internal(doing: &str, error: &dyn std::error::Error) -> Status {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%error, cause, "{doing} failed");
+    Status::new(Code::Internal, format!("{doing} failed: {error}"))
+}

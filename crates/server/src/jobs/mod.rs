@@ -1,0 +1,37 @@
+//! The jobs behind the gateway: one loop that keeps trainers in line with what the database wants.
+//!
+//! [`Scheduler`] looks at the unfinished jobs, asks `domain::schedule` what to do, and does it: `prepare` writes a run
+//! directory, `attempt` starts, watches and stops the trainer in it, `report` reads its events, `finish` installs
+//! what it made. All that must survive stands in the database and in run directories, so a server that dies and
+//! starts again goes on where it was; trainers do not notice.
+
+mod attempt;
+mod finish;
+mod prepare;
+mod report;
+mod scheduler;
+
+pub use scheduler::{JobsConfig, Scheduler};
+
+use std::io::ErrorKind;
+
+use hearth_domain::{Code, Job, Status};
+use hearth_run::RunDir;
+
+/// The run directory of a job, whether it is there or not.
+pub(crate) fn run_dir(data_dir: &std::path::Path, job: &Job) -> RunDir {
+    RunDir::new(data_dir.join("runs").join(job.account.as_str()).join(job.id.as_str()))
+}
+
+/// The status of a job that the file system stopped: what was tried is for the user, where it failed is for the log.
+fn io_status(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Status {
+    tracing::error!(path = %path.display(), %error, "{doing} failed");
+    let code = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
+        _ => Code::Internal,
+    };
+    Status::new(code, format!("{doing} failed: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

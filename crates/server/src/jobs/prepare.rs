@@ -1,0 +1,148 @@
+//! From a job's settings to its run directory: links to its rows, and `job.json` with nothing left open.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
+use hearth_run::{Backend, JobSpec, LORA_TARGETS, Precision, RunDir};
+use hearth_store::{ObjectKey, Store, StoreError, installed};
+use tokio::runtime::Handle;
+
+use super::io_status;
+
+/// Seed of every job: the same settings and rows give the same adapter.
+const SEED: u64 = 0;
+/// Most tokens of one forward and backward. Larger ones are no faster on a CPU and take more memory.
+const MICRO_BATCH_TOKENS: u32 = 2048;
+/// Steps between checkpoints: a lost trainer repeats at most as many.
+const CHECKPOINT_INTERVAL_STEPS: u32 = 20;
+/// Steps between evaluations besides those at the end of each epoch.
+const EVAL_INTERVAL_STEPS: u32 = 0;
+
+/// Fills the run directory, unless it is filled already. `job.json` comes last: what has it is complete.
+///
+/// The error is the status that the job fails with.
+pub(super) fn prepare(store: &Store, runtime: &Handle, job: &Job, dir: &RunDir) -> Result<(), Status> {
+    if dir.job_path().exists() {
+        return Ok(());
+    }
+    let settings = &job.settings;
+    let train_files = link_rows(store, runtime, dir, &settings.dataset, "train")?;
+    let eval_files = match &settings.evaluation_dataset {
+        Some(dataset) => link_rows(store, runtime, dir, dataset, "eval")?,
+        None => Vec::new(),
+    };
+    let base = installed::read(store.data_dir(), &settings.base_model.account, &settings.base_model.id)
+        .map_err(|error| status_of("reading the base model", &error))?;
+    let spec = JobSpec {
+        version: JobSpec::VERSION,
+        base_model_name: base_model_name(&base.name, &base.manifest.source),
+        base_model_dir: base.dir,
+        train_files,
+        eval_files,
+        chat_template: settings.jinja_template.clone(),
+        seed: SEED,
+        epochs: settings.epochs,
+        learning_rate: settings.learning_rate,
+        learning_rate_warmup_steps: settings.learning_rate_warmup_steps,
+        weight_decay: settings.optimizer_weight_decay,
+        lora_rank: settings.lora_rank,
+        lora_alpha: settings.lora_alpha as f32,
+        target_modules: LORA_TARGETS.map(str::to_owned).to_vec(),
+        max_context_length: settings.max_context_length,
+        batch_size_tokens: settings.batch_size,
+        batch_size_samples: settings.batch_size_samples,
+        gradient_accumulation_steps: settings.gradient_accumulation_steps,
+        micro_batch_tokens: MICRO_BATCH_TOKENS,
+        checkpoint_interval_steps: CHECKPOINT_INTERVAL_STEPS,
+        eval_interval_steps: EVAL_INTERVAL_STEPS,
+        backend: Backend::Cpu,
+        precision: Precision::Bf16,
+        threads: 0,
+    };
+    dir.create(&spec).map_err(|error| {
+        tracing::error!(path = %dir.root().display(), %error, "writing job.json failed");
+        Status::new(Code::Internal, format!("writing the run directory failed: {error}"))
+    })
+}
+
+/// What the adapter calls its base: the repository on the hub, which PEFT can load, or else the resource name.
+fn base_model_name(name: &ModelRef, source: &str) -> String {
+    let repository = source.strip_prefix("hf:").map(|rest| {
+        let mut parts = rest.splitn(3, '/');
+        let (owner, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        format!("{owner}/{}", name.split('@').next().unwrap_or_default())
+    });
+    repository.unwrap_or_else(|| name.to_string())
+}
+
+/// Links the files of a dataset into `data/` of the run, numbered in reading order. From then on the run has its rows,
+/// whatever happens to the dataset.
+fn link_rows(
+    store: &Store,
+    runtime: &Handle,
+    dir: &RunDir,
+    dataset: &DatasetRef,
+    part: &str,
+) -> Result<Vec<PathBuf>, Status> {
+    let record = runtime
+        .block_on(store.dataset_get(dataset))
+        .map_err(|error| status_of("reading the dataset", &error))?;
+    let data = dir.root().join("data");
+    fs::create_dir_all(&data).map_err(|error| io_status("making the run directory", &data, &error))?;
+    let mut linked = Vec::new();
+    for (index, file) in record.files.iter().enumerate() {
+        let to = data.join(format!("{part}-{index:04}.jsonl"));
+        let from = ObjectKey::dataset_file(dataset, &file.name)
+            .and_then(|key| store.objects().local_path(&key))
+            .map_err(|error| status_of("finding the rows", &error))?;
+        if !to.exists() {
+            link_or_copy(&from, &to).map_err(|error| io_status("copying the rows", &from, &error))?;
+        }
+        linked.push(to);
+    }
+    Ok(linked)
+}
+
+/// Gives a file a second name, or copies it where the file system has no hard links.
+pub(super) fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            // A copy that breaks off must not pass for a whole file.
+            let beside = to.with_extension("tmp");
+            fs::copy(from, &beside)?;
+            fs::rename(&beside, to)
+        }
+        done => done,
+    }
+}
+
+/// What was there when the job was made and is not there any more fails the job's precondition.
+fn status_of(doing: &str, error: &StoreError) -> Status {
+    let code = match error.code() {
+        Code::NotFound => Code::FailedPrecondition,
+        code => code,
+    };
+    if code == Code::Internal {
+        tracing::error!(%error, "{doing} failed");
+    }
+    Status::new(code, format!("{doing} failed: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_domain::{AccountId, ModelId};
+
+    #[test]
+    fn hub_sources_name_their_repository() {
+        let check = |source: &str, expect: &str| {
+            let account = AccountId::new("fireworks").unwrap();
+            let name = ModelRef { account, id: ModelId::new("tiny").unwrap() };
+            assert_eq!(base_model_name(&name, source), expect);
+        };
+        check("hf:owner/name", "owner/name");
+        check("hf:owner/name@main/model.gguf", "owner/name");
+        check("pip:package==1/model.gguf", "accounts/fireworks/models/tiny");
+    }
+}

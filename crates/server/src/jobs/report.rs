@@ -1,0 +1,87 @@
+//! What the events of a run mean for its job. Pure.
+
+use hearth_domain::{Code, Job, JobEvent, JobProgress, JobState, Status};
+use hearth_run::{Event, EventKind, FailureKind};
+use hearth_store::RunReport;
+
+/// What the end of a run says about its adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finished {
+    /// Lower-case hex SHA-256 of `adapter_model.safetensors`.
+    pub(super) adapter_sha256: String,
+}
+
+/// Reads events that follow on those that the job has taken in. With [`Finished`], the adapter must be installed and
+/// the job completed; that last event is not counted as read, so that it is found again if the server dies before.
+pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>) {
+    let mut report =
+        RunReport { events_read: job.events_read, progress: job.progress, events: Vec::new() };
+    if !job.state.is_active() {
+        report.events_read = events.last().map_or(job.events_read, |event| event.seq);
+        return (report, None);
+    }
+    let mut state = job.state;
+    for event in events.iter().filter(|event| event.seq > job.events_read) {
+        let moves: &[JobEvent] = match &event.kind {
+            EventKind::Started { .. } | EventKind::Warning { .. } => &[],
+            EventKind::Validated { .. } => &[JobEvent::Validate],
+            EventKind::Step { .. } | EventKind::Eval { .. } | EventKind::Checkpoint { .. } => {
+                &[JobEvent::Validate]
+            }
+            EventKind::Writing { .. } => &[JobEvent::Validate, JobEvent::Write],
+            EventKind::Finished { .. } => &[JobEvent::Validate, JobEvent::Write],
+            EventKind::Paused { .. } => &[JobEvent::Pause],
+            EventKind::Failed { kind, message } => {
+                &[JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
+            }
+        };
+        // A step says that the rows are read, whether or not they were said to be: what has happened is skipped.
+        for next in moves {
+            if let Ok(after) = hearth_domain::transition(state, next) {
+                state = after;
+                report.events.push(next.clone());
+            }
+        }
+        advance(&mut report.progress, &event.kind);
+        if let EventKind::Finished { adapter_sha256, .. } = &event.kind
+            && state == JobState::WritingResults
+        {
+            return (report, Some(Finished { adapter_sha256: adapter_sha256.clone() }));
+        }
+        report.events_read = event.seq;
+    }
+    (report, None)
+}
+
+/// How much of a log a job may skip when a new trainer starts: everything, but not the end of a run that finished.
+pub(super) fn events_before_start(events: &[Event], events_read: u64) -> u64 {
+    match events.last() {
+        None => events_read,
+        Some(Event { seq, kind: EventKind::Finished { .. }, .. }) => seq - 1,
+        Some(event) => event.seq,
+    }
+}
+
+fn advance(progress: &mut JobProgress, kind: &EventKind) {
+    match kind {
+        EventKind::Validated { rows, total_steps, .. } => {
+            (progress.rows, progress.total_steps) = (*rows, *total_steps);
+        }
+        EventKind::Step { step, total_steps, epoch, total_tokens, .. } => {
+            (progress.step, progress.total_steps) = (*step, *total_steps);
+            // Whole epochs that are done; a float that is not a number counts as none.
+            (progress.epoch, progress.tokens) = (epoch.floor() as u32, *total_tokens);
+        }
+        _ => {}
+    }
+}
+
+/// Whose mistake a failure is, in the API's words.
+fn failure_code(kind: FailureKind) -> Code {
+    match kind {
+        FailureKind::InvalidData => Code::InvalidArgument,
+        FailureKind::InvalidSetting | FailureKind::NonFinite => Code::FailedPrecondition,
+        FailureKind::OutOfResources => Code::ResourceExhausted,
+        FailureKind::Damaged | FailureKind::Internal => Code::Internal,
+    }
+}

@@ -1,0 +1,354 @@
+//! The loop: read what is, ask `domain::schedule`, do it, and look again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hearth_domain::schedule::{Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, schedule};
+use hearth_domain::{Code, Job, JobEvent, JobState, Status};
+use hearth_run::RunError;
+use hearth_store::{RunReport, Store, StoreError, StoredJob};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::attempt::Attempt;
+use super::{finish, prepare, report, run_dir};
+use crate::error::ServerError;
+
+/// How the jobs of a server run.
+#[derive(Clone, Debug)]
+pub struct JobsConfig {
+    /// Trainers at once, and their grace.
+    pub limits: Limits,
+    /// Program and first arguments of a trainer; the run directory follows.
+    pub trainer: Vec<OsString>,
+    /// Time between two looks when nobody wakes the loop.
+    pub poll_interval: Duration,
+}
+
+impl JobsConfig {
+    /// One trainer at a time, which is this executable with the argument `train`.
+    pub fn of_this_executable() -> io::Result<Self> {
+        let executable = std::env::current_exe()?;
+        Ok(Self {
+            limits: Limits::default(),
+            trainer: vec![executable.into(), "train".into()],
+            poll_interval: Duration::from_millis(500),
+        })
+    }
+}
+
+/// The running loop. It has a thread of its own, because it reads and links files.
+pub struct Scheduler {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    wake: Arc<Notify>,
+}
+
+impl Scheduler {
+    /// Starts the loop in the current tokio runtime. Notify `wake` when a job was made or changed.
+    pub fn start(store: Store, config: JobsConfig, wake: Arc<Notify>) -> io::Result<Self> {
+        assert!(!config.trainer.is_empty(), "the trainer's command is not empty");
+        let stop = Arc::new(AtomicBool::new(false));
+        let runtime = Handle::current();
+        let (stop_seen, woken) = (Arc::clone(&stop), Arc::clone(&wake));
+        let thread = std::thread::Builder::new().name("hearth-jobs".to_owned()).spawn(move || {
+            let poll_interval = config.poll_interval;
+            let mut jobs = Jobs { store, config, runtime, attempts: BTreeMap::new() };
+            let mut adopted = false;
+            while !stop_seen.load(Ordering::Acquire) {
+                let looked = if adopted { Ok(()) } else { jobs.adopt() }.and_then(|()| {
+                    adopted = true;
+                    jobs.look()
+                });
+                if let Err(error) = looked {
+                    log("looking at the jobs", &error);
+                }
+                let pause = tokio::time::timeout(poll_interval, woken.notified());
+                // Woken or not, the loop looks again.
+                let _ = jobs.runtime.block_on(async { pause.await });
+            }
+        })?;
+        Ok(Self { thread, stop, wake })
+    }
+
+    /// Ends the loop after what it is doing. Trainers go on.
+    pub async fn shutdown(self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.notify_one();
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the job scheduler panicked");
+        }
+    }
+}
+
+struct Jobs {
+    store: Store,
+    config: JobsConfig,
+    runtime: Handle,
+    /// By the key of the job's row.
+    attempts: BTreeMap<i64, Attempt>,
+}
+
+impl Jobs {
+    /// Finds the trainers of jobs that are at rest: they were being stopped when an earlier server died.
+    fn adopt(&mut self) -> Result<(), ServerError> {
+        for StoredJob { key, job } in self.runtime.block_on(self.store.job_all())? {
+            let mut attempt = Attempt::new(run_dir(self.store.data_dir(), &job));
+            if may_have_run(&job) && attempt.is_live().map_err(run_error)? {
+                tracing::info!(job = job.name(), state = %job.state, "found a trainer of an earlier server");
+                self.attempts.insert(key, attempt);
+            }
+        }
+        Ok(())
+    }
+
+    /// One round.
+    fn look(&mut self) -> Result<(), ServerError> {
+        let mut jobs = self.runtime.block_on(self.store.job_unfinished())?;
+        for &key in self.attempts.keys() {
+            if !jobs.iter().any(|stored| stored.key == key)
+                && let Some(stored) = self.runtime.block_on(self.store.job_by_key(key))?
+            {
+                jobs.push(stored);
+            }
+        }
+        let mut views = Vec::new();
+        for stored in &mut jobs {
+            let run = match self.watch(stored) {
+                Ok(run) => run,
+                Err(error) => {
+                    // Nothing is done about a job that cannot be looked at, and its place stays taken.
+                    log("watching a run", &error);
+                    continue;
+                }
+            };
+            views.push(view(stored, run));
+        }
+        let blind = jobs.len() - views.len();
+        let limits =
+            Limits { capacity: self.config.limits.capacity.saturating_sub(blind), ..self.config.limits };
+        for action in schedule(&views, limits, crate::now_ms()) {
+            let key = key_of(action);
+            let stored = jobs.iter().find(|stored| stored.key == key).expect("an action is about a job of the snapshot");
+            if let Err(error) = self.act(action, &stored.job) {
+                log("acting on a job", &error);
+            }
+        }
+        self.attempts.retain(|key, _| {
+            views.iter().any(|view| view.key == *key && (view.run != Run::Gone || !is_at_rest(view.state)))
+                || jobs.iter().any(|stored| stored.key == *key && !views.iter().any(|view| view.key == *key))
+        });
+        Ok(())
+    }
+
+    /// Asks whether the job's trainer lives, and then takes in what it said.
+    fn watch(&mut self, stored: &mut StoredJob) -> Result<Run, ServerError> {
+        if !may_have_run(&stored.job) {
+            return Ok(Run::Gone);
+        }
+        let data_dir = self.store.data_dir();
+        let attempt =
+            self.attempts.entry(stored.key).or_insert_with(|| Attempt::new(run_dir(data_dir, &stored.job)));
+        let live = attempt.is_live().map_err(run_error)?;
+        let run = attempt.run(live);
+        if !stored.job.state.is_waiting() {
+            self.follow(stored)?;
+        }
+        Ok(run)
+    }
+
+    /// Takes in the events of a run, and installs what it made if it is finished.
+    fn follow(&mut self, stored: &mut StoredJob) -> Result<(), ServerError> {
+        let attempt = self.attempts.get_mut(&stored.key).expect("a watched job has an attempt");
+        let events = match attempt.poll() {
+            Ok(events) => events,
+            Err(error @ (RunError::Format { .. } | RunError::Damaged { .. })) => {
+                return self.give_up_on_log(stored, &error);
+            }
+            Err(error) => return Err(run_error(error)),
+        };
+        if events.last().is_none_or(|event| event.seq <= stored.job.events_read) {
+            return Ok(());
+        }
+        let (report, finished) = report::read(&stored.job, &events);
+        let now_ms = crate::now_ms();
+        let taken = self.runtime.block_on(self.store.job_follow(stored.key, &report, now_ms)).and_then(|job| {
+            stored.job = job;
+            match finished {
+                // A user may have cancelled or deleted it between the two.
+                Some(finished) if stored.job.state == JobState::WritingResults => {
+                    let dir = attempt.dir().clone();
+                    let made = finish::install(self.store.data_dir(), &stored.job, &dir, &finished, now_ms);
+                    self.runtime.block_on(async {
+                        match made {
+                            Ok(model) => self.store.job_finish(stored.key, &model, now_ms).await,
+                            Err(status) => {
+                                let fail = JobEvent::Fail(status);
+                                self.store.job_transition(stored.key, None, &fail, now_ms).await
+                            }
+                        }
+                    })
+                }
+                _ => Ok(stored.job.clone()),
+            }
+        });
+        match taken {
+            Ok(job) => {
+                stored.job = job;
+                Ok(())
+            }
+            Err(error) => {
+                // What was not written down is read again.
+                attempt.rewind();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A run whose log cannot be read has no way to tell how it ends.
+    fn give_up_on_log(&mut self, stored: &mut StoredJob, error: &RunError) -> Result<(), ServerError> {
+        if !stored.job.state.is_active() {
+            return Ok(());
+        }
+        tracing::error!(job = stored.job.name(), %error, "the event log cannot be read");
+        let status = Status::new(Code::Internal, "the event log of the run is damaged");
+        stored.job = self.change(stored.key, &JobEvent::Fail(status))?;
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action, job: &Job) -> Result<(), ServerError> {
+        let now_ms = crate::now_ms();
+        let name = job.name();
+        match action {
+            Action::Start(key) => self.start(key, job)?,
+            Action::Requeue(key) => {
+                tracing::warn!(job = name, "the trainer is gone; its job goes on from the last checkpoint");
+                self.change(key, &JobEvent::Lose)?;
+            }
+            Action::GiveUp(key) => {
+                let last = self.attempts.get(&key).and_then(Attempt::last_exit).unwrap_or("nobody saw how");
+                let status = Status::new(
+                    Code::Internal,
+                    format!(
+                        "the trainer ended {} times in a row without a word and without a new step (last time: \
+                         {last}); its log, trainerLogsSignedUrl, says more",
+                        LOSSES_WITHOUT_PROGRESS_MAX + 1
+                    ),
+                );
+                self.change(key, &JobEvent::Fail(status))?;
+            }
+            Action::Stop(key) => {
+                tracing::info!(job = name, "asking the trainer to stop");
+                self.attempts.get_mut(&key).expect("a live run has an attempt").stop(now_ms);
+            }
+            Action::Kill(key) => {
+                tracing::warn!(job = name, "killing the trainer");
+                self.attempts.get_mut(&key).expect("a live run has an attempt").kill(now_ms);
+            }
+            Action::Remove(key) => {
+                remove_dir(run_dir(self.store.data_dir(), job).root())?;
+                self.runtime.block_on(self.store.job_remove(key))?;
+                self.attempts.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the run directory and starts a trainer in it.
+    fn start(&mut self, key: i64, job: &Job) -> Result<(), ServerError> {
+        let data_dir = self.store.data_dir();
+        let attempt = self.attempts.entry(key).or_insert_with(|| Attempt::new(run_dir(data_dir, job)));
+        if attempt.is_live().map_err(run_error)? {
+            // One of an earlier server; from now on it is watched, and stopped first.
+            return Ok(());
+        }
+        let dir = attempt.dir().clone();
+        if let Err(status) = prepare::prepare(&self.store, &self.runtime, job, &dir) {
+            self.change(key, &JobEvent::Fail(status))?;
+            return Ok(());
+        }
+        attempt.rewind();
+        let events = attempt.poll().map_err(run_error)?;
+        attempt.rewind();
+        let report = RunReport {
+            events_read: report::events_before_start(&events, job.events_read),
+            progress: job.progress,
+            events: Vec::new(),
+        };
+        let now_ms = crate::now_ms();
+        self.runtime.block_on(async {
+            self.store.job_follow(key, &report, now_ms).await?;
+            // Whoever cancelled the job meanwhile wins.
+            self.store.job_transition(key, Some(job.state), &JobEvent::Start, now_ms).await
+        })?;
+        tracing::info!(job = job.name(), "starting a trainer");
+        let attempt = self.attempts.get_mut(&key).expect("made above");
+        if let Err(error) = attempt.launch(&self.config.trainer) {
+            tracing::error!(%error, "the trainer cannot be started");
+            let status = Status::new(Code::Internal, format!("the trainer cannot be started: {error}"));
+            self.change(key, &JobEvent::Fail(status))?;
+        }
+        Ok(())
+    }
+
+    fn change(&self, key: i64, event: &JobEvent) -> Result<Job, StoreError> {
+        self.runtime.block_on(self.store.job_transition(key, None, event, crate::now_ms()))
+    }
+}
+
+/// A job that was never started has no run, even if a deleted job of its name still has one.
+fn may_have_run(job: &Job) -> bool {
+    job.state != JobState::Pending || job.events_read > 0
+}
+
+fn is_at_rest(state: JobState) -> bool {
+    state.is_final() || state == JobState::Paused
+}
+
+fn view(stored: &StoredJob, run: Run) -> JobView {
+    JobView {
+        key: stored.key,
+        account: stored.job.account.clone(),
+        id: stored.job.id.clone(),
+        state: stored.job.state,
+        create_time_ms: stored.job.create_time_ms,
+        losses_without_progress: stored.job.losses_without_progress,
+        run,
+    }
+}
+
+fn key_of(action: Action) -> i64 {
+    match action {
+        Action::Start(key)
+        | Action::Requeue(key)
+        | Action::GiveUp(key)
+        | Action::Stop(key)
+        | Action::Kill(key)
+        | Action::Remove(key) => key,
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<(), ServerError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ServerError::internal("removing a run directory", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn run_error(error: RunError) -> ServerError {
+    ServerError::internal("reading a run directory", error)
+}
+
+fn log(doing: &str, error: &ServerError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%error, cause, "{doing} failed");
+}

@@ -1,0 +1,157 @@
+//! Starting and stopping a server.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::routing::any;
+use hearth_domain::{Account, AccountId, Role};
+use hearth_inference::Service;
+use hearth_store::{NewApiKey, Store, StoreError, write_secret_file};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ServerError;
+use crate::state::AppState;
+use crate::{context, grpc, http, listen, openai, transcode};
+
+/// File whose lock a server holds while it uses a data directory.
+const LOCK_FILE: &str = "server.lock";
+/// File that holds the operator's key.
+const API_KEY_FILE: &str = "api-key";
+/// Account of the operator.
+const OPERATOR_ACCOUNT: &str = "default";
+/// Address of the operator's key.
+const OPERATOR_EMAIL: &str = "operator@localhost";
+
+/// What a server needs to start.
+pub struct ServerConfig {
+    /// Directory that holds everything; made if it is not there.
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// What signed URLs begin with (`https://example.org`). By default what the client used.
+    pub public_url: Option<String>,
+    /// Answers chats.
+    pub inference: Service,
+}
+
+/// A server that listens.
+pub struct RunningServer {
+    addr: SocketAddr,
+    new_key: Option<String>,
+    stop: CancellationToken,
+    listener: JoinHandle<()>,
+    store: Store,
+    // Held until the end: it keeps other servers off the directory.
+    lock: File,
+}
+
+impl RunningServer {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The operator's key, if it was made by this start.
+    pub fn new_key(&self) -> Option<&str> {
+        self.new_key.as_deref()
+    }
+
+    /// Lets open calls end, then closes everything. Trainers go on; the next server finds them.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        if let Err(error) = self.listener.await {
+            tracing::error!(%error, "the listener failed");
+        }
+        self.store.close().await;
+        drop(self.lock);
+    }
+}
+
+/// Opens the data directory and serves it until [`RunningServer::shutdown`].
+///
+/// FAILED_PRECONDITION if another server uses the directory; INTERNAL with its cause if it cannot be used or the
+/// address is taken.
+pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
+    let data_dir = &config.data_dir;
+    std::fs::create_dir_all(data_dir)
+        .map_err(|source| ServerError::internal("making the data directory", source))?;
+    let lock = lock(data_dir)?;
+    let store = Store::open(data_dir, crate::now_ms()).await?;
+    let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
+    store.model_sync().await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| ServerError::internal("listening on the address", source))?;
+    let addr = listener
+        .local_addr()
+        .map_err(|source| ServerError::internal("reading the address of the listener", source))?;
+    let wake = Arc::new(Notify::new());
+    let state = AppState::new(store.clone(), config.inference, wake, addr, config.public_url);
+    let stop = CancellationToken::new();
+    let listener = tokio::spawn(listen::run(listener, router(state), stop.clone()));
+    Ok(RunningServer { addr, new_key, stop, listener, store, lock })
+}
+
+/// All that one port answers.
+fn router(state: AppState) -> Router {
+    // The transcoder limits bodies itself; uploads are longer.
+    let rest = transcode::handle.layer(DefaultBodyLimit::disable()).with_state(state.clone());
+    Router::new()
+        .route(grpc::ROUTE, any(grpc::handle))
+        .merge(http::router())
+        .merge(openai::router())
+        .fallback_service(rest)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), context::layer))
+        .with_state(state)
+}
+
+fn lock(data_dir: &Path) -> Result<File, ServerError> {
+    let failed = |source| ServerError::internal("locking the data directory", source);
+    let file = File::create(data_dir.join(LOCK_FILE)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServerError::FailedPrecondition(format!(
+            "another server uses {}; stop it or give another data directory",
+            data_dir.display()
+        ))),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Makes the operator's account and key, unless the key's file is there. The key is written before it is returned.
+async fn operator_key(store: &Store, path: &Path) -> Result<Option<String>, ServerError> {
+    if path.exists() {
+        return Ok(None);
+    }
+    let now_ms = crate::now_ms();
+    let id = AccountId::new(OPERATOR_ACCOUNT).expect("the operator's account has a valid id");
+    let account = Account {
+        id: id.clone(),
+        display_name: "Operator".to_owned(),
+        email: OPERATOR_EMAIL.to_owned(),
+        create_time_ms: now_ms,
+        update_time_ms: now_ms,
+    };
+    match store.account_create(&account).await {
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let new = NewApiKey {
+        account: id,
+        display_name: "operator".to_owned(),
+        email: OPERATOR_EMAIL.to_owned(),
+        role: Role::Admin,
+        expire_time_ms: None,
+    };
+    let (_, secret) = store.api_key_create(new, now_ms).await?;
+    write_secret_file(path, format!("{secret}\n").as_bytes())?;
+    Ok(Some(secret))
+}

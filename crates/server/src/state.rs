@@ -1,0 +1,102 @@
+//! What every handler can reach.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use hearth_domain::{AccountId, JobId};
+use hearth_inference::Service;
+use hearth_run::RunDir;
+use hearth_store::{Objects, Store, UrlSigner};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use crate::error::ServerError;
+use crate::limits::UPLOADS_MAX;
+use crate::transcode::Transcoder;
+
+/// One running server. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct AppState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    inference: Service,
+    wake: Arc<Notify>,
+    addr: SocketAddr,
+    public_url: Option<String>,
+    transcoder: Transcoder,
+    uploads: Semaphore,
+}
+
+impl AppState {
+    /// Of an opened store. `wake` is notified when a job was made or changed.
+    pub(crate) fn new(
+        store: Store,
+        inference: Service,
+        wake: Arc<Notify>,
+        addr: SocketAddr,
+        public_url: Option<String>,
+    ) -> Self {
+        let transcoder = Transcoder::new();
+        let uploads = Semaphore::new(UPLOADS_MAX);
+        Self { inner: Arc::new(Inner { store, inference, wake, addr, public_url, transcoder, uploads }) }
+    }
+
+    /// Rows of the database.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Uploaded files.
+    pub fn objects(&self) -> &Objects {
+        self.inner.store.objects()
+    }
+
+    /// Signs URLs.
+    pub fn signer(&self) -> &UrlSigner {
+        self.inner.store.signer()
+    }
+
+    /// Answers chats.
+    pub fn inference(&self) -> &Service {
+        &self.inner.inference
+    }
+
+    /// The directory that holds everything.
+    pub fn data_dir(&self) -> &Path {
+        self.inner.store.data_dir()
+    }
+
+    /// The run directory of a job, whether it is there or not.
+    pub fn run_dir(&self, account: &AccountId, job: &JobId) -> RunDir {
+        RunDir::new(self.data_dir().join("runs").join(account.as_str()).join(job.as_str()))
+    }
+
+    /// Address that the server listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.inner.addr
+    }
+
+    /// What URLs begin with, if the operator said so.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.inner.public_url.as_deref()
+    }
+
+    pub(crate) fn transcoder(&self) -> &Transcoder {
+        &self.inner.transcoder
+    }
+
+    /// Lets the scheduler look at the jobs now.
+    pub(crate) fn wake_scheduler(&self) {
+        self.inner.wake.notify_one();
+    }
+
+    /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run.
+    pub(crate) fn upload_permit(&self) -> Result<SemaphorePermit<'_>, ServerError> {
+        self.inner.uploads.try_acquire().map_err(|_| {
+            ServerError::ResourceExhausted(format!("{UPLOADS_MAX} uploads are running; try again in a moment"))
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! proto3 JSON in and out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
+    SerializeOptions,
+};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::fields;
+use super::routes::BodyTarget;
+
+/// Puts the body of a REST call into the request message. The error says line and column.
+pub(crate) fn read_body(message: &mut DynamicMessage, to: &BodyTarget, body: &[u8]) -> Result<(), String> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    match to {
+        BodyTarget::None => Ok(()),
+        BodyTarget::Message => {
+            *message = parse(&message.descriptor(), body)?;
+            Ok(())
+        }
+        BodyTarget::Field(field) if is_wrapped(field, body) => {
+            *message = parse(&message.descriptor(), body)?;
+            Ok(())
+        }
+        BodyTarget::Field(field) => {
+            let Kind::Message(inner) = field.kind() else {
+                return Err(format!("field {} cannot be a body", field.name()));
+            };
+            message.set_field(field, prost_reflect::Value::Message(parse(&inner, body)?));
+            Ok(())
+        }
+    }
+}
+
+/// True for `{"supervisedFineTuningJob": {...}}` where the bare job is asked for: some examples send that.
+fn is_wrapped(field: &FieldDescriptor, body: &[u8]) -> bool {
+    let Kind::Message(inner) = field.kind() else { return false };
+    let Ok(keys) = serde_json::from_slice::<HashMap<String, IgnoredAny>>(body) else { return false };
+    let wraps = |key: &String| key == field.name() || key == field.json_name();
+    keys.keys().any(wraps) && !keys.keys().any(|key| fields::field(&inner, key).is_some())
+}
+
+fn parse(desc: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let message = DynamicMessage::deserialize_with_options(desc.clone(), &mut deserializer, &options);
+    let message = message.map_err(|error| format!("the body is not valid JSON for this call: {error}"))?;
+    deserializer.end().map_err(|error| format!("the body goes on after its end: {error}"))?;
+    Ok(message)
+}
+
+/// Writes a reply: camelCase, enum names, 64-bit integers as strings, zero values too. With a mask, fields
+/// of the resource (or of each listed resource) that it does not name are left out.
+pub(crate) fn write(message: &DynamicMessage, mask: &[String]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut out = Vec::new();
+    let options = SerializeOptions::new().skip_default_fields(false);
+    message.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options)?;
+    if mask.is_empty() || mask.iter().any(|path| path == "*") {
+        return Ok(out);
+    }
+    let desc = message.descriptor();
+    let listed = desc.get_field_by_name("next_page_token").and_then(|_| {
+        desc.fields().find(|field| field.is_list() && matches!(field.kind(), Kind::Message(_)))
+    });
+    let mut top: BTreeMap<String, &RawValue> = serde_json::from_slice(&out)?;
+    let Some(listed) = listed else {
+        return serde_json::to_vec(&keep(top, &desc, mask));
+    };
+    let Kind::Message(item) = listed.kind() else { unreachable!("only messages were looked for") };
+    let items: Vec<BTreeMap<String, &RawValue>> = match top.get(listed.json_name()) {
+        Some(raw) => serde_json::from_str(raw.get())?,
+        None => Vec::new(),
+    };
+    let items: Vec<_> = items.into_iter().map(|one| keep(one, &item, mask)).collect();
+    let items = serde_json::value::to_raw_value(&items)?;
+    top.insert(listed.json_name().to_owned(), &items);
+    serde_json::to_vec(&top)
+}
+
+fn keep<'a>(
+    all: BTreeMap<String, &'a RawValue>,
+    desc: &MessageDescriptor,
+    mask: &[String],
+) -> BTreeMap<String, &'a RawValue> {
+    let named = |key: &str| {
+        let Some(field) = desc.get_field_by_json_name(key) else { return false };
+        mask.iter().any(|path| path.split('.').next() == Some(field.name()))
+    };
+    all.into_iter().filter(|(key, _)| named(key)).collect()
+}
+
+/// Paths of the `read_mask` of a request, in snake case.
+pub(crate) fn read_mask(request: &DynamicMessage) -> Vec<String> {
+    let Some(field) = request.descriptor().get_field_by_name("read_mask") else { return Vec::new() };
+    let value = request.get_field(&field);
+    let paths = value.as_message().and_then(|mask| mask.get_field_by_name("paths"));
+    let paths = paths.as_deref().and_then(|paths| paths.as_list()).unwrap_or_default();
+    paths.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect()
+}
+
+/// The service that is transcoded.
+pub(crate) fn service(pool: &DescriptorPool) -> prost_reflect::ServiceDescriptor {
+    pool.get_service_by_name("gateway.Gateway").expect("the descriptors hold gateway.Gateway")
+}

@@ -1,0 +1,123 @@
+//! From a gRPC status to the HTTP answer that says the same.
+
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use http::{HeaderValue, StatusCode, header};
+use prost::Message;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+/// `google.rpc.Status`, as it travels in `grpc-status-details-bin`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    pub(crate) code: i32,
+    #[prost(string, tag = "2")]
+    pub(crate) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) details: Vec<prost_types::Any>,
+}
+
+/// `google.rpc.BadRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct BadRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) field_violations: Vec<Violation>,
+}
+
+/// `google.rpc.BadRequest.FieldViolation`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct Violation {
+    /// Path of the field, or the line of a file.
+    #[prost(string, tag = "1")]
+    pub(crate) field: String,
+    /// What is wrong and what to do.
+    #[prost(string, tag = "2")]
+    pub(crate) description: String,
+}
+
+/// Type URL of [`BadRequest`].
+pub(crate) const BAD_REQUEST_URL: &str = "type.googleapis.com/google.rpc.BadRequest";
+
+/// HTTP status of a gRPC code. Source: googleapis, `google/rpc/code.proto`.
+pub(crate) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Cancelled => StatusCode::from_u16(499).expect("499 is a valid status"),
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// `{"code": n, "message": "...", "details": []}`.
+pub(crate) fn error_body(status: &Status) -> Value {
+    let details = RpcStatus::decode(status.details()).map(|rpc| rpc.details).unwrap_or_default();
+    let details: Vec<Value> = details.iter().map(detail_json).collect();
+    json!({ "code": status.code() as i32, "message": status.message(), "details": details })
+}
+
+fn detail_json(any: &prost_types::Any) -> Value {
+    match BadRequest::decode(any.value.as_slice()) {
+        Ok(bad) if any.type_url == BAD_REQUEST_URL => {
+            let violations: Vec<Value> = bad
+                .field_violations
+                .iter()
+                .map(|one| json!({ "field": one.field, "description": one.description }))
+                .collect();
+            json!({ "@type": any.type_url, "fieldViolations": violations })
+        }
+        _ => json!({
+            "@type": any.type_url,
+            "value": base64::engine::general_purpose::STANDARD.encode(&any.value),
+        }),
+    }
+}
+
+/// The error answer of a REST call, with another HTTP status than the code's when `http` is given.
+pub(crate) fn error_response(status: &Status, http: Option<StatusCode>) -> Response {
+    let code = http.unwrap_or_else(|| http_status(status.code()));
+    let mut response = (code, axum::Json(error_body(status))).into_response();
+    if code == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_http_status() {
+        let expect: [(i32, u16); 17] = [
+            (0, 200),
+            (1, 499),
+            (2, 500),
+            (3, 400),
+            (4, 504),
+            (5, 404),
+            (6, 409),
+            (7, 403),
+            (8, 429),
+            (9, 400),
+            (10, 409),
+            (11, 400),
+            (12, 501),
+            (13, 500),
+            (14, 503),
+            (15, 500),
+            (16, 401),
+        ];
+        for (number, http) in expect {
+            assert_eq!(http_status(Code::from_i32(number)).as_u16(), http, "code {number}");
+        }
+    }
+}

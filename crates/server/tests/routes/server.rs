@@ -1,0 +1,173 @@
+//! A real server on a loopback port with a data directory of its own, and a client that shows what came back.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use hearth_server::{RunningServer, ServerConfig};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// Longest reply that a test reads.
+const REPLY_MAX_BYTES: u64 = 64 << 20;
+
+/// The server. It stops when it is dropped.
+pub struct Server {
+    runtime: Runtime,
+    running: Option<RunningServer>,
+    pub dir: tempfile::TempDir,
+    pub base: String,
+    /// The operator's key.
+    pub key: String,
+    agent: ureq::Agent,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("not JSON ({error}): {} {}", self.status, String::from_utf8_lossy(&self.body))
+        })
+    }
+
+    /// Status and body, for snapshots.
+    pub fn shown(&self) -> Value {
+        serde_json::json!({ "status": self.status, "body": self.json() })
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// HTTP status, code and message of an error.
+    pub fn error(&self) -> (u16, i64, String) {
+        let body = self.json();
+        let code = body["code"].as_i64().unwrap_or(-1);
+        (self.status, code, body["message"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// On a directory that may hold models or the state of an earlier server.
+    pub fn start_in(dir: tempfile::TempDir) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let running = runtime.block_on(hearth_server::serve(config(dir.path()))).unwrap();
+        let key = std::fs::read_to_string(dir.path().join("api-key")).unwrap().trim().to_owned();
+        let base = format!("http://{}", running.addr());
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+        Self { runtime, running: Some(running), dir, base, key, agent }
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// A request with the operator's key.
+    pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.send_as(Some(&self.key), method, path, body)
+    }
+
+    pub fn send_as(&self, key: Option<&str>, method: &str, path: &str, body: &[u8]) -> Reply {
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<(&str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        self.request(&headers, method, path, body)
+    }
+
+    /// `path` may be a whole URL.
+    pub fn request(&self, headers: &[(&str, &str)], method: &str, path: &str, body: &[u8]) -> Reply {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = if body.is_empty() && matches!(method, "GET" | "DELETE") {
+            self.agent.run(request.body(()).unwrap())
+        } else {
+            self.agent.run(request.body(body).unwrap())
+        };
+        let response = response.unwrap();
+        let (parts, body) = response.into_parts();
+        let mut bytes = Vec::new();
+        body.into_reader().take(REPLY_MAX_BYTES).read_to_end(&mut bytes).unwrap();
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        Reply { status: parts.status.as_u16(), headers, body: bytes }
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, body.to_string().as_bytes())
+    }
+
+    pub fn delete(&self, path: &str) -> Reply {
+        self.send("DELETE", path, b"")
+    }
+
+    /// Sends a file as the part `file` of a multipart form.
+    pub fn upload(&self, path: &str, file_name: &str, content: &[u8]) -> Reply {
+        let boundary = "hearth-test-boundary";
+        let mut body = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{file_name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(content);
+        body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        let bearer = format!("Bearer {}", self.key);
+        let form = format!("multipart/form-data; boundary={boundary}");
+        self.request(&[("authorization", &bearer), ("content-type", &form)], "POST", path, &body)
+    }
+
+    /// A second account with a key of its own.
+    pub fn account(&self, id: &str) -> String {
+        self.post(&format!("/v1/accounts?accountId={id}"), &serde_json::json!({})).ok();
+        let body = serde_json::json!({"apiKey": {"email": format!("dev@{id}.example")}});
+        let key = self.post(&format!("/v1/accounts/{id}/apiKeys"), &body).ok();
+        key["key"].as_str().unwrap().to_owned()
+    }
+
+    /// Stops it and gives the directory back.
+    pub fn stop(mut self) -> tempfile::TempDir {
+        let running = self.running.take().unwrap();
+        self.runtime.block_on(running.shutdown());
+        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(running.shutdown());
+        }
+    }
+}
+
+/// Jobs stay PENDING: no trainer is started.
+pub fn config(dir: &Path) -> ServerConfig {
+    ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap())
+}
