@@ -1,0 +1,22 @@
+//! `hearth account`.
+
+mod create;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// Accounts: owners of datasets, jobs and models
+#[derive(clap::Subcommand, Debug)]
+#[command(after_help = "Example:\n  hearth account create research")]
+pub enum Command {
+    Create(create::Args),
+}
+
+impl Command {
+    pub fn run(self, json: bool) -> Result<ExitCode> {
+        match self {
+            Self::Create(args) => args.run(json),
+        }
+    }
+}

