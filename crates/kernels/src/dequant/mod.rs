@@ -3,9 +3,13 @@
 //! Every form is expanded exactly as GGUF defines it: quantised integer and scales are widened to f32, and
 //! the products and sums are rounded once each, in the order of the format's definition (no fused
 //! multiply-add). So all implementations agree bit for bit. The same plain loops are compiled once per
-//! instruction set; the compiler vectorises them.
+//! instruction set; a few common forms have their own code besides.
 //! Source: ggml `ggml-common.h` (layouts), `ggml-quants.c` (`dequantize_row_*`).
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod reference;
 
 use std::ops::Range;
@@ -15,8 +19,27 @@ use crate::simd::per_isa;
 use crate::weight::{WeightBytes, WeightDtype};
 
 per_isa! {
-    /// Expands whole blocks: `bytes` holds exactly `out.len()` elements of the form.
-    pub fn expand(dtype: WeightDtype, bytes: &[u8], out: &mut [f32]) = reference::expand;
+    fn expand_plainly(dtype: WeightDtype, bytes: &[u8], out: &mut [f32]) = reference::expand;
+}
+
+/// Expands whole blocks: `bytes` holds exactly `out.len()` elements of the form. Panics otherwise.
+pub fn expand(isa: Isa, dtype: WeightDtype, bytes: &[u8], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        debug_assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()));
+        // SAFETY: an `Isa` is used only if it is available; the functions need no more than its features.
+        unsafe {
+            match (isa, dtype) {
+                (Isa::Avx512 | Isa::Avx512Bf16, WeightDtype::Q8_0) => return avx512::q8_0(bytes, out),
+                (Isa::Avx512 | Isa::Avx512Bf16, WeightDtype::Q4_0) => return avx512::q4_0(bytes, out),
+                (Isa::Avx512 | Isa::Avx512Bf16, WeightDtype::Q4_1) => return avx512::q4_1(bytes, out),
+                (Isa::Avx2, WeightDtype::Q4_0) => return avx2::q4_0(bytes, out),
+                (Isa::Avx2, WeightDtype::Q4_1) => return avx2::q4_1(bytes, out),
+                _ => {}
+            }
+        }
+    }
+    expand_plainly(isa, dtype, bytes, out);
 }
 
 /// Expands `cols` of one row into `out` (`cols.len()` numbers). `cols` begins and ends on block borders.
@@ -31,3 +54,6 @@ pub fn row_bytes(w: &WeightBytes, row: usize, cols: Range<usize>) -> &[u8] {
     let row_start = row * (w.cols / len * size);
     &w.bytes()[row_start + cols.start / len * size..row_start + cols.end / len * size]
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,22 +2,43 @@
 
 use crate::weight::WeightDtype;
 
+// Macros, not functions of functions: a function item that is passed on is called out of line, without the
+// caller's vector instructions.
+
+/// Each element from its own bytes.
+macro_rules! each {
+    ($bytes:ident, $out:ident, $size:literal, |$b:ident| $value:expr) => {
+        for (o, $b) in $out.iter_mut().zip($bytes.as_chunks::<$size>().0) {
+            *o = $value;
+        }
+    };
+}
+
+/// Block after block.
+macro_rules! blocks {
+    ($bytes:ident, $out:ident, $size:literal, $len:literal, $block:ident) => {
+        for (b, o) in $bytes.as_chunks::<$size>().0.iter().zip($out.as_chunks_mut::<$len>().0) {
+            $block(b, o);
+        }
+    };
+}
+
 /// Expands whole blocks: `bytes` holds exactly `out.len()` elements of the form. Panics otherwise.
 #[inline(always)]
 pub fn expand(dtype: WeightDtype, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()), "bytes and elements of a stored form disagree");
     match dtype {
-        WeightDtype::F32 => plain::<4>(bytes, out, f32::from_le_bytes),
-        WeightDtype::F16 => plain::<2>(bytes, out, |b| f16_to_f32(u16::from_le_bytes(b))),
-        WeightDtype::Bf16 => plain::<2>(bytes, out, |b| bf16_to_f32(u16::from_le_bytes(b))),
-        WeightDtype::Q8_0 => blocks::<34, 32>(bytes, out, q8_0),
-        WeightDtype::Q4_0 => blocks::<18, 32>(bytes, out, q4_0),
-        WeightDtype::Q4_1 => blocks::<20, 32>(bytes, out, q4_1),
-        WeightDtype::Q5_0 => blocks::<22, 32>(bytes, out, q5_0),
-        WeightDtype::Q5_1 => blocks::<24, 32>(bytes, out, q5_1),
-        WeightDtype::Q4K => blocks::<144, 256>(bytes, out, q4_k),
-        WeightDtype::Q5K => blocks::<176, 256>(bytes, out, q5_k),
-        WeightDtype::Q6K => blocks::<210, 256>(bytes, out, q6_k),
+        WeightDtype::F32 => each!(bytes, out, 4, |b| f32::from_le_bytes(*b)),
+        WeightDtype::F16 => each!(bytes, out, 2, |b| f16_to_f32(u16::from_le_bytes(*b))),
+        WeightDtype::Bf16 => each!(bytes, out, 2, |b| bf16_to_f32(u16::from_le_bytes(*b))),
+        WeightDtype::Q8_0 => blocks!(bytes, out, 34, 32, q8_0),
+        WeightDtype::Q4_0 => blocks!(bytes, out, 18, 32, q4_0),
+        WeightDtype::Q4_1 => blocks!(bytes, out, 20, 32, q4_1),
+        WeightDtype::Q5_0 => blocks!(bytes, out, 22, 32, q5_0),
+        WeightDtype::Q5_1 => blocks!(bytes, out, 24, 32, q5_1),
+        WeightDtype::Q4K => blocks!(bytes, out, 144, 256, q4_k),
+        WeightDtype::Q5K => blocks!(bytes, out, 176, 256, q5_k),
+        WeightDtype::Q6K => blocks!(bytes, out, 210, 256, q6_k),
     }
 }
 
@@ -35,24 +56,6 @@ pub fn f16_to_f32(h: u16) -> f32 {
 #[inline(always)]
 pub fn bf16_to_f32(h: u16) -> f32 {
     f32::from_bits(u32::from(h) << 16)
-}
-
-#[inline(always)]
-fn plain<const B: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; B]) -> f32) {
-    for (o, b) in out.iter_mut().zip(bytes.as_chunks::<B>().0) {
-        *o = f(*b);
-    }
-}
-
-#[inline(always)]
-fn blocks<const B: usize, const L: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    f: impl Fn(&[u8; B], &mut [f32; L]),
-) {
-    for (b, o) in bytes.as_chunks::<B>().0.iter().zip(out.as_chunks_mut::<L>().0) {
-        f(b, o);
-    }
 }
 
 #[inline(always)]
@@ -74,8 +77,9 @@ fn q8_0(b: &[u8; 34], out: &mut [f32; 32]) {
 fn q4_0(b: &[u8; 18], out: &mut [f32; 32]) {
     let d = half_at(b, 0);
     for i in 0..16 {
-        out[i] = ((b[2 + i] & 15) as i32 - 8) as f32 * d;
-        out[i + 16] = ((b[2 + i] >> 4) as i32 - 8) as f32 * d;
+        let q = u32::from(b[2 + i]);
+        out[i] = ((q & 15) as i32 - 8) as f32 * d;
+        out[i + 16] = ((q >> 4) as i32 - 8) as f32 * d;
     }
 }
 
@@ -84,8 +88,9 @@ fn q4_0(b: &[u8; 18], out: &mut [f32; 32]) {
 fn q4_1(b: &[u8; 20], out: &mut [f32; 32]) {
     let (d, m) = (half_at(b, 0), half_at(b, 2));
     for i in 0..16 {
-        out[i] = (b[4 + i] & 15) as i32 as f32 * d + m;
-        out[i + 16] = (b[4 + i] >> 4) as i32 as f32 * d + m;
+        let q = u32::from(b[4 + i]);
+        out[i] = (q & 15) as i32 as f32 * d + m;
+        out[i + 16] = (q >> 4) as i32 as f32 * d + m;
     }
 }
 

@@ -7,11 +7,10 @@
 use std::cell::RefCell;
 
 use super::{Matrix, Mode, OutPtr, Start};
-use crate::dequant::{self, reference::expand};
+use crate::dequant;
 use crate::options::Precision;
 use crate::pool::Pool;
-use crate::simd::{dot, per_isa, round_bf16};
-use crate::weight::WeightDtype;
+use crate::simd::{dot, mul_add, per_isa, reduce, round_bf16};
 
 /// Most rows that take this path.
 pub const MAX_M: usize = 8;
@@ -35,31 +34,16 @@ fn rounded_body(round: bool, x: &[f32], out: &mut [f32]) {
 }
 
 per_isa! {
-    /// Products of one matrix row with all rows of `x`; `row` is scratch of its length.
-    fn row_products(dtype: WeightDtype, bytes: &[u8], round: bool, x: &[f32], row: &mut [f32], out: &mut [f32])
-        = fma stored_row;
+    /// Products of one matrix row with all rows of `x`; rounds `row` in place if asked.
+    fn row_products(round: bool, x: &[f32], row: &mut [f32], out: &mut [f32]) = fma row_products_body;
 }
 
 #[inline(always)]
-fn stored_row<const FMA: bool>(
-    dtype: WeightDtype,
-    bytes: &[u8],
-    round: bool,
-    x: &[f32],
-    row: &mut [f32],
-    out: &mut [f32],
-) {
-    expand(dtype, bytes, row);
-    plain_row::<FMA>(round, x, row, out);
-}
-
-per_isa! {
-    /// As [`row_products`] for a row that `row` already holds.
-    fn plain_products(round: bool, x: &[f32], row: &mut [f32], out: &mut [f32]) = fma plain_row;
-}
-
-#[inline(always)]
-fn plain_row<const FMA: bool>(round: bool, x: &[f32], row: &mut [f32], out: &mut [f32]) {
+fn row_products_body<const FMA: bool>(round: bool, x: &[f32], row: &mut [f32], out: &mut [f32]) {
+    if let ([o], true) = (&mut *out, round) {
+        *o = reduce(x, row, |sum, x, w| mul_add::<FMA>(x, round_bf16(w), sum));
+        return;
+    }
     if round {
         for x in row.iter_mut() {
             *x = round_bf16(*x);
@@ -104,14 +88,13 @@ pub fn product(
             for i in task * task_rows..n.min((task + 1) * task_rows) {
                 match matrix {
                     Matrix::Stored(w) => {
-                        let bytes = dequant::row_bytes(w, i, 0..k);
-                        row_products(mode.isa, w.dtype, bytes, round, &own_x, row, &mut sums[..m]);
+                        dequant::expand_row(mode.isa, w, i, 0..k, row);
                     }
                     Matrix::Plain { data, stride, .. } => {
                         row.copy_from_slice(&data[i * stride..][..k]);
-                        plain_products(mode.isa, round, &own_x, row, &mut sums[..m]);
                     }
                 }
+                row_products(mode.isa, round, &own_x, row, &mut sums[..m]);
                 for (j, sum) in sums[..m].iter().enumerate() {
                     // SAFETY: `j * n + i` lies in `out`, and column i belongs to this task alone.
                     let o = unsafe { &mut *out_ptr.get().add(j * n + i) };
