@@ -32,6 +32,8 @@ mod service;
 mod text;
 
 pub use error::InferenceError;
+/// The backend that a service runs on, for callers that may not use `kernels` themselves.
+pub use hearth_kernels::{Cpu, CpuOptions};
 pub use plan::{PREFILL_CHUNK_TOKENS, PREFILL_TOKENS_PER_STEP};
 pub use request::{Event, FinishReason, GenerateRequest, Generation, ModelRef, Usage};
 pub use sample::{MAX_TEMPERATURE, SamplingParams};

@@ -1,96 +1,21 @@
 //! Whole answers of tiny random models. The scheduler is stepped by hand, so nothing depends on timing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hearth_data::{Message, Role, Tokenizer};
-use hearth_kernels::{Backend, CpuOptions};
-use hearth_model::{DecodeSeq, Decoder, KvCache, Lora, LoraConfig, Module, Workspace};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use safetensors::tensor::{Dtype, TensorView};
+use hearth_kernels::CpuOptions;
+use hearth_model::{DecodeSeq, Decoder, KvCache, Lora, Workspace};
 use serde_json::json;
 use tempfile::TempDir;
 
+use self::tiny::{CONTEXT, KV_DIM, LAYERS, write_adapter, write_base};
 use super::*;
 use crate::plan::DECODE_ROWS_PER_PASS;
 use crate::{Event, FinishReason, PREFILL_CHUNK_TOKENS, SamplingParams, Usage};
 
-const VOCAB: usize = 427;
-const CONTEXT: usize = 512;
-const KV_DIM: usize = 48;
-
-/// Numbers spread evenly over `±scale`.
-fn random(rng: &mut ChaCha8Rng, len: usize, scale: f32) -> Vec<f32> {
-    (0..len).map(|_| ((rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale).collect()
-}
-
-/// Writes a random Llama of two blocks with the tokenizer of the `data` tests. Its end tokens (ids 0 to 2) are
-/// all but impossible: their rows of the tied head are zero, and the other logits are large.
-fn write_base(dir: &Path, seed: u64) {
-    let (c, inter, kv, layers) = (96, 160, KV_DIM, 2);
-    let config = json!({
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": c, "intermediate_size": inter,
-        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "vocab_size": VOCAB,
-        "max_position_embeddings": CONTEXT,
-    });
-    fs::write(dir.join("config.json"), config.to_string()).unwrap();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    let mut embed = random(&mut rng, VOCAB * c, 1.0);
-    embed[..3 * c].fill(0.0);
-    tensors.push(("model.embed_tokens.weight".to_owned(), vec![VOCAB, c], embed));
-    tensors.push(("model.norm.weight".to_owned(), vec![c], vec![4.0; c]));
-    for layer in 0..layers {
-        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
-        tensors.push((name("input_layernorm"), vec![c], vec![1.0; c]));
-        tensors.push((name("post_attention_layernorm"), vec![c], vec![1.0; c]));
-        for (part, n, k) in [
-            ("self_attn.q_proj", c, c),
-            ("self_attn.k_proj", kv, c),
-            ("self_attn.v_proj", kv, c),
-            ("self_attn.o_proj", c, c),
-            ("mlp.gate_proj", inter, c),
-            ("mlp.up_proj", inter, c),
-            ("mlp.down_proj", c, inter),
-        ] {
-            tensors.push((name(part), vec![n, k], random(&mut rng, n * k, 0.25)));
-        }
-    }
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape, data)| (name, shape, data.iter().flat_map(|x| x.to_le_bytes()).collect()))
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
-    safetensors::serialize_to_file(views, None, &dir.join("model.safetensors")).unwrap();
-    write_tokenizer(dir);
-}
-
-fn write_tokenizer(dir: &Path) {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/tiny");
-    for file in ["tokenizer.json", "tokenizer_config.json"] {
-        fs::copy(fixture.join(file), dir.join(file)).unwrap();
-    }
-}
-
-/// Writes an adapter whose update is large enough to change every answer.
-fn write_adapter(dir: &Path, base: &Path, seed: u64) {
-    fs::create_dir_all(dir).unwrap();
-    let decoder = Decoder::load(backend(), base).unwrap();
-    let config = LoraConfig { r: 2, alpha: 4.0, target_modules: vec![Module::Q, Module::V, Module::Down] };
-    let mut lora = Lora::init(&decoder, &config, seed).unwrap();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    for (name, [n, k], buf) in lora.tensors_mut().iter_mut() {
-        if name.contains("lora_B") {
-            decoder.backend().write(buf, &random(&mut rng, n * k, 0.5));
-        }
-    }
-    lora.save_peft(dir, "base").unwrap();
-    write_tokenizer(dir);
-}
+#[path = "../../tests/tiny/mod.rs"]
+mod tiny;
 
 fn backend() -> Arc<Cpu> {
     Arc::new(Cpu::new(CpuOptions { threads: 2, ..CpuOptions::default() }).unwrap())
@@ -119,7 +44,6 @@ impl Answer {
 impl Fixture {
     fn new(limits: Limits) -> Self {
         let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join("base")).unwrap();
         write_base(&dir.path().join("base"), 1);
         let (service, scheduler) = Service::parts(backend(), limits);
         Self { dir, service, scheduler }
@@ -185,7 +109,7 @@ fn sampled(request: GenerateRequest, seed: u64) -> GenerateRequest {
 fn what_else_is_in_the_batch_changes_nothing() {
     let mut fixture = Fixture::new(Limits { max_batch: 5, ..Limits::default() });
     for name in ["a", "b"] {
-        write_adapter(&fixture.adapter_dir(name), &fixture.base_dir(), name.as_bytes()[0].into());
+        write_adapter(&fixture.adapter_dir(name), name.as_bytes()[0].into());
     }
     let models = [fixture.model(), fixture.adapted("a"), fixture.adapted("b")];
     let requests: Vec<GenerateRequest> = (0..12)
@@ -221,7 +145,7 @@ fn rows_of_a_decoding_pass_do_not_influence_one_another() {
     let loras: Vec<Lora<Cpu>> = ["a", "b"]
         .iter()
         .map(|name| {
-            write_adapter(&fixture.adapter_dir(name), &fixture.base_dir(), name.len() as u64);
+            write_adapter(&fixture.adapter_dir(name), name.len() as u64);
             Lora::load_peft(&decoder, &fixture.adapter_dir(name)).unwrap()
         })
         .collect();
@@ -316,11 +240,11 @@ fn adapters_change_answers_and_a_replaced_directory_is_another_adapter() {
     let mut fixture = Fixture::new(Limits::default());
     let base = fixture.answer(fixture.request("hello")).text();
     let request = GenerateRequest { model: fixture.adapted("a"), ..fixture.request("hello") };
-    write_adapter(&fixture.adapter_dir("a"), &fixture.base_dir(), 1);
+    write_adapter(&fixture.adapter_dir("a"), 1);
     let first = fixture.answer(request.clone()).text();
     fs::remove_dir_all(fixture.adapter_dir("a")).unwrap();
     assert!(matches!(fixture.submit(request.clone()), Err(InferenceError::ModelDir { .. })));
-    write_adapter(&fixture.adapter_dir("a"), &fixture.base_dir(), 2);
+    write_adapter(&fixture.adapter_dir("a"), 2);
     let second = fixture.answer(request).text();
     assert!(base != first && first != second && base != second, "{base:?} {first:?} {second:?}");
 }
@@ -354,8 +278,7 @@ fn running_sequences_share_the_cache_limit() {
     let request = fixture.request("hello");
     let answer = fixture.answer(request.clone());
     let tokens = answer.usage.prompt_tokens + request.max_tokens;
-    // Keys and values of 2 blocks as f32.
-    let bytes = tokens * 2 * 2 * KV_DIM * 4;
+    let bytes = tokens * 2 * LAYERS * KV_DIM * size_of::<f32>();
 
     let mut fixture = Fixture::new(Limits { kv_cache_bytes: 2 * bytes - 1, ..Limits::default() });
     let first = fixture.submit(request.clone()).unwrap();
