@@ -9,8 +9,21 @@ use crate::state::JobState;
 /// Times that a trainer may be lost in a row without a new step before the job fails.
 pub const LOSSES_WITHOUT_PROGRESS_MAX: u32 = 5;
 
-/// Time between asking a trainer to stop and killing it. A trainer ends its step and writes a checkpoint first.
-pub const STOP_GRACE_MS: i64 = 20_000;
+/// What the operator allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Trainers that may live at once.
+    pub capacity: usize,
+    /// Time between asking a trainer to stop and killing it. A trainer ends its step and writes a checkpoint first.
+    pub stop_grace_ms: i64,
+}
+
+impl Default for Limits {
+    /// One trainer, which takes the whole machine, and twenty seconds.
+    fn default() -> Self {
+        Self { capacity: 1, stop_grace_ms: 20_000 }
+    }
+}
 
 /// What is known of the trainer of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +78,7 @@ pub enum Action {
 /// The actions that the snapshot calls for. At most `capacity` trainers live at once, the oldest job first.
 ///
 /// Carrying the actions out and calling again with the new snapshot gives none of them again.
-pub fn schedule(jobs: &[JobView], capacity: usize, now_ms: i64) -> Vec<Action> {
+pub fn schedule(jobs: &[JobView], limits: Limits, now_ms: i64) -> Vec<Action> {
     let mut actions = Vec::new();
     for job in jobs {
         match (job.run, job.state) {
@@ -81,7 +94,7 @@ pub fn schedule(jobs: &[JobView], capacity: usize, now_ms: i64) -> Vec<Action> {
             (Run::Live, state) if state.is_active() => {}
             (Run::Live, _) => actions.push(Action::Stop(job.key)),
             (Run::Stopping { since_ms }, _) => {
-                if now_ms.saturating_sub(since_ms) >= STOP_GRACE_MS {
+                if now_ms.saturating_sub(since_ms) >= limits.stop_grace_ms {
                     actions.push(Action::Kill(job.key));
                 }
             }
@@ -93,7 +106,8 @@ pub fn schedule(jobs: &[JobView], capacity: usize, now_ms: i64) -> Vec<Action> {
         .filter(|job| job.state.is_waiting() && job.run == Run::Gone && !is_blocked(job, jobs))
         .collect();
     waiting.sort_by_key(|job| (job.create_time_ms, job.key));
-    actions.extend(waiting.iter().take(capacity.saturating_sub(busy)).map(|job| Action::Start(job.key)));
+    actions
+        .extend(waiting.iter().take(limits.capacity.saturating_sub(busy)).map(|job| Action::Start(job.key)));
     actions
 }
 

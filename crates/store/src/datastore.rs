@@ -41,6 +41,8 @@ impl Store {
     /// database, the signing key, and the pseudo-account of the model catalogue.
     pub async fn open(data_dir: &Path, now_ms: i64) -> Result<Self, StoreError> {
         std::fs::create_dir_all(data_dir).map_err(io_error("create", data_dir))?;
+        // Run directories hold absolute paths, since trainers may have another working directory.
+        let data_dir = &std::path::absolute(data_dir).map_err(io_error("resolve", data_dir))?;
         let options = SqliteConnectOptions::new()
             .filename(data_dir.join("hearth.db"))
             .create_if_missing(true)
@@ -58,7 +60,7 @@ impl Store {
             pool,
             objects: Objects::open(&data_dir.join("objects"))?,
             signer: UrlSigner::open(&data_dir.join("signing-key"))?,
-            data_dir: data_dir.to_owned(),
+            data_dir: data_dir.clone(),
         };
         store.make_catalogue_account(now_ms).await?;
         Ok(store)

@@ -102,11 +102,14 @@ impl Attempt {
         self.tail = EventTail::new(&self.dir);
     }
 
-    /// Asks the trainer to stop; it writes a checkpoint first.
-    pub(super) fn stop(&mut self, now_ms: i64) {
-        if self.signal(Signal::TERM) {
+    /// Asks the trainer to stop; it writes a checkpoint first. Whether it was asked: one that has not yet said its
+    /// process id cannot be.
+    pub(super) fn stop(&mut self, now_ms: i64) -> bool {
+        let sent = self.signal(Signal::TERM);
+        if sent {
             self.stopping_since_ms = Some(now_ms);
         }
+        sent
     }
 
     /// Ends the trainer.

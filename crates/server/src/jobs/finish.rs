@@ -6,8 +6,8 @@ use std::path::Path;
 
 use hearth_domain::{Code, Job, Model, ModelKind, Status};
 use hearth_run::{JobSpec, RunDir};
-use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use hearth_store::StoreError;
+use hearth_store::installed::{self, InstalledKind, ModelManifest};
 
 use super::io_status;
 use super::prepare::link_or_copy;
@@ -101,7 +101,9 @@ fn copy_in(
             .map_err(|error| internal("installing the adapter", &error))?;
         Ok(manifest)
     });
-    if done.is_err() && let Err(error) = fs::remove_dir_all(&staged) {
+    if done.is_err()
+        && let Err(error) = fs::remove_dir_all(&staged)
+    {
         tracing::warn!(path = %staged.display(), %error, "a staging directory stays behind");
     }
     done
@@ -127,7 +129,8 @@ fn weight_count(path: &Path) -> Result<u64, Status> {
     file.take(u64::from_le_bytes(length).min(HEADER_MAX_BYTES)).read_to_end(&mut header).map_err(failed)?;
     let header: serde_json::Value =
         serde_json::from_slice(&header).map_err(|error| internal("reading the adapter", &error))?;
-    let shapes = header.as_object().into_iter().flatten().filter_map(|(_, tensor)| tensor["shape"].as_array());
+    let shapes =
+        header.as_object().into_iter().flatten().filter_map(|(_, tensor)| tensor["shape"].as_array());
     Ok(shapes.map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).product::<u64>()).sum())
 }
 

@@ -96,9 +96,11 @@ fn link_rows(
         let from = ObjectKey::dataset_file(dataset, &file.name)
             .and_then(|key| store.objects().local_path(&key))
             .map_err(|error| status_of("finding the rows", &error))?;
-        if !to.exists() {
-            link_or_copy(&from, &to).map_err(|error| io_status("copying the rows", &from, &error))?;
+        // Left by an earlier attempt that came to nothing; the dataset may be another one now.
+        if to.exists() {
+            fs::remove_file(&to).map_err(|error| io_status("copying the rows", &to, &error))?;
         }
+        link_or_copy(&from, &to).map_err(|error| io_status("copying the rows", &from, &error))?;
         linked.push(to);
     }
     Ok(linked)

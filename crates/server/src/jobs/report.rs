@@ -14,32 +14,32 @@ pub(super) struct Finished {
 /// Reads events that follow on those that the job has taken in. With [`Finished`], the adapter must be installed and
 /// the job completed; that last event is not counted as read, so that it is found again if the server dies before.
 pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>) {
-    let mut report =
-        RunReport { events_read: job.events_read, progress: job.progress, events: Vec::new() };
+    let mut report = RunReport { events_read: job.events_read, progress: job.progress, events: Vec::new() };
     if !job.state.is_active() {
         report.events_read = events.last().map_or(job.events_read, |event| event.seq);
         return (report, None);
     }
     let mut state = job.state;
     for event in events.iter().filter(|event| event.seq > job.events_read) {
-        let moves: &[JobEvent] = match &event.kind {
-            EventKind::Started { .. } | EventKind::Warning { .. } => &[],
-            EventKind::Validated { .. } => &[JobEvent::Validate],
-            EventKind::Step { .. } | EventKind::Eval { .. } | EventKind::Checkpoint { .. } => {
-                &[JobEvent::Validate]
+        let moves = match &event.kind {
+            EventKind::Started { .. } | EventKind::Warning { .. } => vec![],
+            EventKind::Validated { .. }
+            | EventKind::Step { .. }
+            | EventKind::Eval { .. }
+            | EventKind::Checkpoint { .. } => vec![JobEvent::Validate],
+            EventKind::Writing { .. } | EventKind::Finished { .. } => {
+                vec![JobEvent::Validate, JobEvent::Write]
             }
-            EventKind::Writing { .. } => &[JobEvent::Validate, JobEvent::Write],
-            EventKind::Finished { .. } => &[JobEvent::Validate, JobEvent::Write],
-            EventKind::Paused { .. } => &[JobEvent::Pause],
+            EventKind::Paused { .. } => vec![JobEvent::Pause],
             EventKind::Failed { kind, message } => {
-                &[JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
+                vec![JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
             }
         };
         // A step says that the rows are read, whether or not they were said to be: what has happened is skipped.
         for next in moves {
-            if let Ok(after) = hearth_domain::transition(state, next) {
+            if let Ok(after) = hearth_domain::transition(state, &next) {
                 state = after;
-                report.events.push(next.clone());
+                report.events.push(next);
             }
         }
         advance(&mut report.progress, &event.kind);

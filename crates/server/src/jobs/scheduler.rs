@@ -15,6 +15,7 @@ use hearth_run::RunError;
 use hearth_store::{RunReport, Store, StoreError, StoredJob};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::{finish, prepare, report, run_dir};
@@ -69,9 +70,8 @@ impl Scheduler {
                 if let Err(error) = looked {
                     log("looking at the jobs", &error);
                 }
-                let pause = tokio::time::timeout(poll_interval, woken.notified());
                 // Woken or not, the loop looks again.
-                let _ = jobs.runtime.block_on(async { pause.await });
+                let _ = jobs.runtime.block_on(async { timeout(poll_interval, woken.notified()).await });
             }
         })?;
         Ok(Self { thread, stop, wake })
@@ -113,10 +113,8 @@ impl Jobs {
     fn look(&mut self) -> Result<(), ServerError> {
         let mut jobs = self.runtime.block_on(self.store.job_unfinished())?;
         for &key in self.attempts.keys() {
-            if !jobs.iter().any(|stored| stored.key == key)
-                && let Some(stored) = self.runtime.block_on(self.store.job_by_key(key))?
-            {
-                jobs.push(stored);
+            if !jobs.iter().any(|stored| stored.key == key) {
+                jobs.extend(self.runtime.block_on(self.store.job_by_key(key))?);
             }
         }
         let mut views = Vec::new();
@@ -136,15 +134,18 @@ impl Jobs {
             Limits { capacity: self.config.limits.capacity.saturating_sub(blind), ..self.config.limits };
         for action in schedule(&views, limits, crate::now_ms()) {
             let key = key_of(action);
-            let stored = jobs.iter().find(|stored| stored.key == key).expect("an action is about a job of the snapshot");
+            let stored = jobs
+                .iter()
+                .find(|stored| stored.key == key)
+                .expect("an action is about a job of the snapshot");
             if let Err(error) = self.act(action, &stored.job) {
                 log("acting on a job", &error);
             }
         }
-        self.attempts.retain(|key, _| {
-            views.iter().any(|view| view.key == *key && (view.run != Run::Gone || !is_at_rest(view.state)))
-                || jobs.iter().any(|stored| stored.key == *key && !views.iter().any(|view| view.key == *key))
-        });
+        // What is at rest and has no trainer need not be watched.
+        for view in views.iter().filter(|view| view.run == Run::Gone && is_at_rest(view.state)) {
+            self.attempts.remove(&view.key);
+        }
         Ok(())
     }
 
@@ -179,26 +180,28 @@ impl Jobs {
         }
         let (report, finished) = report::read(&stored.job, &events);
         let now_ms = crate::now_ms();
-        let taken = self.runtime.block_on(self.store.job_follow(stored.key, &report, now_ms)).and_then(|job| {
-            stored.job = job;
-            match finished {
-                // A user may have cancelled or deleted it between the two.
-                Some(finished) if stored.job.state == JobState::WritingResults => {
-                    let dir = attempt.dir().clone();
-                    let made = finish::install(self.store.data_dir(), &stored.job, &dir, &finished, now_ms);
-                    self.runtime.block_on(async {
-                        match made {
-                            Ok(model) => self.store.job_finish(stored.key, &model, now_ms).await,
-                            Err(status) => {
-                                let fail = JobEvent::Fail(status);
-                                self.store.job_transition(stored.key, None, &fail, now_ms).await
+        let taken =
+            self.runtime.block_on(self.store.job_follow(stored.key, &report, now_ms)).and_then(|job| {
+                stored.job = job;
+                match finished {
+                    // A user may have cancelled or deleted it between the two.
+                    Some(finished) if stored.job.state == JobState::WritingResults => {
+                        let dir = attempt.dir().clone();
+                        let made =
+                            finish::install(self.store.data_dir(), &stored.job, &dir, &finished, now_ms);
+                        self.runtime.block_on(async {
+                            match made {
+                                Ok(model) => self.store.job_finish(stored.key, &model, now_ms).await,
+                                Err(status) => {
+                                    let fail = JobEvent::Fail(status);
+                                    self.store.job_transition(stored.key, None, &fail, now_ms).await
+                                }
                             }
-                        }
-                    })
+                        })
+                    }
+                    _ => Ok(stored.job.clone()),
                 }
-                _ => Ok(stored.job.clone()),
-            }
-        });
+            });
         match taken {
             Ok(job) => {
                 stored.job = job;
@@ -245,8 +248,9 @@ impl Jobs {
                 self.change(key, &JobEvent::Fail(status))?;
             }
             Action::Stop(key) => {
-                tracing::info!(job = name, "asking the trainer to stop");
-                self.attempts.get_mut(&key).expect("a live run has an attempt").stop(now_ms);
+                if self.attempts.get_mut(&key).expect("a live run has an attempt").stop(now_ms) {
+                    tracing::info!(job = name, "asked the trainer to stop");
+                }
             }
             Action::Kill(key) => {
                 tracing::warn!(job = name, "killing the trainer");
