@@ -83,6 +83,13 @@ impl Renderer {
         self.template.as_ref()
     }
 
+    /// Fixes the time that a template's `strftime_now` tells; see [`ChatTemplate::set_now_ms`].
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        if let Some(template) = &mut self.template {
+            template.set_now_ms(now_ms);
+        }
+    }
+
     /// Ids at which generation stops: the end tokens, and what the template writes at the end of a turn.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids

@@ -98,6 +98,13 @@ impl ChatTemplate {
         Ok(String::from_utf8(output.bytes).expect("the engine writes whole strings"))
     }
 
+    /// Fixes the time that `strftime_now` tells, in milliseconds since the Unix epoch, so that rows that are
+    /// rendered again on another day come out the same. Out of range, it is the epoch.
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        self.environment.add_function("strftime_now", move |format: String| strftime(now, &format));
+    }
+
     /// The template as it was given.
     pub fn source(&self) -> &str {
         &self.source
@@ -140,8 +147,11 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 
 /// The time now in UTC, by `strftime`.
 fn strftime_now(format: String) -> Result<String, minijinja::Error> {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    jiff::fmt::strtime::format(&format, &now)
+    strftime(jiff::Timestamp::now(), &format)
+}
+
+fn strftime(time: jiff::Timestamp, format: &str) -> Result<String, minijinja::Error> {
+    jiff::fmt::strtime::format(format, &time.to_zoned(jiff::tz::TimeZone::UTC))
         .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
 }
 

@@ -118,6 +118,11 @@ impl TrainError {
             Self::Setting { .. } | Self::Tokenizer { .. } | Self::OtherRun { .. } => {
                 FailureKind::InvalidSetting
             }
+            Self::Model { source: hearth_model::Error::Io { source, .. }, .. }
+                if io_kind(source) == FailureKind::OutOfResources =>
+            {
+                FailureKind::OutOfResources
+            }
             Self::Model { .. } | Self::Batch { .. } | Self::Kernels { .. } => FailureKind::InvalidSetting,
             Self::Data { .. } | Self::Dataset { .. } => FailureKind::InvalidData,
             Self::NonFinite { .. } => FailureKind::NonFinite,

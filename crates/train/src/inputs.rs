@@ -2,7 +2,7 @@
 
 use hearth_data::Renderer;
 use hearth_kernels::Backend;
-use hearth_model::{Decoder, Lora, LoraConfig, Module, ModelConfig};
+use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, Module};
 use hearth_run::{EventKind, JobSpec};
 use std::sync::Arc;
 
@@ -27,15 +27,18 @@ pub struct Inputs {
 
 impl Inputs {
     /// Reads and renders all rows. Nothing is computed yet, so every mistake in the data shows here.
-    pub fn read(job: JobSpec) -> Result<Self, TrainError> {
+    /// `now_ms` is the time that a template's `strftime_now` tells: that of the run's first event, so that
+    /// a trainer that goes on another day sees the same samples.
+    pub fn read(job: JobSpec, now_ms: i64) -> Result<Self, TrainError> {
         let dir = &job.base_model_dir;
         let config = ModelConfig::read(dir).map_err(|source| TrainError::Model {
             action: "use the base model in",
             path: dir.clone(),
             source,
         })?;
-        let renderer = Renderer::open(dir, job.chat_template.as_deref())
+        let mut renderer = Renderer::open(dir, job.chat_template.as_deref())
             .map_err(|source| TrainError::Tokenizer { path: dir.clone(), source })?;
+        renderer.set_now_ms(now_ms);
         let limit = job.max_context_length as usize;
         let train = Samples::read(&job.train_files, &renderer, limit)?;
         let eval = Samples::read(&job.eval_files, &renderer, limit)?;
@@ -71,7 +74,8 @@ impl Inputs {
             let path = job.base_model_dir.clone();
             move |source| TrainError::Model { action, path, source }
         };
-        let decoder = Decoder::load(backend, &job.base_model_dir).map_err(base_error("load the base model in"))?;
+        let decoder =
+            Decoder::load(backend, &job.base_model_dir).map_err(base_error("load the base model in"))?;
         let config = LoraConfig {
             r: job.lora_rank as usize,
             alpha: job.lora_alpha,
@@ -89,7 +93,8 @@ fn modules(names: &[String]) -> Vec<Module> {
 
 /// Refuses samples with positions that the base model was not made for.
 fn check_lengths(config: &ModelConfig, train: &Samples, eval: &Samples) -> Result<(), TrainError> {
-    let longest = train.samples.iter().chain(&eval.samples).map(|sample| sample.tokens.len()).max().unwrap_or(0);
+    let longest =
+        train.samples.iter().chain(&eval.samples).map(|sample| sample.tokens.len()).max().unwrap_or(0);
     let limit = config.max_position_embeddings;
     if longest > limit {
         return Err(TrainError::Setting {

@@ -17,19 +17,36 @@ pub(crate) fn log(line: &str) {
 pub struct Journal {
     dir: RunDir,
     events: EventWriter,
+    /// Of the first event of the run directory.
+    began_ms: Option<i64>,
+    finished: bool,
     metrics: Option<MetricsFile>,
 }
 
 impl Journal {
     /// Opens the event log. Metrics open with [`Journal::open_metrics`], once it is known where to go on.
     pub fn open(dir: &RunDir, lock: &Lock) -> Result<Self, TrainError> {
-        Ok(Self { dir: dir.clone(), events: EventWriter::open(dir, lock)?, metrics: None })
+        let events = EventWriter::open(dir, lock)?;
+        let history = EventTail::new(dir).poll()?;
+        let ended = matches!(history.last(), Some(Event { kind: EventKind::Finished { .. }, .. }));
+        Ok(Self {
+            dir: dir.clone(),
+            events,
+            began_ms: history.first().map(|event| event.time_ms),
+            finished: ended && dir.output_path().exists(),
+            metrics: None,
+        })
     }
 
-    /// Whether the last event says that the adapter is done.
-    pub fn is_finished(&self) -> Result<bool, TrainError> {
-        let events = EventTail::new(&self.dir).poll()?;
-        Ok(matches!(events.last(), Some(Event { kind: EventKind::Finished { .. }, .. })))
+    /// Whether the run was finished, with its output in place, when the journal was opened.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Time of the first event of the run, by whichever trainer, in milliseconds since the Unix epoch.
+    /// Panics before there is one (programmer error).
+    pub fn began_ms(&self) -> i64 {
+        self.began_ms.expect("a run begins with an event")
     }
 
     /// Opens the metrics file and cuts it to the length that the checkpoint recorded.
@@ -44,7 +61,8 @@ impl Journal {
         if let Some(metrics) = &mut self.metrics {
             append_metrics(metrics, &kind)?;
         }
-        self.events.append(kind)?;
+        let event = self.events.append(kind)?;
+        self.began_ms.get_or_insert(event.time_ms);
         Ok(())
     }
 
@@ -58,16 +76,29 @@ impl Journal {
 fn append_metrics(metrics: &mut MetricsFile, kind: &EventKind) -> Result<(), TrainError> {
     match kind {
         EventKind::Step {
-            step, epoch, loss, learning_rate, grad_norm, total_tokens, tokens_per_second, ..
+            step,
+            total_steps,
+            epoch,
+            loss,
+            learning_rate,
+            grad_norm,
+            total_tokens,
+            tokens_per_second,
+            seconds_remaining,
+            rss_bytes,
+            ..
         } => metrics.append(&StepMetrics {
             step: *step,
             train_step: *step,
+            total_steps: *total_steps,
             loss: *loss,
             learning_rate: *learning_rate,
             total_tokens: *total_tokens,
             tokens_per_second: *tokens_per_second,
             epoch: *epoch,
             grad_norm: *grad_norm,
+            seconds_remaining: *seconds_remaining,
+            rss_bytes: *rss_bytes,
         }),
         EventKind::Eval { step, loss, trained_tokens } => {
             metrics.append(&EvalMetrics { step: *step, loss: *loss, trained_tokens: *trained_tokens })

@@ -16,7 +16,8 @@
 //!
 //! # Invariants
 //! - The same `job.json` gives the same adapter, byte for byte, whatever the number of threads and however
-//!   often the trainer was stopped or killed. (Other instruction sets agree within rounding.)
+//!   often the trainer was stopped or killed. (Other instruction sets agree within rounding. A template
+//!   that asks for the time is told when the run began.)
 //! - The loss is divided once per optimiser step by the sum of trained-token weights of the whole step.
 //! - Nothing that is not finite is ever saved; a checkpoint or an output is complete or not there.
 //! - `output/` exists only when its adapter was loaded again from disk and checked.
@@ -95,7 +96,7 @@ fn take_lock(dir: &RunDir) -> Result<Lock, TrainError> {
 /// Every failure from here on becomes a `failed` event, even a panic.
 fn run_locked(dir: &RunDir, lock: &Lock, options: TrainOptions) -> Result<Outcome, TrainError> {
     let mut journal = Journal::open(dir, lock)?;
-    if journal.is_finished()? {
+    if journal.is_finished() {
         log("the run is finished already");
         return Ok(Outcome::Finished);
     }

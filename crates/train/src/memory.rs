@@ -21,10 +21,7 @@ impl Memory {
             let kib: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
             Some(kib * 1024)
         };
-        Self {
-            rss_bytes: field("VmRSS:").unwrap_or(0),
-            peak_rss_bytes: field("VmHWM:").unwrap_or(0),
-        }
+        Self { rss_bytes: field("VmRSS:").unwrap_or(0), peak_rss_bytes: field("VmHWM:").unwrap_or(0) }
     }
 }
 

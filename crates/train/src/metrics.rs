@@ -19,6 +19,9 @@ pub struct StepMetrics {
     /// The same, under the name that plotting tools expect.
     #[serde(rename = "train/step")]
     pub train_step: u64,
+    /// Steps of the whole run.
+    #[serde(rename = "train/total_steps")]
+    pub total_steps: u64,
     /// Mean loss per trained token.
     #[serde(rename = "train/loss")]
     pub loss: f64,
@@ -37,6 +40,12 @@ pub struct StepMetrics {
     /// L2 norm of the gradient.
     #[serde(rename = "train/grad_norm")]
     pub grad_norm: f64,
+    /// Estimate of the time to the end of training.
+    #[serde(rename = "train/seconds_remaining")]
+    pub seconds_remaining: f64,
+    /// Resident memory of the trainer.
+    #[serde(rename = "perf/rss_bytes")]
+    pub rss_bytes: u64,
 }
 
 /// An evaluation's line.

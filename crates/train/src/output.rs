@@ -99,17 +99,12 @@ fn sync_all(dir: &Path) -> Result<(), TrainError> {
 
 /// Loads the adapter again from disk, which refuses numbers that are not finite; `lora_B` must have left
 /// zero, and the logits of a few training rows must equal those of the adapter in memory exactly (same code, same weights).
-pub fn gate<B: Backend>(
-    dir: &Path,
-    inputs: &Inputs,
-    learner: &mut Learner<B>,
-) -> Result<(), TrainError> {
+pub fn gate<B: Backend>(dir: &Path, inputs: &Inputs, learner: &mut Learner<B>) -> Result<(), TrainError> {
     let failed = |message: String| Err(TrainError::Gate { message });
-    let loaded = Lora::load_peft(learner.decoder(), dir).map_err(|source| TrainError::Model {
-        action: "load the written adapter from",
-        path: dir.to_owned(),
-        source,
-    })?;
+    let loaded = match Lora::load_peft(learner.decoder(), dir) {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(format!("it cannot be loaded again: {error}")),
+    };
     let backend = learner.decoder().backend();
     let mut any_b = false;
     for (name, _, buf) in loaded.tensors().iter() {

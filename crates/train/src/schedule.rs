@@ -23,7 +23,8 @@ mod tests {
 
     #[test]
     fn warm_up_is_linear_and_then_constant() {
-        let rates = |warmup| (1..=5).map(|step| decimal(learning_rate(1e-4, warmup, step))).collect::<Vec<_>>();
+        let rates =
+            |warmup| (1..=5).map(|step| decimal(learning_rate(1e-4, warmup, step))).collect::<Vec<_>>();
         assert_eq!(rates(0), [1e-4; 5]);
         assert_eq!(rates(1), [1e-4; 5]);
         assert_eq!(rates(4), [2.5e-5, 5e-5, 7.5e-5, 1e-4, 1e-4]);

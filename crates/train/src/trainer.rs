@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_kernels::{AdamW, Backend, Cpu, CpuOptions, Precision, Reference};
 use hearth_model::Packed;
@@ -42,7 +42,7 @@ pub(crate) fn train(
     }
     let job = dir.job()?;
     settings::check(&job)?;
-    let inputs = Inputs::read(job)?;
+    let inputs = Inputs::read(job, journal.began_ms())?;
     let run = Run { dir, inputs: &inputs, checkpoints: &checkpoints, stop };
     let threads = options.threads.unwrap_or(inputs.job.threads as usize);
     match inputs.job.backend {
@@ -191,7 +191,8 @@ impl<B: Backend> Trainer<'_, B> {
         };
         let result = self.learner.step(&micro_batches, &adamw)?;
 
-        let seconds = started.elapsed().as_secs_f64();
+        // A clock that did not move would make speeds infinite.
+        let seconds = started.elapsed().max(Duration::from_nanos(1)).as_secs_f64();
         self.seconds += seconds;
         self.tokens += tokens;
         self.advance(tokens, result.loss);
@@ -206,7 +207,7 @@ impl<B: Backend> Trainer<'_, B> {
             trained_tokens,
             total_tokens: self.progress.total_tokens,
             samples,
-            tokens_per_second: tokens as f64 / seconds.max(f64::MIN_POSITIVE),
+            tokens_per_second: tokens as f64 / seconds,
             seconds_remaining: self.seconds_remaining(),
             rss_bytes: Memory::now().rss_bytes,
         })

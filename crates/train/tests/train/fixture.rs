@@ -146,7 +146,7 @@ pub fn metrics(dir: &RunDir, key: &str) -> Vec<f64> {
 
 /// A chat row whose answer follows from its question.
 pub fn row(i: usize) -> String {
-    let answer = ["red", "green", "blue"][i % 3];
+    let answer = ["red", "green or so", "blue, as ever in the sky"][i % 3];
     let question = format!("{} {}", ["apple", "leaf", "sky"][i % 3], "x".repeat(i % 7));
     serde_json::json!({"messages": [
         {"role": "user", "content": question},

@@ -13,7 +13,7 @@ use crate::fixture::Fixture;
 #[test]
 fn untrained_and_altered_adapters_do_not_pass() {
     let fixture = Fixture::new();
-    let inputs = Inputs::read(fixture.job()).unwrap();
+    let inputs = Inputs::read(fixture.job(), 0).unwrap();
     let mut learner = inputs.learner(Arc::new(Reference::<f32>::new())).unwrap();
     let dir = fixture.path("adapter");
     fs::create_dir(&dir).unwrap();
@@ -21,7 +21,8 @@ fn untrained_and_altered_adapters_do_not_pass() {
     let error = output::gate(&dir, &inputs, &mut learner).unwrap_err();
     assert!(error.to_string().contains("all lora_B tensors are zero"), "{error}");
 
-    let adamw = AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1 };
+    let adamw =
+        AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1 };
     learner.step(&[plan::packed(&inputs.train.samples[..4])], &adamw).unwrap();
     learner.lora().save_peft(&dir, "tiny").unwrap();
     output::gate(&dir, &inputs, &mut learner).unwrap();
@@ -34,6 +35,6 @@ fn untrained_and_altered_adapters_do_not_pass() {
         bytes[at..].copy_from_slice(&value.to_le_bytes());
         fs::write(&path, &bytes).unwrap();
         let error = output::gate(&dir, &inputs, &mut learner).unwrap_err();
-        assert!(error.full_message().contains(expected), "{}", error.full_message());
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

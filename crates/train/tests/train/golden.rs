@@ -84,6 +84,18 @@ const RTOL_F32: f64 = 1e-4;
 /// bfloat16 keeps 8 bits: single products are off by up to 2^-8, and sums of many by less.
 const RTOL_BF16: f64 = 2e-2;
 
+/// The real base, 135M weights in Q4_1, for as long as torch's float32 and ours can stay together.
+#[test]
+fn ten_losses_of_the_real_base() {
+    let golden = golden("smollm2-135m-instruct");
+    let help = "the real base is needed: run `cargo xtask setup`, then `cargo xtask test`, or set \
+                HEARTH_TEST_MODELS_DIR to a directory that holds fireworks/smollm2-135m-instruct";
+    let models = PathBuf::from(std::env::var_os("HEARTH_TEST_MODELS_DIR").expect(help));
+    let base = models.join("fireworks").join(&golden.model);
+    check(&golden, &base, cpu(Isa::best(), Precision::F32), RTOL_F32);
+    check(&golden, &base, cpu(Isa::best(), Precision::Bf16), RTOL_BF16);
+}
+
 #[test]
 fn ten_losses_of_tiny_models() {
     for name in ["tiny-gqa-tied", "tiny-untied"] {

@@ -47,7 +47,8 @@ fn a_run_learns_reports_and_writes_everything() {
     let losses = ended.losses();
     assert_eq!(losses.len(), 48);
     assert!(losses[44..].iter().sum::<f64>() < 0.3 * losses[..4].iter().sum::<f64>(), "{losses:?}");
-    let EventKind::Finished { step: 48, eval_loss: Some(eval_loss), adapter_sha256, .. } = ended.last() else {
+    let EventKind::Finished { step: 48, eval_loss: Some(eval_loss), adapter_sha256, .. } = ended.last()
+    else {
         panic!("the run ended with {:?}", ended.last());
     };
     assert_eq!(adapter_sha256, &output["adapter_model.safetensors"]);
@@ -124,6 +125,26 @@ fn seeds_and_only_seeds_change_the_adapter() {
     assert_eq!(first, fixture.run("same", &same).output());
     let other = fixture.run("other", &JobSpec { seed: 8, ..job }).output();
     assert_ne!(first["adapter_model.safetensors"], other["adapter_model.safetensors"]);
+}
+
+#[test]
+fn a_template_that_asks_for_the_time_is_told_when_the_run_began() {
+    let fixture = Fixture::new();
+    let template = "{% for m in messages %}<|im_start|>{{ strftime_now('%Y-%m-%d') }} {{ m['content'] }}<|im_end|>\
+                    {% endfor %}{% if add_generation_prompt %}<|im_start|>{{ strftime_now('%Y-%m-%d') }} {% endif %}";
+    let job = JobSpec { chat_template: Some(template.to_owned()), epochs: 1, ..fixture.job() };
+    let run_begun_at = |name: &str, time_ms: i64| {
+        let dir = fixture.run_dir(name, &job);
+        let event = format!(
+            "{{\"seq\":1,\"time_ms\":{time_ms},\"type\":\"started\",\"pid\":1,\"resumed_from_step\":0}}\n"
+        );
+        fs::write(dir.events_path(), event).unwrap();
+        go(&dir).output()["adapter_model.safetensors"].clone()
+    };
+    let day_ms = 86_400_000;
+    let first = run_begun_at("first", 3 * day_ms);
+    assert_eq!(first, run_begun_at("same day", 3 * day_ms + 1));
+    assert_ne!(first, run_begun_at("next day", 4 * day_ms));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The trainer against tiny models: golden losses, invariances, damage, kills.
 
+mod benchmark;
 mod damage;
 mod fixture;
 mod gate;

@@ -7,7 +7,8 @@ use crate::fixture::{Fixture, row};
 #[test]
 fn bad_rows_are_listed_by_line_all_in_one_message() {
     let fixture = Fixture::new();
-    let untrained = r#"{"messages":[{"role":"user","content":"secret"},{"role":"assistant","content":"b","weight":0}]}"#;
+    let untrained =
+        r#"{"messages":[{"role":"user","content":"secret"},{"role":"assistant","content":"b","weight":0}]}"#;
     let rows = [row(0), "{\"messages\":".to_owned(), row(1), untrained.to_owned(), row(2)];
     fixture.write_rows("train.jsonl", &rows);
     let ended = fixture.run("run", &fixture.job());
