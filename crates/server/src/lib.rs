@@ -24,6 +24,7 @@ mod error;
 mod gateway;
 mod grpc;
 mod http;
+mod jobs;
 pub mod limits;
 mod listen;
 mod openai;
@@ -33,6 +34,7 @@ mod transcode;
 
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
+pub use jobs::JobsConfig;
 pub use serve::{RunningServer, ServerConfig, serve};
 
 /// Milliseconds since the Unix epoch. A clock before it counts as the epoch.

@@ -10,7 +10,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::any;
 use hearth_domain::{Account, AccountId, Role};
-use hearth_inference::Service;
+use hearth_inference::{Cpu, CpuOptions, Limits, Service};
 use hearth_store::{NewApiKey, Store, StoreError, write_secret_file};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServerError;
+use crate::jobs::{JobsConfig, Scheduler};
 use crate::state::AppState;
 use crate::{context, grpc, http, listen, openai, transcode};
 
@@ -31,6 +32,7 @@ const OPERATOR_ACCOUNT: &str = "default";
 const OPERATOR_EMAIL: &str = "operator@localhost";
 
 /// What a server needs to start.
+#[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Directory that holds everything; made if it is not there.
     pub data_dir: PathBuf,
@@ -38,8 +40,26 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// What signed URLs begin with (`https://example.org`). By default what the client used.
     pub public_url: Option<String>,
-    /// Answers chats.
-    pub inference: Service,
+    /// Threads that answer chats; 0 is one per core.
+    pub inference_threads: usize,
+    /// What chats may use.
+    pub inference_limits: Limits,
+    /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
+    pub jobs: Option<JobsConfig>,
+}
+
+impl ServerConfig {
+    /// Defaults for everything else.
+    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen,
+            public_url: None,
+            inference_threads: 0,
+            inference_limits: Limits::default(),
+            jobs: None,
+        }
+    }
 }
 
 /// A server that listens.
@@ -48,6 +68,7 @@ pub struct RunningServer {
     new_key: Option<String>,
     stop: CancellationToken,
     listener: JoinHandle<()>,
+    scheduler: Scheduler,
     store: Store,
     // Held until the end: it keeps other servers off the directory.
     lock: File,
@@ -70,6 +91,7 @@ impl RunningServer {
         if let Err(error) = self.listener.await {
             tracing::error!(%error, "the listener failed");
         }
+        self.scheduler.shutdown().await;
         self.store.close().await;
         drop(self.lock);
     }
@@ -87,6 +109,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let store = Store::open(data_dir, crate::now_ms()).await?;
     let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
     store.model_sync().await?;
+    let inference = inference(config.inference_threads, config.inference_limits)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| ServerError::internal("listening on the address", source))?;
@@ -94,10 +117,17 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .local_addr()
         .map_err(|source| ServerError::internal("reading the address of the listener", source))?;
     let wake = Arc::new(Notify::new());
-    let state = AppState::new(store.clone(), config.inference, wake, addr, config.public_url);
+    let jobs = match config.jobs {
+        Some(jobs) => jobs,
+        None => JobsConfig::of_this_executable()
+            .map_err(|source| ServerError::internal("finding this executable", source))?,
+    };
+    let scheduler = Scheduler::start(store.clone(), jobs, Arc::clone(&wake))
+        .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
+    let state = AppState::new(store.clone(), inference, wake, addr, config.public_url);
     let stop = CancellationToken::new();
     let listener = tokio::spawn(listen::run(listener, router(state), stop.clone()));
-    Ok(RunningServer { addr, new_key, stop, listener, store, lock })
+    Ok(RunningServer { addr, new_key, stop, listener, scheduler, store, lock })
 }
 
 /// All that one port answers.
@@ -111,6 +141,13 @@ fn router(state: AppState) -> Router {
         .fallback_service(rest)
         .layer(axum::middleware::from_fn_with_state(state.clone(), context::layer))
         .with_state(state)
+}
+
+fn inference(threads: usize, limits: Limits) -> Result<Service, ServerError> {
+    let cpu = Cpu::new(CpuOptions { threads, ..CpuOptions::default() })
+        .map_err(|source| ServerError::internal("starting the threads that answer chats", source))?;
+    Service::start(Arc::new(cpu), limits)
+        .map_err(|source| ServerError::internal("starting the thread that batches chats", source))
 }
 
 fn lock(data_dir: &Path) -> Result<File, ServerError> {
