@@ -113,7 +113,7 @@ impl Server {
 }
 
 /// Reads a key file; one that is not there or not readable is no key.
-pub fn read_key_file(path: &Path) -> Result<Option<String>> {
+fn read_key_file(path: &Path) -> Result<Option<String>> {
     let Ok(text) = std::fs::read_to_string(path) else {
         return Ok(None);
     };

@@ -6,30 +6,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hearth_server::{RunningServer, ServerConfig};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use crate::config::{API_KEY_FILE, read_key_file};
+use crate::config::API_KEY_FILE;
 
 /// A running server and the threads that it runs on.
 pub struct LocalServer {
     runtime: Runtime,
     server: RunningServer,
     key_path: PathBuf,
-    /// Whether this start made the administrator's key.
-    pub is_first_start: bool,
 }
 
 impl LocalServer {
     /// Starts the server and returns when it listens.
     pub fn start(data_dir: &Path, listen: SocketAddr) -> Result<Self> {
-        std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
-        let key_path = data_dir.join(API_KEY_FILE);
-        let is_first_start = !key_path.exists();
         let runtime = Runtime::new().context("cannot start threads")?;
-        let config = ServerConfig::new(data_dir.to_owned(), listen);
+        let config = ServerConfig::new(data_dir, listen);
         let server = runtime
             .block_on(hearth_server::serve(config))
-            .with_context(|| format!("cannot serve on {listen}"))?;
-        Ok(Self { runtime, server, key_path, is_first_start })
+            .with_context(|| format!("cannot serve {} on {listen}", data_dir.display()))?;
+        Ok(Self { runtime, server, key_path: data_dir.join(API_KEY_FILE) })
     }
 
     /// Address for clients.
@@ -42,26 +39,39 @@ impl LocalServer {
         &self.key_path
     }
 
-    /// The administrator's key.
-    pub fn admin_key(&self) -> Result<String> {
-        read_key_file(&self.key_path)?.with_context(|| format!("{} holds no key", self.key_path.display()))
+    /// The administrator's key, if this start made it.
+    pub fn new_key(&self) -> Option<&str> {
+        self.server.new_key()
     }
 
-    /// Waits for SIGINT or SIGTERM, then stops in order.
-    pub fn run_until_signal(self) -> Result<()> {
-        self.runtime.block_on(async {
-            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                result = tokio::signal::ctrl_c() => result,
-                _ = terminate.recv() => Ok(()),
+    /// Runs `cleanup` on SIGINT or SIGTERM and ends the process with exit code 130, until the handle is aborted.
+    pub fn on_signal(&self, cleanup: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(async {
+            if wait_for_signal().await.is_ok() {
+                // A cleanup that panics must not keep the process from ending.
+                let _ = tokio::task::spawn_blocking(cleanup).await;
+                std::process::exit(130);
             }
-        })?;
-        self.stop()
+        })
     }
 
-    /// Stops in order.
-    pub fn stop(self) -> Result<()> {
-        self.runtime.block_on(self.server.shutdown()).context("the server did not stop in order")?;
+    /// Waits for SIGINT or SIGTERM, then stops in order. Trainers go on.
+    pub fn run_until_signal(self) -> Result<()> {
+        self.runtime.block_on(wait_for_signal()).context("cannot wait for signals")?;
+        self.stop();
         Ok(())
+    }
+
+    /// Stops in order. Trainers go on.
+    pub fn stop(self) {
+        self.runtime.block_on(self.server.shutdown());
+    }
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
     }
 }

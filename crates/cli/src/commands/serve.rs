@@ -31,18 +31,17 @@ impl Args {
         start_log("info");
         let data_dir = self.data_dir.path()?;
         let server = LocalServer::start(&data_dir, self.listen)?;
-        let new_key = if server.is_first_start { Some(server.admin_key()?) } else { None };
         if json {
             output::json(&json!({
                 "url": server.url(),
                 "data_dir": data_dir,
                 "api_key_path": server.key_path(),
-                "api_key": new_key,
+                "api_key": server.new_key(),
             }))?;
         } else {
             output::line(&format!("Hearth listens on {}", server.url()))?;
             output::line(&format!("Data directory: {}", data_dir.display()))?;
-            if let Some(key) = new_key {
+            if let Some(key) = server.new_key() {
                 output::line(&format!("Administrator's key, shown once: {key}"))?;
             }
             output::line(&format!("The key is kept in {}", server.key_path().display()))?;

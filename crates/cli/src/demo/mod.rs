@@ -68,6 +68,9 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
     let train_started = Instant::now();
     let job = create_job(&client, &base_model)?;
     say("Job", &format!("{}: {EPOCHS} epochs, rank {LORA_RANK}", job.name))?;
+    let cancel = (client.clone(), job.name.clone());
+    // Whoever stops the demo wants its trainer stopped too; the server alone would leave it running.
+    let on_signal = server.on_signal(move || drop(cancel.0.act(&cancel.1, "cancel")));
     let outcome = progress::watch(&client, &job.name, false)?;
     let train_seconds = train_started.elapsed().as_secs_f64();
     if !outcome.job.is_success() {
@@ -93,6 +96,7 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
         adapter_dir,
         total_seconds,
     };
+    on_signal.abort();
     finish(&figures, server, &key, keep, json)
 }
 
@@ -109,7 +113,7 @@ fn finish(figures: &Figures, server: LocalServer, key: &str, keep: bool, json: b
     if keep {
         server.run_until_signal()?
     } else {
-        server.stop()?
+        server.stop();
     }
     if report::is_better(figures)? {
         return Ok(ExitCode::SUCCESS);
@@ -123,7 +127,7 @@ fn failed(client: &Client, job: &Job, server: LocalServer) -> Result<ExitCode> {
         output::line("End of the trainer's log:")?;
         output::line(&log)?;
     }
-    server.stop()?;
+    server.stop();
     bail!("{}", progress::describe_end(job));
 }
 
@@ -144,7 +148,7 @@ fn fresh_directory(data_dir: &Path) -> Result<PathBuf> {
 
 /// An account and a key through the API, as an administrator makes them for a user.
 fn make_account(server: &LocalServer) -> Result<(Client, String)> {
-    let admin = Client::new(&server.url(), Some(server.admin_key()?))?;
+    let admin = Client::new(&server.url(), server.new_key().map(str::to_owned))?;
     admin.create("accounts", &[("accountId", ACCOUNT)], &json!({ "displayName": "Demo" }))?;
     let body = json!({ "apiKey": { "email": "demo@example.org", "displayName": "demo" } });
     let answer = admin.create(&format!("accounts/{ACCOUNT}/apiKeys"), &[], &body)?;
