@@ -197,3 +197,60 @@ impl Drop for Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Every task once, panics raised, callers in turn.
+
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads).expect("threads");
+            assert_eq!(pool.threads(), threads);
+            for tasks in [0, 1, 2, 7, 1000] {
+                for _ in 0..20 {
+                    let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                    pool.run(tasks, |i| {
+                        counts[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn several_callers() {
+        let pool = Pool::new(3).expect("threads");
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..50 {
+                        let sum = AtomicUsize::new(0);
+                        pool.run(100, |i| {
+                            sum.fetch_add(i, Ordering::Relaxed);
+                        });
+                        assert_eq!(sum.into_inner(), 4950);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_leaves_the_pool_usable() {
+        let pool = Pool::new(2).expect("threads");
+        for bad in [0, 50, 99] {
+            let result = catch_unwind(AssertUnwindSafe(|| pool.run(100, |i| assert!(i != bad))));
+            assert!(result.is_err());
+            pool.run(100, |_| {});
+        }
+    }
+
+    #[test]
+    fn absurd_numbers_of_threads_are_refused() {
+        assert!(matches!(Pool::new(MAX_THREADS + 1), Err(KernelError::TooManyThreads { .. })));
+    }
+}

@@ -15,3 +15,6 @@ pub mod backward;
 pub mod cached;
 pub mod cpu;
 pub mod reference;
+
+#[cfg(test)]
+mod tests;

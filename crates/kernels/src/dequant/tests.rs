@@ -10,7 +10,9 @@ use crate::weight::WeightDtype;
 const FIXTURE: &str = include_str!("fixture.txt");
 
 fn dtype_of(name: &str) -> WeightDtype {
-    let known = DTYPES.into_iter().find(|d| format!("{d:?}").to_uppercase().replace('_', "") == name.replace('_', ""));
+    let known = DTYPES
+        .into_iter()
+        .find(|d| format!("{d:?}").to_uppercase().replace('_', "") == name.replace('_', ""));
     known.expect("a form that the tests know")
 }
 
@@ -37,9 +39,15 @@ fn agrees_with_gguf() {
 fn halves_of_every_bit_pattern() {
     for bits in 0..=u16::MAX {
         let (got, want) = (reference::f16_to_f32(bits), half::f16::from_bits(bits).to_f32());
-        assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{bits:#x}: {got} {want}");
+        assert!(
+            got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+            "{bits:#x}: {got} {want}"
+        );
         let (got, want) = (reference::bf16_to_f32(bits), half::bf16::from_bits(bits).to_f32());
-        assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{bits:#x}: {got} {want}");
+        assert!(
+            got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+            "{bits:#x}: {got} {want}"
+        );
     }
 }
 

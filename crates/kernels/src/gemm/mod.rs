@@ -8,7 +8,7 @@
 //!
 //! The left side is converted once, row-major, to 32-bit *words* ([`Lhs`]): an f32, or a pair of bf16
 //! neighbours along R. The right side is expanded from its stored form tile by tile into panels of
-//! [`PANEL`] outputs, `[words][PANEL]`, at most [`BLOCK_WORDS`] words deep: 256 KiB for 64 outputs, which
+//! [`PANEL`] outputs, `[words][PANEL]`, at most [`BLOCK_WORDS`] words deep: 384 KiB for 96 outputs, which
 //! stays in L2. The whole matrix never exists expanded.
 //!
 //! Order of every sum: along R, block after block, one f32 accumulator per output element (with bf16 words
@@ -42,11 +42,11 @@ const BLOCK_WORDS: usize = 1024;
 /// A last part of at most this many words is packed together with the block before it.
 const TAIL_WORDS: usize = 128;
 /// Outputs per task, before rounding up to whole stored blocks.
-const TASK_OUTPUTS: usize = 64;
+const TASK_OUTPUTS: usize = 96;
 /// Rows are split as well until there are this many tasks, so that threads end at about the same time.
 const WANTED_TASKS: usize = 16;
-/// But never into chunks of fewer rows than this.
-const MIN_TASK_ROWS: usize = 8 * MAX_ROWS;
+/// But never into chunks of fewer rows than this, since each chunk expands the matrix again.
+const MIN_TASK_ROWS: usize = 40 * MAX_ROWS;
 
 /// A right-hand matrix.
 #[derive(Clone, Copy)]

@@ -96,7 +96,9 @@ pub fn cross_entropy(
     let matrix = Matrix::Stored(head);
     let words = ctx.mode.words();
     let mut sums = LossSums::default();
-    let chunk_rows = (CHUNK_LOGITS / vocab.max(1)).clamp(1, CHUNK_ROWS).min(n);
+    // Chunks of about equal size: each costs one more expansion of the head.
+    let most_rows = (CHUNK_LOGITS / vocab.max(1)).clamp(1, CHUNK_ROWS);
+    let chunk_rows = n.div_ceil(n.div_ceil(most_rows).max(1));
     let mut logits = ctx.floats(chunk_rows * vocab);
     let mut losses = vec![0.0f64; chunk_rows];
     for start in (0..n).step_by(chunk_rows.max(1)) {

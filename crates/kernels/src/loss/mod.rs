@@ -6,3 +6,6 @@
 
 pub mod cpu;
 pub mod reference;
+
+#[cfg(test)]
+mod tests;

@@ -14,3 +14,6 @@ pub fn bias_corrections(adamw: &AdamW) -> (f64, f64) {
     (1.0 - f64::from(adamw.beta1).powi(step), 1.0 - f64::from(adamw.beta2).powi(step))
 }
 pub mod cpu;
+
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,6 @@
 
 pub mod cpu;
 pub mod reference;
+
+#[cfg(test)]
+mod tests;

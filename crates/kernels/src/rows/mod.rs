@@ -4,3 +4,6 @@
 
 pub mod cpu;
 pub mod reference;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Attention against the reference, packed against alone, cached against packed, and against differences.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use crate::backend::{AttentionShape, Backend, CachedSpan};
+use crate::options::Precision;
+use crate::reference::Reference;
+use crate::testing::{Case, check, check_gradient, check_threads, nan, random};
+
+fn shape(n_kv_heads: usize, group: usize, head_dim: usize) -> AttentionShape {
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    AttentionShape { n_heads: n_kv_heads * group, n_kv_heads, head_dim, scale }
+}
+
+fn segments(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    lengths
+        .iter()
+        .map(|len| {
+            end += len;
+            end - len..end
+        })
+        .collect()
+}
+
+struct Packed {
+    lengths: Vec<usize>,
+    shape: AttentionShape,
+}
+
+impl Case for Packed {
+    fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+        let shape = self.shape;
+        let segments = segments(&self.lengths);
+        let t: usize = self.lengths.iter().sum();
+        let (cq, ckv) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
+        let q = b.upload(&random(1, t * cq));
+        let (k, v) = (b.upload(&random(2, t * ckv)), b.upload(&random(3, t * ckv)));
+        let (mut out, mut lse) = (b.upload(&nan(t * cq)), b.upload(&nan(t * shape.n_heads)));
+        b.attention(&q, &k, &v, &segments, shape, &mut out, &mut lse);
+        let dout = b.upload(&random(4, t * cq));
+        let (mut dq, mut dk, mut dv) =
+            (b.upload(&nan(t * cq)), b.upload(&nan(t * ckv)), b.upload(&nan(t * ckv)));
+        b.attention_backward(&dout, &q, &k, &v, &out, &lse, &segments, shape, &mut dq, &mut dk, &mut dv);
+        [out, lse, dq, dk, dv].iter().map(|x| b.download(x)).collect()
+    }
+}
+
+/// A score is a sum of D products of inputs below 1, times D^-0.5: in bf16 its error is about
+/// `sqrt(D) * 2^-8 * D^-0.5 * 2 = 2^-7`, and a probability's relative error the same. An output is an average
+/// of values below 1; a gradient a sum of up to T products of three such factors, whose errors add like a
+/// random walk over the group's heads.
+fn tolerance(case: &Packed, precision: Precision) -> (f64, f64) {
+    let longest = *case.lengths.iter().max().unwrap_or(&1) as f64;
+    let group = (case.shape.n_heads / case.shape.n_kv_heads) as f64;
+    let sums = (longest.sqrt() + (case.shape.head_dim as f64).sqrt()) * group.sqrt();
+    match precision {
+        Precision::F32 => (1e-6 * sums + 2e-6, 4e-6),
+        Precision::Bf16 => (2f64.powi(-7) * sums.min(16.0) + 2f64.powi(-6), 2f64.powi(-6)),
+    }
+}
+
+fn run(case: Packed) {
+    check(&case, |precision| tolerance(&case, precision));
+}
+
+#[test]
+fn borders_of_tiles() {
+    for lengths in [
+        vec![],
+        vec![1],
+        vec![2, 1, 3],
+        vec![63],
+        vec![64],
+        vec![65],
+        vec![1, 127, 5],
+        vec![128, 64],
+        vec![129, 200],
+    ] {
+        run(Packed { lengths, shape: shape(2, 3, 16) });
+    }
+}
+
+#[test]
+fn widths_of_heads() {
+    for (kv, group, d) in [(1, 1, 2), (1, 4, 7), (3, 3, 64), (2, 1, 80), (1, 2, 130)] {
+        run(Packed { lengths: vec![70, 9], shape: shape(kv, group, d) });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn any_packing(
+        lengths in prop::collection::vec(1usize..100, 1..5), kv in 1usize..4, group in 1usize..4, d in 1usize..40,
+    ) {
+        run(Packed { lengths, shape: shape(kv, group, 2 * d) });
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    check_threads(&Packed { lengths: vec![150, 3, 70, 64], shape: shape(3, 3, 32) });
+}
+
+/// Large scores: the maximum is taken out before the exponential.
+#[test]
+fn large_scores_do_not_overflow() {
+    struct Large;
+    impl Case for Large {
+        fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+            let shape = AttentionShape { scale: 1000.0, ..shape(1, 1, 4) };
+            let q = b.upload(&[1.0; 100 * 4]);
+            let k: Vec<f32> = (0..100).flat_map(|i| [i as f32 / 128.0; 4]).collect();
+            let (k, v) = (b.upload(&k), b.upload(&random(1, 400)));
+            let (mut out, mut lse) = (b.upload(&nan(400)), b.upload(&nan(100)));
+            b.attention(&q, &k, &v, std::slice::from_ref(&(0..100)), shape, &mut out, &mut lse);
+            vec![b.download(&out), b.download(&lse)]
+        }
+    }
+    check(&Large, |precision| (if precision == Precision::F32 { 1e-6 } else { 2f64.powi(-8) }, 1e-6));
+}
+
+/// Decoding in steps over caches gives what the packed op gives at once, and both agree with the reference.
+#[test]
+fn caches() {
+    struct Cached {
+        /// Rows of each call, per sequence.
+        steps: Vec<[usize; 2]>,
+        shape: AttentionShape,
+    }
+    impl Case for Cached {
+        fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+            let shape = self.shape;
+            let (cq, ckv) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
+            let total = |s: usize| self.steps.iter().map(|step| step[s]).sum::<usize>();
+            let mut caches: Vec<_> = (0..2u64)
+                .map(|s| {
+                    // Rows that are not yet written must not matter.
+                    let n = (total(s as usize) + 3) * ckv;
+                    (b.upload(&nan(n)), b.upload(&nan(n)))
+                })
+                .collect();
+            let mut past = [0, 0];
+            let mut all = Vec::new();
+            for (i, step) in self.steps.iter().enumerate() {
+                let mut spans = Vec::new();
+                let mut start = 0;
+                for (s, (k, v)) in caches.iter_mut().enumerate() {
+                    let seed = (10 * i + s) as u64;
+                    let new_k = b.upload(&random(100 + seed, step[s] * ckv));
+                    let new_v = b.upload(&random(200 + seed, step[s] * ckv));
+                    b.copy_rows(&new_k, 0, step[s], ckv, k, past[s]);
+                    b.copy_rows(&new_v, 0, step[s], ckv, v, past[s]);
+                    spans.push(CachedSpan { start, n_new: step[s], past: past[s] });
+                    start += step[s];
+                    past[s] += step[s];
+                }
+                let q = b.upload(&random(300 + i as u64, start * cq));
+                let mut out = b.upload(&nan(start * cq));
+                let (k, v): (Vec<_>, Vec<_>) = caches.iter().map(|(k, v)| (k, v)).unzip();
+                b.attention_cached(&q, &k, &v, &spans, shape, &mut out);
+                all.push(b.download(&out));
+            }
+            all
+        }
+    }
+    let steps = vec![[70, 1], [1, 1], [1, 130], [3, 4], [5, 0], [1, 1]];
+    for shape in [shape(2, 3, 16), shape(1, 1, 64)] {
+        let case = Cached { steps: steps.clone(), shape };
+        check(&case, |p| (if p == Precision::F32 { 5e-6 } else { 2f64.powi(-6) }, 1e-6));
+        check_threads(&case);
+    }
+}
+
+#[test]
+fn gradients_by_differences() {
+    let b = Reference::<f64>::new();
+    let (shape, segments) = (shape(2, 2, 4), segments(&[3, 4]));
+    let (t, cq, ckv) = (7, 16, 8);
+    let wide = |seed, n| -> Vec<f64> { random(seed, n).into_iter().map(f64::from).collect() };
+    let (q, k, v, probe) = (wide(1, t * cq), wide(2, t * ckv), wide(3, t * ckv), wide(4, t * cq));
+    let forward = |q: &[f64], k: &[f64], v: &[f64]| {
+        let (mut out, mut lse) = (vec![f64::NAN; t * cq], vec![f64::NAN; t * 4]);
+        b.attention(&q.to_vec(), &k.to_vec(), &v.to_vec(), &segments, shape, &mut out, &mut lse);
+        (out, lse)
+    };
+    let loss = |q: &[f64], k: &[f64], v: &[f64]| -> f64 {
+        forward(q, k, v).0.iter().zip(&probe).map(|(o, p)| o * p).sum()
+    };
+    let (out, lse) = forward(&q, &k, &v);
+    let (mut dq, mut dk, mut dv) = (vec![f64::NAN; t * cq], vec![f64::NAN; t * ckv], vec![f64::NAN; t * ckv]);
+    b.attention_backward(&probe, &q, &k, &v, &out, &lse, &segments, shape, &mut dq, &mut dk, &mut dv);
+    check_gradient("dq", |q| loss(q, &k, &v), &q, &dq);
+    check_gradient("dk", |k| loss(&q, k, &v), &k, &dk);
+    check_gradient("dv", |v| loss(&q, &k, v), &v, &dv);
+}

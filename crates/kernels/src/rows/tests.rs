@@ -1,0 +1,54 @@
+//! Row moves against the reference: exact but for one rounding of a sum.
+
+use crate::backend::Backend;
+use crate::testing::{Case, DTYPES, check, check_threads, nan, random, weight};
+use crate::weight::WeightDtype;
+
+struct Moves {
+    dtype: WeightDtype,
+    n: usize,
+    c: usize,
+}
+
+impl Case for Moves {
+    fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+        let Self { dtype, n, c } = *self;
+        let table = b.weight(weight(dtype, 20, c, 1));
+        let ids: Vec<u32> = (0..n as u32).map(|i| i * 13 % 20).collect();
+        let mut embedded = b.upload(&nan(n * c));
+        b.embed(&table, &ids, &mut embedded);
+        let x = b.upload(&random(2, (n + 5) * c));
+        let rows: Vec<u32> = (0..n as u32).rev().collect();
+        let mut gathered = b.upload(&nan(n * c));
+        b.gather_rows(&x, &rows, c, &mut gathered);
+        let mut scattered = b.upload(&random(3, (n + 5) * c));
+        b.scatter_add_rows(&gathered, &rows, c, &mut scattered);
+        let mut sum = b.upload(&random(4, n * c));
+        b.add(&x, &mut sum, n * c);
+        let mut copied = b.upload(&random(5, (n + 2) * c));
+        b.copy_rows(&x, 3, n, c, &mut copied, 2);
+        let mut written = b.zeros((n + 2) * c);
+        b.write(&mut written, &random(6, n * c));
+        let mut cleared = b.upload(&nan(n));
+        b.clear(&mut cleared);
+        assert_eq!(b.len(&written), (n + 2) * c);
+        [embedded, gathered, scattered, sum, copied, written, cleared].iter().map(|x| b.download(x)).collect()
+    }
+}
+
+#[test]
+fn any_shape() {
+    for dtype in DTYPES {
+        for n in [0, 1, 5] {
+            check(&Moves { dtype, n, c: 256 }, |_| (0.0, 6e-8));
+        }
+    }
+    for c in [1, 15, 16, 17, 65] {
+        check(&Moves { dtype: WeightDtype::F32, n: 300, c }, |_| (0.0, 6e-8));
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    check_threads(&Moves { dtype: WeightDtype::Q4_1, n: 3000, c: 64 });
+}
