@@ -1,1 +1,545 @@
-//! The scheduler with a trainer made of shell.
+//! The scheduler with a real database, real processes, and trainers made of shell that speak the run directory's
+//! contract.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hearth_domain::schedule::Limits;
+use hearth_domain::{
+    AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetState, Job, JobEvent, JobId,
+    JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
+};
+use hearth_run::{Event, EventKind, EventTail, RunDir};
+use hearth_store::installed::{self, InstalledKind, ModelManifest};
+use hearth_store::{ObjectKey, SizeRule, Store};
+use rustix::process::{Pid, Signal, kill_process};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use super::attempt::Attempt;
+use super::{JobsConfig, Scheduler};
+
+/// Longest wait for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every trainer begins with. `$runs` counts the trainers before it.
+const PRELUDE: &str = r#"
+dir="$1"
+exec 9>"$dir/lock"
+flock -n 9 || exit 73
+log="$dir/events.jsonl"
+touch "$log"
+seq=$(wc -l < "$log")
+runs=$(grep -c '"started"' "$log")
+emit() { seq=$((seq + 1)); printf '{"seq":%d,"time_ms":1,"type":%s}\n' "$seq" "$1" >> "$log"; }
+validated() { emit '"validated","rows":5,"samples":5,"dropped_too_long":0,"dropped_lines":[],"tokens_per_epoch":50,"trained_tokens_per_epoch":20,"eval_rows":0,"total_steps":4'; }
+step() { emit "\"step\",\"step\":$1,\"total_steps\":4,\"epoch\":$2,\"loss\":1.0,\"learning_rate\":0.001,\"grad_norm\":1.0,\"tokens\":10,\"trained_tokens\":5,\"total_tokens\":${1}0,\"samples\":1,\"tokens_per_second\":10.0,\"seconds_remaining\":1.0,\"rss_bytes\":1"; }
+paused() { emit '"paused","step":1'; exit 75; }
+wait_for() { n=0; while [ ! -e "$dir/$1" ] && [ $n -lt 1000 ]; do sleep 0.02 9>&-; n=$((n + 1)); done; }
+finish() {
+  mkdir -p "$dir/output"
+  cp "$WORLD/adapter" "$dir/output/adapter_model.safetensors"
+  echo '{}' > "$dir/output/adapter_config.json"
+  emit '"writing","step":4'
+  emit "\"finished\",\"step\":4,\"total_tokens\":40,\"train_loss\":1.0,\"eval_loss\":null,\"adapter_sha256\":\"$SHA\",\"peak_rss_bytes\":1"
+}
+emit "\"started\",\"pid\":$$,\"resumed_from_step\":0"
+"#;
+
+/// Trains four steps, waiting for the file `go` after the second.
+const NORMAL: &str = "validated; step 1 0.5; step 2 1.0; wait_for go; step 3 1.5; step 4 2.0; finish";
+
+fn account() -> AccountId {
+    AccountId::new("acme").unwrap()
+}
+
+/// A safetensors file with six weights.
+fn adapter() -> Vec<u8> {
+    let header = br#"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#;
+    [&(header.len() as u64).to_le_bytes()[..], header, &[1; 24]].concat()
+}
+
+struct World {
+    _dir: tempfile::TempDir,
+    store: Store,
+    config: JobsConfig,
+    wake: Arc<Notify>,
+    scheduler: Option<Scheduler>,
+}
+
+impl World {
+    /// A data directory with a base model, a dataset, and a trainer that does what `script` says. No loop runs yet.
+    async fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = dir.path().display().to_string();
+        let sha256 = hex::encode(Sha256::digest(adapter()));
+        let text = format!("WORLD='{world}'\nSHA={sha256}\n{PRELUDE}\n{script}\n");
+        fs::write(dir.path().join("trainer.sh"), text).unwrap();
+        fs::write(dir.path().join("adapter"), adapter()).unwrap();
+        let config = JobsConfig {
+            limits: Limits { capacity: 1, stop_grace_ms: 200 },
+            trainer: vec!["/bin/sh".into(), dir.path().join("trainer.sh").into()],
+            poll_interval: Duration::from_millis(10),
+        };
+        let store = Store::open(&dir.path().join("data"), 1).await.unwrap();
+        let wake = Arc::new(Notify::new());
+        let world = Self { _dir: dir, store, config, wake, scheduler: None };
+        world.install("fireworks", "tiny", InstalledKind::Base, "test");
+        let dataset = world.dataset();
+        world.store.dataset_create(&dataset).await.unwrap();
+        let key = ObjectKey::dataset_file(&dataset.name(), "rows.jsonl").unwrap();
+        let rows = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{}\n"))]);
+        world.store.objects().put(&key, SizeRule::AtMost(10), rows).await.unwrap();
+        world
+    }
+
+    fn install(&self, account: &str, id: &str, kind: InstalledKind, source: &str) {
+        let staged = installed::stage(self.store.data_dir()).unwrap();
+        fs::write(staged.join("adapter_model.safetensors"), adapter()).unwrap();
+        let manifest = ModelManifest {
+            version: ModelManifest::VERSION,
+            kind,
+            display_name: id.into(),
+            source: source.into(),
+            parameter_count: 6,
+            context_length: 2048,
+            model_type: "llama".into(),
+            base_model: None,
+            r: 0,
+            target_modules: vec![],
+            files: installed::digest_files(&staged).unwrap(),
+            create_time_ms: 1,
+        };
+        let (account, id) = (AccountId::new(account).unwrap(), ModelId::new(id).unwrap());
+        installed::install(self.store.data_dir(), &account, &id, &staged, &manifest).unwrap();
+    }
+
+    fn dataset(&self) -> Dataset {
+        Dataset {
+            account: account(),
+            id: DatasetId::new("rows").unwrap(),
+            display_name: String::new(),
+            state: DatasetState::Ready,
+            status: Status::default(),
+            format: DatasetFormat::Chat,
+            example_count: 5,
+            files: vec![DatasetFile { name: "rows.jsonl".into(), size_bytes: 3, sha256: None }],
+            created_by: String::new(),
+            create_time_ms: 1,
+            update_time_ms: 1,
+        }
+    }
+
+    fn start(&mut self) {
+        let scheduler = Scheduler::start(self.store.clone(), self.config.clone(), Arc::clone(&self.wake));
+        self.scheduler = Some(scheduler.unwrap());
+    }
+
+    async fn stop(&mut self) {
+        self.scheduler.take().unwrap().shutdown().await;
+    }
+
+    async fn create(&self, id: &str, create_time_ms: i64) -> i64 {
+        let job = Job {
+            account: account(),
+            id: JobId::new(id).unwrap(),
+            settings: JobSettings {
+                display_name: "Mine".into(),
+                dataset: self.dataset().name(),
+                evaluation_dataset: None,
+                base_model: ModelRef {
+                    account: AccountId::new("fireworks").unwrap(),
+                    id: ModelId::new("tiny").unwrap(),
+                },
+                output_model: ModelRef { account: account(), id: ModelId::new(format!("{id}-out")).unwrap() },
+                jinja_template: None,
+                epochs: 2,
+                learning_rate: 5e-4,
+                learning_rate_warmup_steps: 0,
+                optimizer_weight_decay: 0.01,
+                lora_rank: 8,
+                lora_alpha: 16,
+                max_context_length: 512,
+                batch_size: 0,
+                batch_size_samples: 8,
+                gradient_accumulation_steps: 1,
+            },
+            state: JobState::Pending,
+            status: Status::default(),
+            progress: JobProgress::default(),
+            losses_without_progress: 0,
+            events_read: 0,
+            created_by: "a@example.org".into(),
+            create_time_ms,
+            update_time_ms: create_time_ms,
+            completed_time_ms: None,
+        };
+        let key = self.store.job_create(&job).await.unwrap().key;
+        self.wake.notify_one();
+        key
+    }
+
+    fn run(&self, id: &str) -> RunDir {
+        RunDir::new(self.store.data_dir().join("runs/acme").join(id))
+    }
+
+    fn go(&self, id: &str) {
+        fs::write(self.run(id).root().join("go"), "").unwrap();
+    }
+
+    async fn event(&self, key: i64, event: JobEvent) {
+        self.store.job_transition(key, None, &event, 5).await.unwrap();
+        self.wake.notify_one();
+    }
+
+    /// Waits until `check` holds of the job.
+    async fn until(&self, key: i64, what: &str, check: impl Fn(&Job) -> bool) -> Job {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let job = self.store.job_by_key(key).await.unwrap().expect("the job is there").job;
+            if check(&job) {
+                return job;
+            }
+            assert!(Instant::now() < end, "never {what}: {job:#?}\n{}", self.log(job.id.as_str()));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn until_state(&self, key: i64, state: JobState) -> Job {
+        self.until(key, state.name(), |job| job.state == state).await
+    }
+
+    fn log(&self, id: &str) -> String {
+        let run = self.run(id);
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+        format!("{}\n{}", read(run.events_path()), read(run.log_path()))
+    }
+
+    /// Waits until no trainer lives in the run directory.
+    async fn until_gone(&self, id: &str) {
+        let end = Instant::now() + PATIENCE;
+        while self.run(id).is_live().unwrap() {
+            assert!(Instant::now() < end, "the trainer of {id} never ends");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The names of the job's events.
+    async fn history(&self, key: i64) -> String {
+        let events: Vec<String> =
+            self.store.job_event_list(key).await.unwrap().into_iter().map(|row| row.event).collect();
+        events.join(" ")
+    }
+
+    /// Process ids of all trainers that the run had.
+    fn pids(&self, id: &str) -> Vec<u32> {
+        let events: Vec<Event> = EventTail::new(&self.run(id)).poll().unwrap();
+        let pid = |event: &Event| match event.kind {
+            EventKind::Started { pid, .. } => Some(pid),
+            _ => None,
+        };
+        events.iter().filter_map(pid).collect()
+    }
+
+    fn kill(&self, id: &str) {
+        let pid = *self.pids(id).last().expect("a trainer has started");
+        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_job_goes_its_way_and_leaves_a_model() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    let running = world.until(key, "at step 2", |job| job.progress.step == 2).await;
+    assert_eq!(running.state, JobState::Running);
+    assert_eq!((running.progress.percent(), running.progress.epoch, running.progress.rows), (50, 1, 5));
+    let spec = world.run("j1").job().unwrap();
+    assert_eq!(fs::read(&spec.train_files[0]).unwrap(), b"{}\n");
+    assert!(spec.base_model_dir.is_absolute() && spec.base_model_dir.join("hearth-model.json").exists());
+    assert_eq!((spec.epochs, spec.lora_alpha, spec.batch_size_samples), (2, 16.0, 8));
+
+    world.go("j1");
+    let done = world.until_state(key, JobState::Completed).await;
+    assert_eq!((done.progress.percent(), done.progress.epoch), (100, 2));
+    assert!(done.completed_time_ms.is_some());
+    assert_eq!(world.history(key).await, "start validate write finish");
+    let model: Model = world.store.model_get(&done.settings.output_model).await.unwrap();
+    let ModelKind::Adapter { base_model, r, target_modules, fine_tuning_job } = model.kind else {
+        panic!("the output is an adapter");
+    };
+    assert_eq!((base_model.to_string().as_str(), r), ("accounts/fireworks/models/tiny", 8));
+    assert_eq!((target_modules.len(), fine_tuning_job), (7, done.name()));
+    let output = installed::read(world.store.data_dir(), &account(), &model.id).unwrap();
+    assert_eq!(output.manifest.parameter_count, 6);
+    assert_eq!(fs::read(output.dir.join("adapter_model.safetensors")).unwrap(), adapter());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn one_job_runs_at_a_time_and_the_oldest_first() {
+    let mut world = World::new(NORMAL).await;
+    let younger = world.create("younger", 2).await;
+    let older = world.create("older", 1).await;
+    world.start();
+    world.until(older, "at step 2", |job| job.progress.step == 2).await;
+    let waiting = world.until(younger, "anything", |_| true).await;
+    assert_eq!(waiting.state, JobState::Pending);
+    world.go("older");
+    world.until(younger, "at step 2", |job| job.progress.step == 2).await;
+    world.until_state(older, JobState::Completed).await;
+    world.go("younger");
+    world.until_state(younger, JobState::Completed).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_says_whose_mistake_it_is() {
+    for (kind, expect) in [
+        ("invalid_data", "INVALID_ARGUMENT"),
+        ("invalid_setting", "FAILED_PRECONDITION"),
+        ("out_of_resources", "RESOURCE_EXHAUSTED"),
+        ("internal", "INTERNAL"),
+    ] {
+        let script =
+            format!(r#"emit '"failed","kind":"{kind}","message":"line 3 has no assistant turn"'; exit 1"#);
+        let mut world = World::new(&script).await;
+        world.start();
+        let key = world.create("j1", 1).await;
+        let job = world.until_state(key, JobState::Failed).await;
+        assert_eq!(
+            (job.status.code.name(), job.status.message.as_str()),
+            (expect, "line 3 has no assistant turn")
+        );
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_without_its_dataset_fails_and_can_go_on_when_it_is_back() {
+    let mut world = World::new(NORMAL).await;
+    let key = world.create("j1", 1).await;
+    let dataset = world.dataset();
+    let rows =
+        world.store.objects().local_path(&ObjectKey::dataset_file(&dataset.name(), "rows.jsonl").unwrap());
+    let kept = fs::read(rows.as_ref().unwrap()).unwrap();
+    world.store.dataset_delete(&dataset.name()).await.unwrap();
+    world.start();
+    let job = world.until_state(key, JobState::Failed).await;
+    assert_eq!(
+        format!("{} {}", job.status.code.name(), job.status.message),
+        "FAILED_PRECONDITION reading the dataset failed: dataset accounts/acme/datasets/rows does not exist"
+    );
+    world.store.dataset_create(&dataset).await.unwrap();
+    fs::create_dir_all(rows.as_ref().unwrap().parent().unwrap()).unwrap();
+    fs::write(rows.unwrap(), kept).unwrap();
+    world.event(key, JobEvent::Resume).await;
+    world.until_state(key, JobState::Running).await;
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_trainer_is_started_again() {
+    let script =
+        "validated; step 1 0.5; [ $runs = 0 ] && { step 2 1.0; wait_for never; }; wait_for go; finish";
+    let mut world = World::new(script).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 2", |job| job.progress.step == 2).await;
+    world.kill("j1");
+    let again =
+        world.until(key, "running again", |job| job.state == JobState::Running && job.events_read > 4).await;
+    assert_eq!(again.progress.step, 2, "the repeated first step does not take progress back");
+    world.go("j1");
+    let done = world.until_state(key, JobState::Completed).await;
+    assert_eq!(done.progress.percent(), 100);
+    assert_eq!(world.history(key).await, "start validate lose start validate write finish");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trainer_that_always_dies_is_given_up() {
+    let mut world = World::new("exit 3").await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    let job = world.until_state(key, JobState::Failed).await;
+    assert_eq!(job.status.code.name(), "INTERNAL");
+    assert!(job.status.message.contains("6 times in a row"), "{}", job.status.message);
+    assert!(job.status.message.contains("ended with exit code 3"), "{}", job.status.message);
+    assert_eq!(world.pids("j1").len(), 6);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trainer_that_cannot_be_started_fails_the_job() {
+    let mut world = World::new("").await;
+    world.config.trainer = vec!["/nowhere/hearth".into()];
+    world.start();
+    let key = world.create("j1", 1).await;
+    let job = world.until_state(key, JobState::Failed).await;
+    assert!(job.status.message.starts_with("the trainer cannot be started"), "{}", job.status.message);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_job_stops_and_can_go_on() {
+    let script = "trap paused TERM; validated; step 1 0.5; wait_for go; finish";
+    let mut world = World::new(script).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 1", |job| job.progress.step == 1).await;
+    world.event(key, JobEvent::Cancel).await;
+    world.until_gone("j1").await;
+    // The loop is not there when the job goes on, so the trainer's last word is still unread then.
+    world.stop().await;
+    assert!(world.log("j1").contains("paused"));
+    assert_eq!(world.until(key, "anything", |_| true).await.state, JobState::Cancelled);
+    world.event(key, JobEvent::Resume).await;
+    world.go("j1");
+    world.start();
+    world.until_state(key, JobState::Completed).await;
+    assert_eq!(world.history(key).await, "start validate cancel resume start validate write finish");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trainer_stopped_from_outside_pauses_its_job() {
+    let mut world = World::new("trap paused TERM; validated; wait_for go; finish").await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until_state(key, JobState::Running).await;
+    kill_process(Pid::from_raw(world.pids("j1")[0] as i32).unwrap(), Signal::TERM).unwrap();
+    world.until_state(key, JobState::Paused).await;
+    world.event(key, JobEvent::Resume).await;
+    world.until_state(key, JobState::Running).await;
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_job_is_stopped_by_force_and_removed() {
+    let mut world = World::new("trap '' TERM; validated; wait_for never").await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until_state(key, JobState::Running).await;
+    world.event(key, JobEvent::Delete).await;
+    // A new job of the same name waits until the old one is gone.
+    let mut again = world.store.job_by_key(key).await.unwrap().unwrap().job;
+    (again.state, again.events_read) = (JobState::Pending, 0);
+    let new = world.store.job_create(&again).await.unwrap().key;
+    let end = Instant::now() + PATIENCE;
+    while world.store.job_by_key(key).await.unwrap().is_some() {
+        assert!(Instant::now() < end, "the deleted job stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let job = world.until_state(new, JobState::Running).await;
+    assert_eq!(world.pids("j1").len(), 1, "the new job has a run directory of its own");
+    world.event(new, JobEvent::Delete).await;
+    while world.run(job.id.as_str()).root().exists() {
+        assert!(Instant::now() < end, "the run directory stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_server_takes_over_a_live_trainer() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    assert!(world.run("j1").is_live().unwrap(), "the trainer outlives the server");
+    world.start();
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    assert_eq!(world.pids("j1").len(), 1);
+    assert_eq!(world.history(key).await, "start validate write finish");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_server_finds_what_ended_without_it() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let finished = world.create("finished", 1).await;
+    world.until(finished, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    world.go("finished");
+    world.until_gone("finished").await;
+    world.start();
+    world.until_state(finished, JobState::Completed).await;
+
+    let killed = world.create("killed", 2).await;
+    world.until(killed, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    world.kill("killed");
+    world.until_gone("killed").await;
+    world.go("killed");
+    world.start();
+    world.until_state(killed, JobState::Completed).await;
+    assert_eq!(world.pids("killed").len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_server_stops_what_was_cancelled_without_it() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    world.event(key, JobEvent::Cancel).await;
+    world.start();
+    world.until_gone("j1").await;
+    assert_eq!(world.until(key, "anything", |_| true).await.state, JobState::Cancelled);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_adapter_that_was_installed_before_a_crash_is_found() {
+    let mut world = World::new(NORMAL).await;
+    let key = world.create("j1", 1).await;
+    world.install("acme", "j1-out", InstalledKind::Adapter, "accounts/acme/supervisedFineTuningJobs/j1");
+    world.start();
+    world.until_state(key, JobState::Running).await;
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+
+    let key = world.create("j2", 2).await;
+    world.install("acme", "j2-out", InstalledKind::Adapter, "somebody else");
+    world.until_state(key, JobState::Running).await;
+    world.go("j2");
+    let job = world.until_state(key, JobState::Failed).await;
+    assert_eq!(job.status.code.name(), "ALREADY_EXISTS");
+    world.stop().await;
+}
+
+#[test]
+fn nobody_else_is_signalled() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::new(dir.path());
+    let mut stranger = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+    let started =
+        format!(r#"{{"seq":1,"time_ms":1,"type":"started","pid":{},"resumed_from_step":0}}"#, stranger.id());
+    fs::write(run.events_path(), started + "\n").unwrap();
+    let mut attempt = Attempt::new(run.clone());
+    attempt.poll().unwrap();
+    assert!(!attempt.stop(1), "nobody holds the lock");
+    let lock = run.lock().unwrap();
+    assert!(attempt.is_live().unwrap());
+    assert!(!attempt.stop(1), "the process was not started on the run directory");
+    attempt.kill(1);
+    drop(lock);
+    assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
