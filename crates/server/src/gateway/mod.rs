@@ -1,7 +1,7 @@
 //! The one implementation of `gateway.Gateway`: a file per resource and verb.
 //!
 //! Each RPC first says whose resource it is about and asks [`Caller`] whether that is allowed; nothing is read
-//! before. `tests/coverage.rs` fails when an RPC has no case for strangers and foreign keys.
+//! before. `tests/routes/coverage.rs` fails when an RPC has no case for strangers and foreign keys.
 
 mod account;
 mod api_key;

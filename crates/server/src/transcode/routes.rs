@@ -85,6 +85,7 @@ impl Table {
                 }
             }
         }
+        others.sort_by(|a: &Method, b| a.as_str().cmp(b.as_str()));
         if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
     }
 

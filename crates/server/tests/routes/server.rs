@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
-use hearth_server::{RunningServer, ServerConfig};
+use hearth_domain::schedule::Limits;
+use hearth_domain::{AccountId, ModelId, ModelRef};
+use hearth_server::{JobsConfig, RunningServer, ServerConfig};
+use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -39,7 +43,18 @@ impl Reply {
 
     /// Status and body, for snapshots.
     pub fn shown(&self) -> Value {
-        serde_json::json!({ "status": self.status, "body": self.json() })
+        let mut body = self.json();
+        body.sort_all_objects();
+        serde_json::json!({ "status": self.status, "body": body })
+    }
+
+    /// With the next page's token, which depends on the time, replaced.
+    pub fn hide_token(self) -> Self {
+        let mut body = self.json();
+        if body["nextPageToken"] != "" {
+            body["nextPageToken"] = "[token]".into();
+        }
+        Self { body: body.to_string().into_bytes(), ..self }
     }
 
     #[track_caller]
@@ -143,6 +158,13 @@ impl Server {
         self.request(&[("authorization", &bearer), ("content-type", &form)], "POST", path, &body)
     }
 
+    /// A READY dataset of the account `default`.
+    pub fn ready_dataset(&self, id: &str) {
+        self.post("/v1/accounts/default/datasets", &serde_json::json!({ "datasetId": id })).ok();
+        let path = format!("/v1/accounts/default/datasets/{id}:upload");
+        self.upload(&path, "rows.jsonl", rows().as_bytes()).ok();
+    }
+
     /// A second account with a key of its own.
     pub fn account(&self, id: &str) -> String {
         self.post(&format!("/v1/accounts?accountId={id}"), &serde_json::json!({})).ok();
@@ -169,5 +191,44 @@ impl Drop for Server {
 
 /// Jobs stay PENDING: no trainer is started.
 pub fn config(dir: &Path) -> ServerConfig {
-    ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap())
+    let limits = Limits { capacity: 0, ..Limits::default() };
+    let jobs = JobsConfig { limits, trainer: vec!["false".into()], poll_interval: Duration::from_millis(20) };
+    let config = ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap());
+    ServerConfig { jobs: Some(jobs), inference_threads: 1, ..config }
+}
+
+/// Installs a model whose only file is a `config.json`: the control plane looks at no weights.
+pub fn install_model(data_dir: &Path, account: &str, id: &str, base: Option<&str>) {
+    let staged = installed::stage(data_dir).unwrap();
+    std::fs::write(staged.join("config.json"), "{}").unwrap();
+    let (account, id) = (AccountId::new(account).unwrap(), ModelId::new(id).unwrap());
+    let manifest = ModelManifest {
+        version: ModelManifest::VERSION,
+        kind: if base.is_some() { InstalledKind::Adapter } else { InstalledKind::Base },
+        display_name: format!("Model {id}"),
+        source: "test".to_owned(),
+        parameter_count: 1000,
+        context_length: 2048,
+        model_type: "llama".to_owned(),
+        base_model: base.map(|base| ModelRef {
+            account: AccountId::new("fireworks").unwrap(),
+            id: ModelId::new(base).unwrap(),
+        }),
+        r: if base.is_some() { 8 } else { 0 },
+        target_modules: if base.is_some() { vec!["q_proj".to_owned()] } else { Vec::new() },
+        files: installed::digest_files(&staged).unwrap(),
+        create_time_ms: 1_700_000_000_000,
+    };
+    installed::install(data_dir, &account, &id, &staged, &manifest).unwrap();
+}
+
+/// Five rows that can be trained on.
+pub fn rows() -> String {
+    let row = |i: u32| {
+        serde_json::json!({"messages": [
+            {"role": "user", "content": format!("question {i}")},
+            {"role": "assistant", "content": format!("answer {i}")},
+        ]})
+    };
+    (0..5).map(|i| format!("{}\n", row(i))).collect()
 }

@@ -1,0 +1,5 @@
+//! Accounts.
+
+mod create;
+mod get;
+mod list;

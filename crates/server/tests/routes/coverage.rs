@@ -1,0 +1,95 @@
+//! Every RPC of the descriptors, called by strangers and with the key of another account.
+
+use std::collections::BTreeMap;
+
+use crate::server::{Server, install_model};
+
+/// What a key of another account gets.
+#[derive(Clone, Copy)]
+enum Foreign {
+    /// PERMISSION_DENIED, whether the resource is there or not.
+    Denied,
+    /// The call has no owner: it answers about the caller.
+    Own,
+}
+
+/// RPC, method, path, body, what a foreign key gets. A new RPC needs a line here, or the test below fails.
+#[rustfmt::skip]
+const CASES: &[(&str, &str, &str, &str, Foreign)] = &[
+    ("CreateAccount", "POST", "/v1/accounts?accountId=x", "{}", Foreign::Denied),
+    ("GetAccount", "GET", "/v1/accounts/default", "", Foreign::Denied),
+    ("ListAccounts", "GET", "/v1/accounts", "", Foreign::Own),
+    ("CreateApiKey", "POST", "/v1/accounts/default/apiKeys", "{}", Foreign::Denied),
+    ("CreateDataset", "POST", "/v1/accounts/default/datasets", r#"{"datasetId": "x"}"#, Foreign::Denied),
+    ("GetDataset", "GET", "/v1/accounts/default/datasets/rows", "", Foreign::Denied),
+    ("ListDatasets", "GET", "/v1/accounts/default/datasets", "", Foreign::Denied),
+    ("DeleteDataset", "DELETE", "/v1/accounts/default/datasets/rows", "", Foreign::Denied),
+    ("GetDatasetUploadEndpoint", "POST", "/v1/accounts/default/datasets/rows:getUploadEndpoint", r#"{"filenameToSize": {"a.jsonl": 1}}"#, Foreign::Denied),
+    ("ValidateDatasetUpload", "POST", "/v1/accounts/default/datasets/rows:validateUpload", "{}", Foreign::Denied),
+    ("GetDatasetDownloadEndpoint", "GET", "/v1/accounts/default/datasets/rows:getDownloadEndpoint", "", Foreign::Denied),
+    ("GetModel", "GET", "/v1/accounts/default/models/mine", "", Foreign::Denied),
+    ("ListModels", "GET", "/v1/accounts/default/models", "", Foreign::Denied),
+    ("DeleteModel", "DELETE", "/v1/accounts/default/models/mine", "", Foreign::Denied),
+    ("GetModelDownloadEndpoint", "GET", "/v1/accounts/default/models/mine:getDownloadEndpoint", "", Foreign::Denied),
+    ("CreateSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs", r#"{"dataset": "rows", "baseModel": "tiny"}"#, Foreign::Denied),
+    ("GetSupervisedFineTuningJob", "GET", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Foreign::Denied),
+    ("ListSupervisedFineTuningJobs", "GET", "/v1/accounts/default/supervisedFineTuningJobs", "", Foreign::Denied),
+    ("DeleteSupervisedFineTuningJob", "DELETE", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Foreign::Denied),
+    ("CancelSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:cancel", "{}", Foreign::Denied),
+    ("ResumeSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:resume", "{}", Foreign::Denied),
+];
+
+/// Routes beside the RPCs that need a key.
+const OTHER: &[(&str, &str)] = &[
+    ("POST", "/v1/accounts/default/datasets/rows:upload"),
+    ("GET", "/verifyApiKey"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/inference/v1/chat/completions"),
+];
+
+#[test]
+fn every_rpc_has_a_case() {
+    let pool = hearth_proto::descriptor_pool();
+    let service = pool.get_service_by_name("gateway.Gateway").unwrap();
+    let mut cases: BTreeMap<&str, usize> = BTreeMap::new();
+    for (rpc, ..) in CASES {
+        *cases.entry(rpc).or_default() += 1;
+    }
+    for method in service.methods() {
+        assert_eq!(cases.remove(method.name()), Some(1), "{} has no case in this file", method.name());
+    }
+    assert!(cases.is_empty(), "cases without an RPC: {cases:?}");
+}
+
+#[test]
+fn strangers_and_foreign_keys_get_nothing() {
+    let server = Server::start();
+    install_model(server.dir.path(), "fireworks", "tiny", None);
+    install_model(server.dir.path(), "default", "mine", Some("tiny"));
+    server.ready_dataset("rows");
+    let foreign = server.account("acme");
+    let before = server.get("/v1/accounts/default/datasets/rows").json();
+    for (rpc, method, path, body, expect) in CASES {
+        for key in [None, Some("fw_wrong"), Some("")] {
+            let (status, code, _) = server.send_as(key, method, path, body.as_bytes()).error();
+            assert_eq!((status, code), (401, 16), "{rpc} with key {key:?}");
+        }
+        let reply = server.send_as(Some(&foreign), method, path, body.as_bytes());
+        match expect {
+            Foreign::Denied => {
+                let (status, code, message) = reply.error();
+                assert_eq!((status, code), (403, 7), "{rpc}: {message}");
+                // Nothing is learnt about what exists.
+                let absent = path.replace("/default/", "/absent/");
+                let reply = server.send_as(Some(&foreign), method, &absent, body.as_bytes());
+                assert_eq!(reply.error().1, 7, "{rpc} on an account that does not exist");
+            }
+            Foreign::Own => assert!(!String::from_utf8_lossy(&reply.body).contains("default"), "{rpc}"),
+        }
+    }
+    for (method, path) in OTHER {
+        assert_eq!(server.send_as(None, method, path, b"{}").status, 401, "{method} {path}");
+    }
+    assert_eq!(server.get("/v1/accounts/default/datasets/rows").json(), before);
+}

@@ -1,0 +1,46 @@
+//! `GET /v1/accounts/{account}/datasets`.
+
+use serde_json::json;
+
+use crate::server::Server;
+use crate::snapshot;
+
+#[test]
+fn pages_hold_everything_once() {
+    let server = Server::start();
+    snapshot!(server.get("/v1/accounts/default/datasets"));
+    for id in ["c", "a", "b"] {
+        server.post("/v1/accounts/default/datasets", &json!({ "datasetId": id })).ok();
+    }
+    let mut names = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page =
+            server.get(&format!("/v1/accounts/default/datasets?pageSize=2&pageToken={token}")).ok();
+        assert_eq!(page["totalSize"], 3);
+        names.extend(page["datasets"].as_array().unwrap().iter().map(|one| one["name"].clone()));
+        token = page["nextPageToken"].as_str().unwrap().to_owned();
+        if token.is_empty() {
+            break;
+        }
+    }
+    let expect: Vec<String> =
+        ["a", "b", "c"].iter().map(|id| format!("accounts/default/datasets/{id}")).collect();
+    assert_eq!(names, expect);
+}
+
+#[test]
+fn wrong_parameters_are_named() {
+    let server = Server::start();
+    let check = |query: &str, status: u16, part: &str| {
+        let (found, _, message) = server.get(&format!("/v1/accounts/default/datasets?{query}")).error();
+        assert!(found == status && message.contains(part), "{query}: {found} {message}");
+    };
+    check("pageSize=-1", 400, "pageSize -1 is below 0");
+    check("pageSize=ten", 400, "query parameter pageSize");
+    check("pageToken=nonsense", 400, "pageToken");
+    check("filter=name%3D%22x%22", 501, "filter");
+    check("orderBy=format", 400, "orderBy");
+    check("readMask=nothing", 400, "read_mask");
+    assert_eq!(server.get("/v1/accounts/default/datasets?pageSize=1000000").status, 200);
+}

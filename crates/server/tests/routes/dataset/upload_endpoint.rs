@@ -1,0 +1,120 @@
+//! `POST .../datasets/{dataset}:getUploadEndpoint` and the URLs that it signs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::server::{Server, rows};
+
+const DATASET: &str = "/v1/accounts/default/datasets/rows";
+
+fn server() -> Server {
+    let server = Server::start();
+    server.post("/v1/accounts/default/datasets", &json!({"datasetId": "rows"})).ok();
+    server
+}
+
+fn url(server: &Server, file: &str, size: Value) -> String {
+    let body = json!({"filenameToSize": {file: size}});
+    let reply = server.post(&format!("{DATASET}:getUploadEndpoint"), &body).ok();
+    reply["filenameToSignedUrls"][file].as_str().unwrap().to_owned()
+}
+
+fn validate(server: &Server) -> (u16, Value) {
+    let reply = server.post(&format!("{DATASET}:validateUpload"), &json!({}));
+    (reply.status, reply.json())
+}
+
+#[test]
+fn put_validate_ready() {
+    let server = server();
+    let rows = rows();
+    let url = url(&server, "my rows.jsonl", json!(rows.len().to_string()));
+    assert!(url.starts_with(&server.base), "{url}");
+    let length = format!("{0},{0}", rows.len());
+    let headers = [
+        ("content-type", "application/octet-stream"),
+        ("x-goog-content-length-range", length.as_str()),
+    ];
+    let reply = server.request(&headers, "PUT", &url, rows.as_bytes());
+    assert_eq!((reply.status, reply.body.as_slice()), (200, &b""[..]));
+    assert_eq!(validate(&server), (200, json!({})));
+    assert_eq!(server.get(DATASET).ok()["state"], "READY");
+    // READY twice is READY; files cannot change any more.
+    assert_eq!(validate(&server), (200, json!({})));
+    assert_eq!(server.request(&[], "PUT", &url, rows.as_bytes()).error().1, 9);
+    let body = json!({"filenameToSize": {"b.jsonl": 1}});
+    assert_eq!(server.post(&format!("{DATASET}:getUploadEndpoint"), &body).error().1, 9);
+}
+
+#[test]
+fn each_call_replaces_the_set_of_files() {
+    let server = server();
+    let first = url(&server, "a.jsonl", json!(0));
+    let second = url(&server, "b.jsonl", json!(0));
+    let (status, code, message) = server.request(&[], "PUT", &first, rows().as_bytes()).error();
+    assert!((status, code) == (404, 5) && message.contains("a.jsonl"), "{message}");
+    let (status, error) = validate(&server);
+    assert!(status == 400 && error["message"].as_str().unwrap().contains("b.jsonl"), "{error}");
+    assert_eq!(server.request(&[], "PUT", &second, rows().as_bytes()).status, 200);
+    assert_eq!(validate(&server).0, 200);
+}
+
+#[test]
+fn wrong_sizes_and_urls_store_nothing() {
+    let server = server();
+    let rows = rows();
+    let url = url(&server, "a.jsonl", json!(rows.len() + 1));
+    let put = |url: &str, headers: &[(&str, &str)]| server.request(headers, "PUT", url, rows.as_bytes()).error();
+    assert_eq!(put(&url, &[]).0, 400);
+    assert_eq!(put(&url, &[("x-goog-content-length-range", "1,2")]).0, 400);
+    assert_eq!(put(&url, &[("x-goog-content-length-range", "many")]).0, 400);
+    let altered = url.replace("a.jsonl", "b.jsonl");
+    let denied = "signed url is not valid: it was altered or signed by another server";
+    assert_eq!(put(&altered, &[]), (403, 7, denied.to_owned()));
+    let (path, _) = url.split_once('?').unwrap();
+    assert_eq!(put(path, &[]).0, 403);
+    assert_eq!(put(&format!("{path}?expires=1&signature=00"), &[]).0, 403);
+    // A URL for writing is not one for reading.
+    assert_eq!(server.request(&[], "GET", &url, b"").error().0, 403);
+    assert_eq!(server.request(&[], "POST", &url, b"x").status, 405);
+    assert!(!server.dir.path().join("objects/datasets/default/rows/a.jsonl").exists());
+    assert_eq!(server.get(DATASET).ok()["state"], "UPLOADING");
+}
+
+#[test]
+fn a_broken_upload_can_be_repeated() {
+    let server = server();
+    let rows = rows();
+    let url = url(&server, "a.jsonl", json!(rows.len()));
+    let path = url.strip_prefix(&server.base).unwrap();
+    let address = server.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let half = &rows[..rows.len() / 2];
+    write!(stream, "PUT {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{half}", rows.len()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // The server closes the connection when it has seen that no more comes.
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(server.get(DATASET).ok()["state"], "UPLOADING");
+    assert_eq!(validate(&server).0, 400);
+    assert_eq!(server.request(&[], "PUT", &url, rows.as_bytes()).status, 200);
+    assert_eq!(validate(&server).0, 200);
+}
+
+#[test]
+fn names_and_counts_are_checked() {
+    let server = server();
+    let check = |sizes: Value, part: &str| {
+        let body = json!({ "filenameToSize": sizes });
+        let (status, _, message) = server.post(&format!("{DATASET}:getUploadEndpoint"), &body).error();
+        assert!(status == 400 && message.contains(part), "{sizes}: {message}");
+    };
+    check(json!({}), "has 0 files");
+    check(json!({"../a.jsonl": 1}), "file name");
+    check(json!({"a.csv": 1}), ".jsonl");
+    check(json!({"a.jsonl": -1}), "size -1");
+    check(json!({"a.jsonl": "x"}), "line 1 column");
+}

@@ -1,0 +1,64 @@
+//! `POST .../datasets/{dataset}:validateUpload`.
+
+use serde_json::json;
+
+use crate::server::{Server, rows};
+use crate::snapshot;
+
+const DATASET: &str = "/v1/accounts/default/datasets/rows";
+
+/// Uploads files and validates them.
+fn validate(files: &[(&str, &[u8])]) -> (Server, crate::server::Reply) {
+    let server = Server::start();
+    server.post("/v1/accounts/default/datasets", &json!({"datasetId": "rows"})).ok();
+    let sizes: serde_json::Map<String, serde_json::Value> =
+        files.iter().map(|(name, bytes)| ((*name).to_owned(), json!(bytes.len()))).collect();
+    let reply = server.post(&format!("{DATASET}:getUploadEndpoint"), &json!({"filenameToSize": sizes})).ok();
+    for (name, bytes) in files {
+        let url = reply["filenameToSignedUrls"][*name].as_str().unwrap();
+        assert_eq!(server.request(&[], "PUT", url, bytes).status, 200);
+    }
+    let reply = server.post(&format!("{DATASET}:validateUpload"), &json!({}));
+    (server, reply)
+}
+
+#[test]
+fn every_bad_row_is_named() {
+    let bad = [
+        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#,
+        "not json",
+        r#"{"messages": [{"role": "robot", "content": "x"}]}"#,
+        r#"{"messages": [{"role": "user", "content": "x"}]}"#,
+        r#"{"prompt": "p"}"#,
+        "[]",
+    ]
+    .join("\n");
+    let mut bad = bad.into_bytes();
+    bad.extend_from_slice(b"\n\xff\xfe\n");
+    let (server, reply) = validate(&[("rows.jsonl", &bad)]);
+    snapshot!(reply);
+    snapshot!(server.get(DATASET));
+}
+
+#[test]
+fn files_are_one_dataset() {
+    let two: String = rows().lines().take(2).map(|line| format!("{line}\n")).collect();
+    let (server, reply) = validate(&[("a.jsonl", two.as_bytes()), ("b.jsonl", two.as_bytes())]);
+    reply.ok();
+    assert_eq!(server.get(DATASET).ok()["exampleCount"], "4");
+
+    let (_, reply) = validate(&[("a.jsonl", two.as_bytes())]);
+    assert_eq!(reply.error(), (400, 3, "dataset: has 2 rows; at least 3 are needed".to_owned()));
+
+    let prompts = "{\"prompt\": \"p\", \"completion\": \"c\"}\n".repeat(3);
+    let (_, reply) = validate(&[("a.jsonl", two.as_bytes()), ("b.jsonl", prompts.as_bytes())]);
+    let (status, _, message) = reply.error();
+    assert!(status == 400 && message.starts_with("b.jsonl: rows have another format"), "{message}");
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    let (_, reply) = validate(&[("a.jsonl", b"")]);
+    let (status, _, message) = reply.error();
+    assert!(status == 400 && message.contains("empty"), "{message}");
+}

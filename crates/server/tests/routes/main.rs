@@ -1,0 +1,31 @@
+//! Every route against a real server on a loopback port: a file per resource and verb.
+
+mod server;
+
+mod account;
+mod api_key;
+mod bad_input;
+mod coverage;
+mod dataset;
+mod grpc;
+mod lifecycle;
+mod model;
+mod openai;
+mod supervised_fine_tuning_job;
+mod verify_api_key;
+
+/// Compares a reply with its stored form; times, generated ids and signatures are left out.
+macro_rules! snapshot {
+    ($reply:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => true }, {
+            insta::assert_json_snapshot!($reply.shown(), {
+                ".**.createTime" => "[time]",
+                ".**.updateTime" => "[time]",
+                ".**.created_at" => "[time]",
+                ".**.metricsFileSignedUrl" => "[url]",
+                ".**.trainerLogsSignedUrl" => "[url]",
+            })
+        })
+    };
+}
+pub(crate) use snapshot;

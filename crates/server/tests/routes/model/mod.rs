@@ -1,0 +1,6 @@
+//! Models.
+
+mod delete;
+mod download_endpoint;
+mod get;
+mod list;
