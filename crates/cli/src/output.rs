@@ -25,7 +25,7 @@ pub fn json(value: &Value) -> Result<()> {
     line(&value.to_string())
 }
 
-/// Prints a resource: as JSON, or as aligned `field  value` lines without empty fields.
+/// Prints a resource: as JSON, or as aligned `field  value` lines without fields that are not set.
 pub fn resource(as_json: bool, value: &Value) -> Result<()> {
     if as_json {
         return json(value);
@@ -82,7 +82,7 @@ fn is_empty(value: &Value) -> bool {
         Value::Null => true,
         Value::Bool(flag) => !flag,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || text == "0",
+        Value::String(text) => text.is_empty() || text == "0" || text.ends_with("_UNSPECIFIED"),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.values().all(is_empty),
     }

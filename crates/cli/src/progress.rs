@@ -62,7 +62,7 @@ pub fn watch(client: &Client, name: &str, quiet: bool) -> Result<Outcome> {
                 display.show(&job, &rows, metrics.len())?;
                 metrics = rows;
                 if job.is_stopped() {
-                    display.finish();
+                    display.finish()?;
                     return Ok(Outcome { job, resource, metrics });
                 }
             }
@@ -100,6 +100,7 @@ struct Display {
     quiet: bool,
     bar: Option<ProgressBar>,
     state: String,
+    last_text: String,
     last_line: Option<Instant>,
 }
 
@@ -109,7 +110,7 @@ impl Display {
             let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is constant");
             ProgressBar::new(0).with_style(style)
         });
-        Self { quiet, bar, state: String::new(), last_line: None }
+        Self { quiet, bar, state: String::new(), last_text: String::new(), last_line: None }
     }
 
     fn show(&mut self, job: &Job, rows: &[MetricsRow], seen: usize) -> Result<()> {
@@ -123,6 +124,7 @@ impl Display {
             bar.set_length(status.total_steps.unwrap_or(100));
             bar.set_position(if status.total_steps.is_some() { status.step } else { status.percent });
             bar.set_message(status.text());
+            self.last_text = status.text();
             return Ok(());
         }
         let new = rows.get(seen..).unwrap_or_default();
@@ -135,10 +137,13 @@ impl Display {
         Ok(())
     }
 
-    fn finish(&self) {
+    /// Leaves the last line where the bar was.
+    fn finish(&self) -> Result<()> {
         if let Some(bar) = &self.bar {
-            bar.finish();
+            bar.finish_and_clear();
+            output::line(&self.last_text)?;
         }
+        Ok(())
     }
 }
 

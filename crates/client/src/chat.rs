@@ -1,7 +1,6 @@
 //! Chat completions, whole or streamed.
 
 use std::io::{BufRead, BufReader, Read};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,8 +9,6 @@ use ureq::typestate::WithBody;
 
 use crate::{Client, ClientError};
 
-/// Time until the first byte of a chat answer: a request may wait for its turn and for a model to load.
-const CHAT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest line of a stream.
 const STREAM_LINE_MAX_BYTES: u64 = 1 << 20;
 
@@ -130,9 +127,6 @@ impl Client {
 
     fn chat_post(&self) -> RequestBuilder<WithBody> {
         self.request(self.agent.post(self.url("/v1/chat/completions")))
-            .config()
-            .timeout_recv_response(Some(CHAT_TIMEOUT))
-            .build()
     }
 }
 

@@ -12,8 +12,8 @@ use crate::ClientError;
 
 /// Time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time until the first byte of an answer; an upload is checked by the server before it answers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time until the first byte of an answer; the server checks every row of an upload before it answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest answer that is read into memory.
 const ANSWER_MAX_BYTES: u64 = 256 << 20;
 /// Longest error body that is read.
@@ -76,16 +76,7 @@ impl Client {
 
     /// Downloads a signed URL into memory. The key is not sent: the URL itself is the permission.
     pub fn signed_get(&self, url: &str) -> Result<Vec<u8>, ClientError> {
-        let mut reader = self.signed_reader(url)?;
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| self.broken(error))?;
-        Ok(bytes)
-    }
-
-    /// Opens a signed URL for reading.
-    fn signed_reader(&self, url: &str) -> Result<impl Read + use<>, ClientError> {
-        let response = self.answer(self.agent.get(url).call())?;
-        Ok(response.into_body().into_with_config().limit(ANSWER_MAX_BYTES).reader())
+        self.answer(self.agent.get(url).call()).and_then(|response| self.read_all(response))
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -122,18 +113,18 @@ impl Client {
 
     /// Reads a JSON answer; an empty body is `{}`.
     pub(crate) fn json(&self, response: Response<Body>) -> Result<Value, ClientError> {
-        let mut body = Vec::new();
-        response
-            .into_body()
-            .into_with_config()
-            .limit(ANSWER_MAX_BYTES)
-            .reader()
-            .read_to_end(&mut body)
-            .map_err(|error| self.broken(error))?;
+        let body = self.read_all(response)?;
         if body.is_empty() {
             return Ok(Value::Object(serde_json::Map::new()));
         }
         serde_json::from_slice(&body).map_err(|error| self.protocol(format!("not JSON: {error}")))
+    }
+
+    fn read_all(&self, response: Response<Body>) -> Result<Vec<u8>, ClientError> {
+        let mut reader = response.into_body().into_with_config().limit(ANSWER_MAX_BYTES).reader();
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(|error| self.broken(error))?;
+        Ok(bytes)
     }
 
     pub(crate) fn protocol(&self, detail: impl Into<String>) -> ClientError {

@@ -1,5 +1,6 @@
 //! The standard methods on resources: every collection of the API answers to the same few verbs.
 
+use std::fs::File;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,6 +10,8 @@ use crate::{Client, ClientError};
 
 /// Page size that lists ask for.
 const PAGE_SIZE: &str = "200";
+/// Largest file that the API takes as a form; larger ones go to a signed URL.
+const MULTIPART_MAX_BYTES: u64 = 150_000_000;
 /// Most pages that one list follows.
 const MAX_PAGES: usize = 10_000;
 
@@ -63,10 +66,10 @@ impl Client {
     }
 
     /// A custom method by POST, for example `cancel` of a job.
-    pub fn act(&self, name: &str, verb: &str) -> Result<Value, ClientError> {
+    pub fn act(&self, name: &str, verb: &str, body: &Value) -> Result<Value, ClientError> {
         let url = format!("{}:{verb}", self.resource_url(name));
-        self.answer(self.request(self.agent.post(url)).send_json(json!({})))
-            .and_then(|answer| self.json(answer))
+        let request = self.request(self.agent.post(url));
+        self.answer(request.send_json(body)).and_then(|answer| self.json(answer))
     }
 
     /// Creates an empty dataset that waits for its upload.
@@ -75,30 +78,45 @@ impl Client {
         self.create(&format!("accounts/{account}/datasets"), &[], &body)
     }
 
-    /// Uploads a file as the content of a dataset. If it breaks off, it can be repeated.
-    pub fn dataset_upload_file(&self, name: &str, path: &Path) -> Result<Value, ClientError> {
-        if path.is_dir() {
-            let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
-            return Err(ClientError::Io { path: path.to_owned(), source });
+    /// Uploads a file as the content of a dataset, by the way that its size asks for. If it breaks off, it can be
+    /// repeated.
+    pub fn dataset_upload_file(&self, name: &str, path: &Path) -> Result<(), ClientError> {
+        let cannot_read = |source| ClientError::Io { path: path.to_owned(), source };
+        let metadata = path.metadata().map_err(cannot_read)?;
+        if metadata.is_dir() {
+            return Err(cannot_read(std::io::ErrorKind::IsADirectory.into()));
         }
-        let part = Part::file(path).map_err(|source| ClientError::Io { path: path.to_owned(), source })?;
-        self.upload(name, part)
+        if metadata.len() > MULTIPART_MAX_BYTES {
+            return self.upload_signed(name, path, metadata.len());
+        }
+        self.upload(name, Part::file(path).map_err(cannot_read)?)
+    }
+
+    /// The way for large files: a signed URL takes the bytes, then the server checks them.
+    fn upload_signed(&self, name: &str, path: &Path, size_bytes: u64) -> Result<(), ClientError> {
+        let cannot_read = |source| ClientError::Io { path: path.to_owned(), source };
+        // The server asks for this ending; the local name does not matter to it.
+        let file_name = "rows.jsonl";
+        let body = json!({ "filenameToSize": { file_name: size_bytes.to_string() } });
+        let answer = self.act(name, "getUploadEndpoint", &body)?;
+        let url = answer["filenameToSignedUrls"][file_name]
+            .as_str()
+            .ok_or_else(|| self.protocol("an upload endpoint without a signed URL"))?;
+        let file = File::open(path).map_err(cannot_read)?;
+        let request = self.agent.put(url).header("content-type", "application/octet-stream");
+        self.answer(request.send(file))?;
+        self.act(name, "validateUpload", &json!({})).map(drop)
     }
 
     /// Uploads bytes as the content of a dataset.
-    pub fn dataset_upload_bytes(
-        &self,
-        name: &str,
-        file_name: &str,
-        bytes: &[u8],
-    ) -> Result<Value, ClientError> {
+    pub fn dataset_upload_bytes(&self, name: &str, file_name: &str, bytes: &[u8]) -> Result<(), ClientError> {
         self.upload(name, Part::bytes(bytes).file_name(file_name))
     }
 
-    fn upload(&self, name: &str, part: Part<'_>) -> Result<Value, ClientError> {
+    fn upload(&self, name: &str, part: Part<'_>) -> Result<(), ClientError> {
         let url = format!("{}:upload", self.resource_url(name));
         let form = Form::new().part("file", part);
-        self.answer(self.request(self.agent.post(url)).send(form)).and_then(|answer| self.json(answer))
+        self.answer(self.request(self.agent.post(url)).send(form)).map(drop)
     }
 
     fn resource_url(&self, name: &str) -> String {

@@ -70,7 +70,7 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
     say("Job", &format!("{}: {EPOCHS} epochs, rank {LORA_RANK}", job.name))?;
     let cancel = (client.clone(), job.name.clone());
     // Whoever stops the demo wants its trainer stopped too; the server alone would leave it running.
-    let on_signal = server.on_signal(move || drop(cancel.0.act(&cancel.1, "cancel")));
+    let on_signal = server.on_signal(move || drop(cancel.0.act(&cancel.1, "cancel", &json!({}))));
     let outcome = progress::watch(&client, &job.name, false)?;
     let train_seconds = train_started.elapsed().as_secs_f64();
     if !outcome.job.is_success() {

@@ -37,9 +37,10 @@ impl Args {
             Err(error) if error.code() == Some("ALREADY_EXISTS") && is_uploading(&remote.client, &name) => {}
             Err(error) => return Err(error.into()),
         }
-        remote.client.dataset_upload_file(&name, &self.file).with_context(|| {
-            format!("cannot upload {}; the same command tries again", self.file.display())
-        })?;
+        remote
+            .client
+            .dataset_upload_file(&name, &self.file)
+            .with_context(|| format!("cannot upload {} to {name}", self.file.display()))?;
         output::resource(json, &remote.client.get(&name)?)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::{Target, print_outcome};
 
@@ -17,7 +18,7 @@ pub struct Args {
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         let (remote, name) = self.job.find()?;
-        remote.client.act(&name, "cancel")?;
+        remote.client.act(&name, "cancel", &json!({}))?;
         print_outcome(json, "cancelled", &name)
     }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::Target;
 use crate::output;
@@ -18,7 +19,7 @@ pub struct Args {
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         let (remote, name) = self.job.find()?;
-        output::resource(json, &remote.client.act(&name, "resume")?)?;
+        output::resource(json, &remote.client.act(&name, "resume", &json!({}))?)?;
         Ok(ExitCode::SUCCESS)
     }
 }
