@@ -65,7 +65,7 @@ pub struct BenchReport {
     pub backend: String,
     /// Rounding of GEMM inputs.
     pub precision: PrecisionName,
-    /// Threads asked for; 0 means one per core.
+    /// Threads in use.
     pub threads: usize,
     /// LoRA rank.
     pub rank: usize,
@@ -103,7 +103,7 @@ pub fn bench(model_dir: &Path, options: &BenchOptions) -> Result<BenchReport, Tr
     };
     let cpu = Cpu::new(CpuOptions { threads: options.threads, isa: None, precision })
         .map_err(|source| TrainError::Kernels { source })?;
-    let backend = cpu.name();
+    let (backend, threads) = (cpu.name(), cpu.threads());
     let started = Instant::now();
     let model_error =
         |source| TrainError::Model { action: "load the base model in", path: model_dir.to_owned(), source };
@@ -146,7 +146,7 @@ pub fn bench(model_dir: &Path, options: &BenchOptions) -> Result<BenchReport, Tr
         parameter_count,
         backend,
         precision: options.precision,
-        threads: options.threads,
+        threads,
         rank: options.rank,
         tokens_per_step: options.tokens,
         trained_tokens_per_step: micro_batches[0].weights.iter().filter(|&&weight| weight > 0.0).count(),

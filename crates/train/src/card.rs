@@ -17,8 +17,9 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapter_sha256: &str) -> Strin
         "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n---\n\n\
          # LoRA adapter for {}\n\n\
          Trained with Hearth {} by supervised fine-tuning. Load it over its base with PEFT:\n\n\
-         ```python\nfrom peft import AutoPeftModelForCausalLM\n\n\
-         model = AutoPeftModelForCausalLM.from_pretrained(\"PATH_OF_THIS_DIRECTORY\")\n```\n\n",
+         ```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n\
+         base = AutoModelForCausalLM.from_pretrained(\"PATH_OF_THE_BASE_MODEL\")\n\
+         model = PeftModel.from_pretrained(base, \"PATH_OF_THIS_DIRECTORY\")\n```\n\n",
         job.base_model_name,
         env!("CARGO_PKG_VERSION"),
     );

@@ -56,7 +56,7 @@ pub struct State {
     pub seed: u64,
     /// Length of `metrics.jsonl` when the checkpoint was made.
     pub metrics_bytes: u64,
-    /// Backend that made it, for the log.
+    /// Backend and instruction set that made it.
     pub backend: String,
     /// Settings, base and data that it belongs to.
     pub identity: Identity,

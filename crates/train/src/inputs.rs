@@ -40,8 +40,8 @@ impl Inputs {
             .map_err(|source| TrainError::Tokenizer { path: dir.clone(), source })?;
         renderer.set_now_ms(now_ms);
         let limit = job.max_context_length as usize;
-        let train = Samples::read(&job.train_files, &renderer, limit)?;
-        let eval = Samples::read(&job.eval_files, &renderer, limit)?;
+        let train = Samples::read("training", &job.train_files, &renderer, limit)?;
+        let eval = Samples::read("evaluation", &job.eval_files, &renderer, limit)?;
         check_lengths(&config, &train, &eval)?;
         let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
         let identity = Identity {
@@ -65,6 +65,18 @@ impl Inputs {
             eval_rows: self.eval.rows,
             total_steps,
         }
+    }
+
+    /// What to say about evaluation rows that are left out, which `validated` does not count.
+    pub fn eval_warning(&self) -> Option<EventKind> {
+        let count = self.eval.dropped_too_long;
+        let lines: Vec<String> = self.eval.dropped_lines.iter().map(u64::to_string).collect();
+        let message = format!(
+            "{count} evaluation rows are longer than max_context_length and are not scored; lines {}{}",
+            lines.join(", "),
+            if count > lines.len() as u64 { " and more" } else { "" }
+        );
+        (count > 0).then_some(EventKind::Warning { message })
     }
 
     /// Loads the base and starts an adapter on it.

@@ -27,8 +27,9 @@ pub struct Samples {
 
 impl Samples {
     /// Reads and renders all rows. Fails with one message that lists the bad rows, or that says that no
-    /// sample is left.
+    /// sample is left; `what` names the rows in it, for example `training`.
     pub fn read(
+        what: &str,
         files: &[PathBuf],
         renderer: &Renderer,
         max_context_length: usize,
@@ -51,9 +52,9 @@ impl Samples {
             }
             format = rows.format();
         }
-        errors.into_result()?;
+        errors.into_result(what)?;
         if read.samples.is_empty() && !files.is_empty() {
-            return Err(TrainError::Data { message: read.nothing_left(max_context_length) });
+            return Err(TrainError::Data { message: read.nothing_left(what, max_context_length) });
         }
         Ok(read)
     }
@@ -75,12 +76,12 @@ impl Samples {
         }
     }
 
-    fn nothing_left(&self, max_context_length: usize) -> String {
+    fn nothing_left(&self, what: &str, max_context_length: usize) -> String {
         if self.rows == 0 {
-            return "the data files hold no rows".to_owned();
+            return format!("the {what} files hold no rows");
         }
         format!(
-            "all {} rows are longer than max_context_length, {max_context_length} tokens; \
+            "all {} {what} rows are longer than max_context_length, {max_context_length} tokens; \
              raise it or shorten the rows",
             self.rows
         )
@@ -110,12 +111,12 @@ impl Errors {
         }
     }
 
-    fn into_result(self) -> Result<(), TrainError> {
+    fn into_result(self, what: &str) -> Result<(), TrainError> {
         if self.count == 0 {
             return Ok(());
         }
         let rows = if self.count == 1 { "row" } else { "rows" };
-        let mut message = format!("{} {rows} cannot be trained on: {}", self.count, self.listed.join("; "));
+        let mut message = format!("{} {what} {rows} cannot be used: {}", self.count, self.listed.join("; "));
         if self.count > self.listed.len() {
             message.push_str(&format!("; and {} more", self.count - self.listed.len()));
         }

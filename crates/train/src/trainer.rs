@@ -43,11 +43,16 @@ pub(crate) fn train(
     let job = dir.job()?;
     settings::check(&job)?;
     let inputs = Inputs::read(job, journal.began_ms())?;
-    let run = Run { dir, inputs: &inputs, checkpoints: &checkpoints, stop };
+    let run = |arithmetic| Run { dir, inputs: &inputs, checkpoints: &checkpoints, stop, arithmetic };
     let threads = options.threads.unwrap_or(inputs.job.threads as usize);
     match inputs.job.backend {
-        BackendName::Cpu => run.go(Arc::new(cpu(&inputs.job, threads)?), journal, resumed),
-        BackendName::Reference => run.go(Arc::new(Reference::<f32>::new()), journal, resumed),
+        BackendName::Cpu => {
+            let cpu = cpu(&inputs.job, threads)?;
+            run(format!("cpu {}", cpu.isa())).go(Arc::new(cpu), journal, resumed)
+        }
+        BackendName::Reference => {
+            run("reference".to_owned()).go(Arc::new(Reference::<f32>::new()), journal, resumed)
+        }
     }
 }
 
@@ -65,6 +70,8 @@ struct Run<'a> {
     inputs: &'a Inputs,
     checkpoints: &'a Checkpoints,
     stop: &'a AtomicBool,
+    /// Backend and instruction set: what the last bits of a result depend on.
+    arithmetic: String,
 }
 
 impl Run<'_> {
@@ -76,6 +83,9 @@ impl Run<'_> {
     ) -> Result<Outcome, TrainError> {
         let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
         journal.append(self.inputs.validated(plan.total_steps()))?;
+        if let Some(warning) = self.inputs.eval_warning() {
+            journal.append(warning)?;
+        }
         let mut trainer = Trainer {
             learner: self.inputs.learner(backend)?,
             evaluation: plan::evaluation(&self.inputs.eval.samples, self.inputs.job.micro_batch_tokens),
@@ -129,11 +139,10 @@ impl<B: Backend> Trainer<'_, B> {
             let message = format!("step {step} is not step {step_in_epoch} of epoch {epoch}");
             return Err(TrainError::Damaged { path, message });
         }
-        let backend = self.backend_name();
-        if state.backend != backend {
+        if state.backend != self.run.arithmetic {
             let message = format!(
-                "the checkpoint was made on {}, this is {backend}: the adapter will agree within rounding only",
-                state.backend
+                "the checkpoint was made on {}, this is {}: the adapter will agree within rounding only",
+                state.backend, self.run.arithmetic
             );
             self.journal.append(EventKind::Warning { message })?;
         }
@@ -286,7 +295,7 @@ impl<B: Backend> Trainer<'_, B> {
             progress: self.progress.clone(),
             seed: self.run.inputs.job.seed,
             metrics_bytes: self.journal.sync()?,
-            backend: self.backend_name(),
+            backend: self.run.arithmetic.clone(),
             identity: self.run.inputs.identity.clone(),
         };
         let path = self.run.checkpoints.save(&Checkpoint { state, tensors: self.learner.state() })?;
@@ -309,10 +318,6 @@ impl<B: Backend> Trainer<'_, B> {
             peak_rss_bytes: Memory::now().peak_rss_bytes,
         })?;
         self.journal.sync().map(drop)
-    }
-
-    fn backend_name(&self) -> String {
-        self.learner.decoder().backend().name()
     }
 }
 

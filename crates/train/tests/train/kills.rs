@@ -73,6 +73,8 @@ fn killed_at_random_moments_twenty_of_twenty_are_equal() {
         let ended = go(&dir);
         assert_eq!(ended.output(), output, "round {round}");
         assert_eq!(ended.losses(), losses, "round {round}");
+        let warned = ended.events.iter().find(|event| matches!(event.kind, EventKind::Warning { .. }));
+        assert_eq!(warned, None, "round {round}");
         assert_eq!(metrics(&dir, "train/loss"), losses, "round {round}");
         assert_eq!(metrics(&dir, "eval/loss"), metrics(&undisturbed.dir, "eval/loss"), "round {round}");
     }

@@ -14,7 +14,7 @@ fn bad_rows_are_listed_by_line_all_in_one_message() {
     let ended = fixture.run("run", &fixture.job());
     let (kind, message) = ended.failure();
     assert_eq!(kind, FailureKind::InvalidData);
-    assert!(message.starts_with("2 rows cannot be trained on: line 2: "), "{message}");
+    assert!(message.starts_with("2 training rows cannot be used: line 2: "), "{message}");
     assert!(message.contains("; line 4"), "{message}");
     assert!(!message.contains("secret"), "{message}");
     assert!(!ended.dir.output_path().exists());
@@ -26,7 +26,7 @@ fn only_the_first_bad_rows_are_listed() {
     fixture.write_rows("train.jsonl", &vec!["[]".to_owned(); 25]);
     let ended = fixture.run("run", &fixture.job());
     let (_, message) = ended.failure();
-    assert!(message.starts_with("25 rows cannot be trained on: line 1: "), "{message}");
+    assert!(message.starts_with("25 training rows cannot be used: line 1: "), "{message}");
     assert!(message.contains("; line 20: ") && !message.contains("line 21"), "{message}");
     assert!(message.ends_with("; and 5 more"), "{message}");
 }
@@ -51,7 +51,31 @@ fn rows_that_are_too_long_are_dropped_and_their_lines_told() {
     let none = fixture.run("none", &JobSpec { max_context_length: 4, ..job });
     let (kind, message) = none.failure();
     assert_eq!(kind, FailureKind::InvalidData);
-    assert!(message.contains("all 9 rows are longer than max_context_length, 4 tokens"), "{message}");
+    assert!(
+        message.contains("all 9 training rows are longer than max_context_length, 4 tokens"),
+        "{message}"
+    );
+}
+
+#[test]
+fn evaluation_rows_are_checked_and_dropped_too() {
+    let fixture = Fixture::new();
+    let long = row(4).replace("leaf", &"leaf ".repeat(100));
+    fixture.write_rows("eval.jsonl", &[row(0), long, row(1)]);
+    let job = JobSpec { max_context_length: 200, epochs: 1, ..fixture.job() };
+    let ended = fixture.run("dropped", &job);
+    ended.output();
+    let warned = ended.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Warning { message }
+            if message.starts_with("1 evaluation rows are longer") && message.ends_with("lines 2"))
+    });
+    assert!(warned);
+
+    fixture.write_rows("eval.jsonl", &[row(0), "{}".to_owned()]);
+    let ended = fixture.run("bad", &job);
+    let (kind, message) = ended.failure();
+    assert_eq!(kind, FailureKind::InvalidData);
+    assert!(message.starts_with("1 evaluation row cannot be used: line 2: "), "{message}");
 }
 
 #[test]
