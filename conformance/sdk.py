@@ -40,8 +40,7 @@ def whole_flow(client, folder):
         assert time.monotonic() < deadline, job
         time.sleep(1)
         job = client.supervised_fine_tuning_jobs.get("colour-job")
-        progress = (job.model_extra or {}).get("jobProgress") or {}
-        percents.append(progress.get("percent", 0))
+        percents.append(job.job_progress.percent)
     assert job.state == "JOB_STATE_COMPLETED", job
     assert percents == sorted(percents) and percents[-1] == 100, percents
     assert job.status.code == "OK" and job.completed_time and job.created_by, job
