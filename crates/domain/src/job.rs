@@ -257,77 +257,91 @@ impl Checker {
 /// Checks a request against the rules and the facts and fills in every default. Reports all violations at once.
 pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Violations> {
     let mut check = Checker::default();
+    texts(&mut check, request);
+    let dataset = dataset(&mut check, "dataset", &request.dataset, facts.dataset.as_ref());
+    let evaluation = facts.evaluation_dataset.as_ref();
+    let evaluation_dataset =
+        self::dataset(&mut check, "evaluationDataset", &request.evaluation_dataset, evaluation);
+    let base = base_model(&mut check, request, facts);
+    let output_model = output_model(&mut check, request, facts);
+    let batch = batch(&mut check, request, base.as_ref().map_or(i32::MAX, |base| base.context_length));
+    let numbers = numbers(&mut check, request, base.as_ref().map_or(0, |base| base.parameter_count));
+    not_built(&mut check, request);
+    if let (Some(dataset), Some(base), true) = (dataset, base, check.0.is_empty()) {
+        return Ok(JobSettings {
+            display_name: request.display_name.clone(),
+            dataset,
+            evaluation_dataset,
+            base_model: base.name,
+            output_model,
+            jinja_template: Some(request.jinja_template.clone()).filter(|template| !template.is_empty()),
+            epochs: numbers.epochs,
+            learning_rate: numbers.learning_rate,
+            learning_rate_warmup_steps: numbers.learning_rate_warmup_steps,
+            optimizer_weight_decay: numbers.optimizer_weight_decay,
+            lora_rank: numbers.lora_rank,
+            lora_alpha: numbers.lora_rank * LORA_ALPHA_PER_RANK as u32,
+            max_context_length: batch.max_context_length,
+            batch_size: batch.tokens,
+            batch_size_samples: batch.samples,
+            gradient_accumulation_steps: numbers.gradient_accumulation_steps,
+        });
+    }
+    assert!(!check.0.is_empty(), "a dataset or a base that is missing is a violation");
+    check.0.sort_by_key(|violation| violation.code == Code::Unimplemented);
+    Err(Violations(check.0))
+}
+
+fn texts(check: &mut Checker, request: &JobRequest) {
     if request.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
-        check.add(
-            Code::InvalidArgument,
-            "displayName",
-            format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters"),
-        );
+        let message = format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters");
+        check.add(Code::InvalidArgument, "displayName", message);
     }
     if request.jinja_template.len() > JINJA_TEMPLATE_MAX_BYTES {
-        check.add(
-            Code::InvalidArgument,
-            "jinjaTemplate",
-            format!("is longer than {JINJA_TEMPLATE_MAX_BYTES} bytes"),
-        );
+        let message = format!("is longer than {JINJA_TEMPLATE_MAX_BYTES} bytes");
+        check.add(Code::InvalidArgument, "jinjaTemplate", message);
     }
-    let dataset = dataset(&mut check, "dataset", &request.dataset, facts.dataset.as_ref());
     if request.dataset.is_empty() {
         check.add(Code::InvalidArgument, "dataset", "is required");
     }
-    let evaluation_dataset = dataset_eval(&mut check, request, facts);
-    let base = base_model(&mut check, request, facts);
-    let output_model = output_model(&mut check, request, facts);
-    let parameter_count = base.as_ref().map_or(0, |base| base.1);
-    let model_context = base.as_ref().map_or(i32::MAX, |base| base.2);
-    let batch = batch(&mut check, request, model_context);
-    let settings = |base: (ModelRef, u64, i32), dataset, check: &mut Checker| JobSettings {
-        display_name: request.display_name.clone(),
-        dataset,
-        evaluation_dataset,
-        base_model: base.0,
-        output_model,
-        jinja_template: Some(request.jinja_template.clone()).filter(|template| !template.is_empty()),
+}
+
+/// Settings that depend on nothing, or on the size of the model alone.
+struct Numbers {
+    epochs: u32,
+    learning_rate: f32,
+    learning_rate_warmup_steps: u32,
+    optimizer_weight_decay: f32,
+    lora_rank: u32,
+    gradient_accumulation_steps: u32,
+}
+
+fn numbers(check: &mut Checker, request: &JobRequest, parameter_count: u64) -> Numbers {
+    let rate = learning_rate_default(parameter_count);
+    let (warmup, decay) = (request.learning_rate_warmup_steps, request.optimizer_weight_decay);
+    let accumulation = request.gradient_accumulation_steps;
+    Numbers {
         epochs: check.whole("epochs", request.epochs, EPOCHS_MAX, EPOCHS_DEFAULT),
-        learning_rate: check.real(
-            "learningRate",
-            request.learning_rate,
-            LEARNING_RATE_MAX,
-            learning_rate_default(parameter_count),
-        ),
-        learning_rate_warmup_steps: check.whole(
-            "learningRateWarmupSteps",
-            request.learning_rate_warmup_steps,
-            WARMUP_STEPS_MAX,
-            0,
-        ),
+        learning_rate: check.real("learningRate", request.learning_rate, LEARNING_RATE_MAX, rate),
+        learning_rate_warmup_steps: check.whole("learningRateWarmupSteps", warmup, WARMUP_STEPS_MAX, 0),
         optimizer_weight_decay: check.real(
             "optimizerWeightDecay",
-            request.optimizer_weight_decay,
+            decay,
             WEIGHT_DECAY_MAX,
             WEIGHT_DECAY_DEFAULT,
         ),
         lora_rank: check.whole("loraRank", request.lora_rank, LORA_RANK_MAX, LORA_RANK_DEFAULT),
-        lora_alpha: 0,
-        max_context_length: batch.max_context_length,
-        batch_size: batch.tokens,
-        batch_size_samples: batch.samples,
         gradient_accumulation_steps: check.whole(
             "gradientAccumulationSteps",
-            request.gradient_accumulation_steps,
+            accumulation,
             GRADIENT_ACCUMULATION_STEPS_MAX,
             1,
         ),
-    };
-    // The numbers are checked even when a name is wrong, so that one round trip tells everything.
-    let nowhere = || ModelRef { account: facts.account.clone(), id: ModelId::generate(0) };
-    let no_rows = || DatasetRef { account: facts.account.clone(), id: crate::id::DatasetId::generate(0) };
-    let mut settings = settings(
-        base.unwrap_or_else(|| (nowhere(), 0, i32::MAX)),
-        dataset.unwrap_or_else(no_rows),
-        &mut check,
-    );
-    settings.lora_alpha = settings.lora_rank * LORA_ALPHA_PER_RANK as u32;
+    }
+}
+
+/// Fields that ask for something that this server does not do are refused, never ignored.
+fn not_built(check: &mut Checker, request: &JobRequest) {
     if request.nodes < 0 {
         check.add(Code::InvalidArgument, "nodes", format!("{} is below 0", request.nodes));
     } else if request.nodes > 1 {
@@ -336,11 +350,6 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
     for field in &request.other_fields {
         check.add(Code::Unimplemented, field, "this server does not support this field yet; leave it out");
     }
-    if check.0.is_empty() {
-        return Ok(settings);
-    }
-    check.0.sort_by_key(|violation| violation.code == Code::Unimplemented);
-    Err(Violations(check.0))
 }
 
 /// The dataset that a field names, if it can be trained on.
@@ -368,12 +377,14 @@ fn dataset(check: &mut Checker, field: &str, name: &str, found: Option<&Dataset>
     Some(dataset.name())
 }
 
-fn dataset_eval(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Option<DatasetRef> {
-    dataset(check, "evaluationDataset", &request.evaluation_dataset, facts.evaluation_dataset.as_ref())
+/// What the other settings need to know of the base.
+struct Base {
+    name: ModelRef,
+    parameter_count: u64,
+    context_length: i32,
 }
 
-/// Name, number of weights and context length of the base.
-fn base_model(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Option<(ModelRef, u64, i32)> {
+fn base_model(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Option<Base> {
     let warm_start = request.other_fields.iter().any(|field| field == "warmStartFrom");
     if request.base_model.is_empty() {
         if !warm_start {
@@ -405,7 +416,8 @@ fn base_model(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Op
         );
         return None;
     };
-    Some((model.name(), parameter_count, i32::try_from(model.context_length).unwrap_or(i32::MAX)))
+    let context_length = i32::try_from(model.context_length).unwrap_or(i32::MAX);
+    Some(Base { name: model.name(), parameter_count, context_length })
 }
 
 /// The model to make: an id or a full name in the job's account; the job's id when not given.

@@ -100,7 +100,9 @@ pub fn schedule(jobs: &[JobView], limits: Limits, now_ms: i64) -> Vec<Action> {
             }
         }
     }
-    let busy = jobs.iter().filter(|job| job.run != Run::Gone).count();
+    // A job whose trainer was lost keeps its place; it starts again in the next round.
+    let requeued = actions.iter().filter(|action| matches!(action, Action::Requeue(_))).count();
+    let busy = requeued + jobs.iter().filter(|job| job.run != Run::Gone).count();
     let mut waiting: Vec<&JobView> = jobs
         .iter()
         .filter(|job| job.state.is_waiting() && job.run == Run::Gone && !is_blocked(job, jobs))

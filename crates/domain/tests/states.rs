@@ -1,0 +1,65 @@
+//! The table of states, written out: every allowed change, and nothing else.
+
+use hearth_domain::{JobEvent, JobState, Status, transition};
+
+#[test]
+fn the_whole_table() {
+    let events = [
+        JobEvent::Start,
+        JobEvent::Validate,
+        JobEvent::Write,
+        JobEvent::Finish,
+        JobEvent::Fail(Status::default()),
+        JobEvent::Lose,
+        JobEvent::Pause,
+        JobEvent::Cancel,
+        JobEvent::Resume,
+        JobEvent::Delete,
+    ];
+    let mut lines = Vec::new();
+    for &state in JobState::ALL {
+        let mut moves = Vec::new();
+        for event in &events {
+            match transition(state, event) {
+                Ok(next) => moves.push(format!("{}:{next}", event.name())),
+                Err(error) => {
+                    assert_eq!(error.to_string(), format!("a job in state {state} cannot {}", event.name()));
+                }
+            }
+        }
+        lines.push(format!("{state} {}", moves.join(" ")).trim_end().to_owned());
+    }
+    let expect = "\
+PENDING start:VALIDATING fail:FAILED cancel:CANCELLED delete:DELETING
+VALIDATING validate:RUNNING fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
+RUNNING write:WRITING_RESULTS fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
+WRITING_RESULTS finish:COMPLETED fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
+COMPLETED delete:DELETING
+FAILED resume:PENDING delete:DELETING
+CANCELLED resume:PENDING delete:DELETING
+PAUSED cancel:CANCELLED resume:PENDING delete:DELETING
+RE_QUEUEING start:VALIDATING fail:FAILED cancel:CANCELLED delete:DELETING
+DELETING";
+    assert_eq!(lines.join("\n"), expect);
+}
+
+#[test]
+fn states_have_the_names_of_the_api() {
+    for &state in JobState::ALL {
+        assert_eq!(JobState::from_name(state.name()), Some(state));
+        assert_eq!(serde_like_name(state), state.name());
+    }
+    assert_eq!(JobState::Paused.for_old_clients(), JobState::Pending);
+}
+
+/// The name that is stored: the variant's name in the API's form.
+fn serde_like_name(state: JobState) -> String {
+    let mut name = String::new();
+    for c in format!("{state:?}").chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}
