@@ -187,7 +187,7 @@ pub trait Backend: Send + Sync + 'static {
     // Attention ---------------------------------------------------------------------------------
 
     /// Rotates pairs `(i, i + head_dim/2)` of every head in place by `positions[t] * inv_freq[i]`
-    /// (HF `rotate_half` layout); `inverse` rotates back, which is the backward. `x` `[T, heads * head_dim]`.
+    /// (an f32 product; HF `rotate_half` layout); `inverse` rotates back, which is the backward. `x` `[T, heads * head_dim]`.
     fn rope(
         &self,
         x: &mut Self::Buf,
@@ -268,7 +268,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Weighted cross-entropy of `softmax(hidden Wᵀ)`, with logits made in chunks and never kept.
     /// `hidden` `[n, C]`, `head` `[V, C]`; `targets` and `weights` have `n` entries. When `dhidden` `[n, C]`
-    /// is given it is overwritten with `scale * weight * (softmax - onehot) W`.
+    /// is given it is overwritten with `scale * weight * (softmax - onehot) W`. A row of weight 0 has loss 0 and
+    /// a zero gradient, and its target may be any number; other targets are below `V`.
     fn cross_entropy(
         &self,
         hidden: &Self::Buf,

@@ -255,7 +255,7 @@ impl Backend for Cpu {
         dk: &mut CpuBuf,
         dv: &mut CpuBuf,
     ) {
-        let grads = Grads { dq: &mut **dq, dk: &mut **dk, dv: &mut **dv };
+        let grads = Grads { dq, dk, dv };
         attention::backward::backward(&self.ctx, dout, q, k, v, out, lse, segments, shape, grads);
     }
 

@@ -99,12 +99,12 @@ impl QuerySide {
         let mut q_rows = RowWords::new(words, n, d);
         let mut dout_rows = RowWords::new(words, n, d);
         let mut delta = vec![0.0; n];
-        for i in 0..n {
+        for (i, delta) in delta.iter_mut().enumerate() {
             let own = ((segment.start + i) * h + head) * d;
             let own = own..own + d;
             q_rows.set(mode, i, &input.q[own.clone()]);
             dout_rows.set(mode, i, &input.dout[own.clone()]);
-            delta[i] = dot_rows(mode.isa, &input.dout[own.clone()], &input.out[own]);
+            *delta = dot_rows(mode.isa, &input.dout[own.clone()], &input.out[own]);
         }
         let tiles = |x: &[f32]| -> Vec<Packed> {
             let tile = |start: usize| {

@@ -89,6 +89,20 @@ pub unsafe fn tile_product(mode: Mode, ab: Operands<'_>, out: Output) {
     }
 }
 
+/// Asks for bytes that will be read soon.
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        // SAFETY: a prefetch reads nothing and is in the baseline instructions.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// Plain loops over f32 words.
 ///
 /// # Safety

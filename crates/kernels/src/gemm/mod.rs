@@ -8,7 +8,7 @@
 //!
 //! The left side is converted once, row-major, to 32-bit *words* ([`Lhs`]): an f32, or a pair of bf16
 //! neighbours along R. The right side is expanded from its stored form tile by tile into panels of
-//! [`PANEL`] outputs, `[words][PANEL]`, at most [`BLOCK_WORDS`] words deep: 384 KiB for 96 outputs, which
+//! [`PANEL`] outputs, `[words][PANEL]`, at most [`BLOCK_WORDS`] words deep: 288 KiB for 96 outputs, which
 //! stays in L2. The whole matrix never exists expanded.
 //!
 //! Order of every sum: along R, block after block, one f32 accumulator per output element (with bf16 words
@@ -37,8 +37,8 @@ use kernel::{MAX_ROWS, Operands, Output, tile_product};
 
 pub use pack::{Words, lhs_row};
 
-/// Depth of one packed block, in words.
-const BLOCK_WORDS: usize = 1024;
+/// Depth of one packed block, in words: [`MAX_ROWS`] rows of the left side take 36 KiB of L1.
+const BLOCK_WORDS: usize = 768;
 /// A last part of at most this many words is packed together with the block before it.
 const TAIL_WORDS: usize = 128;
 /// Outputs per task, before rounding up to whole stored blocks.

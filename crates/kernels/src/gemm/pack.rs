@@ -10,6 +10,9 @@ use crate::simd::{per_isa, round_bf16, to_bf16};
 /// Columns of a stored row that are expanded at a time: the longest stored block, and 32 rows fill 32 KiB.
 const STRIP: usize = 256;
 
+/// How far ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not foresee.
+const PREFETCH_ROWS: usize = 16;
+
 /// What a 32-bit word of a packed operand holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
@@ -219,6 +222,11 @@ fn pack_cols(
     let words = mode.words();
     let (mut first, mut second) = ([0.0f32; STRIP], [0.0f32; STRIP]);
     for (word, row) in range.clone().step_by(words.per_word()).enumerate() {
+        if let Matrix::Stored(w) = matrix {
+            for ahead in (row + PREFETCH_ROWS..range.end).take(words.per_word()) {
+                super::kernel::prefetch(dequant::row_bytes(w, ahead, outputs.clone()));
+            }
+        }
         let a = row_of(mode, matrix, row, outputs.clone(), &mut first);
         let b = if words == Words::Bf16Pairs && row + 1 < range.end {
             row_of(mode, matrix, row + 1, outputs.clone(), &mut second)

@@ -26,10 +26,11 @@ pub struct Tables {
 impl Tables {
     fn get(&self, positions: &[u32], inv_freq: &[f32]) -> Arc<Table> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = last.as_ref() {
-            if table.positions == positions && table.inv_freq == inv_freq {
-                return Arc::clone(table);
-            }
+        if let Some(table) = last.as_ref()
+            && table.positions == positions
+            && table.inv_freq == inv_freq
+        {
+            return Arc::clone(table);
         }
         let mut values = Vec::with_capacity(2 * positions.len() * inv_freq.len());
         for &position in positions {
