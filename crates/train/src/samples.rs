@@ -66,7 +66,7 @@ impl Samples {
 
     /// Tokens with a loss weight.
     pub fn trained_tokens(&self) -> u64 {
-        self.samples.iter().map(trained_tokens).sum()
+        self.samples.iter().map(|sample| sample.trained_tokens() as u64).sum()
     }
 
     fn drop_sample(&mut self, line: u64) {
@@ -86,11 +86,6 @@ impl Samples {
             self.rows
         )
     }
-}
-
-/// Tokens of one sample with a loss weight above 0.
-pub fn trained_tokens(sample: &Sample) -> u64 {
-    sample.weights.iter().filter(|&&weight| weight > 0.0).count() as u64
 }
 
 /// Collects the messages of bad rows.
