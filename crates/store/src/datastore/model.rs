@@ -67,19 +67,31 @@ pub(super) async fn put(tx: &mut Transaction<'static, Sqlite>, model: &Model) ->
 
 impl Store {
     /// Brings the table in line with the directories: rows for models that were installed meanwhile, no rows for
-    /// those that are gone.
+    /// those that are gone, new rows for those that were replaced.
     pub async fn model_sync(&self) -> Result<(), StoreError> {
-        let on_disk: BTreeMap<(String, String), Installed> = installed::list(&self.data_dir)?
+        type Name = (String, String);
+        let on_disk: BTreeMap<Name, Installed> = installed::list(&self.data_dir)?
             .into_iter()
             .map(|model| ((model.name.account.to_string(), model.name.id.to_string()), model))
             .collect();
-        let in_table: Vec<(String, String)> = self.model_names().await?;
-        let known = in_table.iter().filter(|name| on_disk.contains_key(*name)).count();
-        if known == in_table.len() && known == on_disk.len() {
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT account, id, create_time_ms FROM model")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::Database)?;
+        let in_table: BTreeMap<Name, i64> =
+            rows.into_iter().map(|(account, id, time_ms)| ((account, id), time_ms)).collect();
+        let gone: Vec<&Name> = in_table.keys().filter(|name| !on_disk.contains_key(*name)).collect();
+        let new: Vec<&Installed> = on_disk
+            .iter()
+            .filter(|(name, model)| in_table.get(*name) != Some(&model.manifest.create_time_ms))
+            .map(|(_, model)| model)
+            .collect();
+        if gone.is_empty() && new.is_empty() {
             return Ok(());
         }
         let mut tx = self.begin_write().await?;
-        for (account, id) in in_table.iter().filter(|name| !on_disk.contains_key(*name)) {
+        for (account, id) in gone {
             sqlx::query("DELETE FROM model WHERE account = ?1 AND id = ?2")
                 .bind(account)
                 .bind(id)
@@ -87,19 +99,10 @@ impl Store {
                 .await
                 .map_err(StoreError::Database)?;
         }
-        for (name, model) in &on_disk {
-            if !in_table.contains(name) {
-                put(&mut tx, &model_of(model)).await?;
-            }
+        for model in new {
+            put(&mut tx, &model_of(model)).await?;
         }
         tx.commit().await.map_err(StoreError::Database)
-    }
-
-    async fn model_names(&self) -> Result<Vec<(String, String)>, StoreError> {
-        sqlx::query_as("SELECT account, id FROM model")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(StoreError::Database)
     }
 
     /// Reads a model.
