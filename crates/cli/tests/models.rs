@@ -1,8 +1,11 @@
 //! Getting and importing models through the binary.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::JoinHandle;
 
 fn hearth(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
@@ -96,6 +99,24 @@ fn damaged_files_are_refused_and_leave_nothing() {
     check_refused(&data, &import(&data, "m", &empty), &["config.json"]);
 }
 
+/// Answers one request with a file and returns its first line.
+fn serve_once(file: PathBuf) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        let first = lines.next().unwrap();
+        assert!(lines.any(|line| line.is_empty()), "the request has an end");
+        let length = file.metadata().unwrap().len();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n").unwrap();
+        std::io::copy(&mut fs::File::open(file).unwrap(), &mut stream).unwrap();
+        first
+    });
+    (endpoint, thread)
+}
+
 /// Needs the model that `cargo xtask setup` fetches.
 #[test]
 fn a_cut_off_copy_of_a_real_model_is_refused_and_the_whole_one_is_taken_once() {
@@ -125,6 +146,18 @@ fn a_cut_off_copy_of_a_real_model_is_refused_and_the_whole_one_is_taken_once() {
     let again = import(&data, "m", &whole);
     let stderr = String::from_utf8_lossy(&again.stderr);
     assert!(again.status.code() == Some(1) && stderr.contains("installed already"), "{stderr}");
+
+    // So is a file on a hub, and it is fetched once: the server answers one request.
+    let (endpoint, hub) = serve_once(whole);
+    for id in ["from-hub", "from-cache"] {
+        let output = hearth(&data)
+            .env("HF_ENDPOINT", &endpoint)
+            .args(["model", "import", id, "hf:owner/name@v1/dir/model.gguf"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(hub.join().unwrap(), "GET /owner/name/resolve/v1/dir/model.gguf HTTP/1.1");
 
     // A directory is a source too.
     let output = import(&data, "copy", &model);

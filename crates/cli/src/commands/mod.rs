@@ -11,6 +11,7 @@ mod model;
 mod serve;
 mod train;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -76,5 +77,9 @@ impl Cli {
 /// Logs to standard error from here on.
 fn start_log(default_filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(crate::config::log_filter(default_filter));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

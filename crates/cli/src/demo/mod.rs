@@ -7,11 +7,12 @@ mod score;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hearth_client::{Client, Job};
 use hearth_domain::{AccountId, ModelId};
+use hearth_run::RunDir;
 use hearth_store::installed;
 use serde_json::json;
 
@@ -32,6 +33,10 @@ const LEARNING_RATE_WARMUP_STEPS: u32 = 5;
 const LORA_RANK: u32 = 8;
 const BATCH_SIZE_SAMPLES: u32 = 16;
 const MAX_CONTEXT_LENGTH: u32 = 256;
+/// Time that a trainer has to end when the demo is interrupted.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two looks at whether it has.
+const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Most data directories of earlier demos.
 const MAX_DEMOS: u32 = 10_000;
 
@@ -68,9 +73,9 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
     let train_started = Instant::now();
     let job = create_job(&client, &base_model)?;
     say("Job", &format!("{}: {EPOCHS} epochs, rank {LORA_RANK}", job.name))?;
-    let cancel = (client.clone(), job.name.clone());
-    // Whoever stops the demo wants its trainer stopped too; the server alone would leave it running.
-    let on_signal = server.on_signal(move || drop(cancel.0.act(&cancel.1, "cancel", &json!({}))));
+    let (canceller, name) = (client.clone(), job.name.clone());
+    let run_dir = RunDir::new(demo_dir.join("runs").join(ACCOUNT).join(MODEL));
+    let on_signal = server.on_signal(move || cancel(&canceller, &name, &run_dir));
     let outcome = progress::watch(&client, &job.name, false)?;
     let train_seconds = train_started.elapsed().as_secs_f64();
     if !outcome.job.is_success() {
@@ -188,6 +193,17 @@ fn create_job(client: &Client, base_model: &str) -> Result<Job> {
     let path = format!("accounts/{ACCOUNT}/supervisedFineTuningJobs");
     let created = client.create(&path, &[("supervisedFineTuningJobId", MODEL)], &body)?;
     Ok(Job::read(client, &created)?)
+}
+
+/// Whoever stops the demo wants its trainer stopped too; the server's end alone would leave it running.
+fn cancel(client: &Client, job_name: &str, run_dir: &RunDir) {
+    if client.act(job_name, "cancel", &json!({})).is_err() {
+        return;
+    }
+    let started = Instant::now();
+    while started.elapsed() < CANCEL_TIMEOUT && run_dir.is_live().unwrap_or(false) {
+        std::thread::sleep(CANCEL_POLL_INTERVAL);
+    }
 }
 
 fn say(what: &str, text: &str) -> Result<()> {

@@ -78,12 +78,13 @@ pub fn print_how_to_go_on(figures: &Figures, url: &str, key: &str) -> Result<()>
     });
     // Inside single quotes the shell needs only the single quote itself escaped.
     let body = body.to_string().replace('\'', r"'\''");
+    let program = std::env::current_exe().map_or("hearth".into(), |path| path.display().to_string());
     output::line(&format!(
         "\nThe server runs until Ctrl-C. Ask the tuned model from another terminal:\n\n  \
          export HEARTH_URL={url} HEARTH_API_KEY={key}\n  \
          curl $HEARTH_URL/v1/chat/completions -H \"Authorization: Bearer $HEARTH_API_KEY\" \\\n    \
          -H 'Content-Type: application/json' -d '{body}'\n\nor with this program:\n\n  \
-         hearth sftj list\n  hearth chat {}",
+         {program} sftj list\n  {program} chat {}",
         figures.tuned_model
     ))
 }
