@@ -11,6 +11,7 @@ use futures::FutureExt;
 use http::{HeaderValue, header, uri::Authority};
 use tracing::Instrument;
 
+use crate::drain::Rest;
 use crate::state::AppState;
 use crate::transcode::status;
 
@@ -53,6 +54,7 @@ pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, n
     );
     request.extensions_mut().insert(RequestContext { base_url });
     let is_grpc = crate::grpc::is_grpc(&request);
+    let rest = Rest::share(&mut request);
     let started = Instant::now();
     async move {
         let result = AssertUnwindSafe(next.run(request)).catch_unwind().await;
@@ -64,6 +66,9 @@ pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, n
             tracing::error!(panic = text.as_deref().unwrap_or("not a text"), "a handler panicked");
             internal_error(is_grpc)
         });
+        if let Some(rest) = rest {
+            rest.drain(response.headers_mut()).await;
+        }
         response.headers_mut().insert(REQUEST_ID_HEADER, id_header);
         let elapsed_ms = started.elapsed().as_millis() as u64;
         tracing::info!(status = response.status().as_u16(), elapsed_ms, "answered");
@@ -87,4 +92,47 @@ fn host(request: &Request, state: &AppState) -> String {
         !host.as_str().contains('@')
     });
     valid.map_or_else(|| state.addr().to_string(), |host| host.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::Router;
+    use axum::routing::get;
+    use hearth_inference::{Cpu, CpuOptions, Limits, Service};
+    use hearth_store::Store;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn state(dir: &std::path::Path) -> AppState {
+        let store = Store::open(dir, 0).await.unwrap();
+        let cpu = Cpu::new(CpuOptions { threads: 1, ..CpuOptions::default() }).unwrap();
+        let inference = Service::start(Arc::new(cpu), Limits::default()).unwrap();
+        AppState::new(store, inference, Arc::new(Notify::new()), "127.0.0.1:1".parse().unwrap(), None)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_without_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(dir.path()).await;
+        let panics = || async {
+            if true {
+                panic!("the secret is 42");
+            }
+        };
+        let app = Router::new()
+            .route("/", get(panics).post(panics))
+            .layer(axum::middleware::from_fn_with_state(state, layer));
+        let rest = app.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!((rest.status().as_u16(), rest.headers()[REQUEST_ID_HEADER].len()), (500, 16));
+        let body = axum::body::to_bytes(rest.into_body(), 1 << 20).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("42"), "{body:?}");
+        let mut request = Request::new(Body::empty());
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let grpc = app.oneshot(request).await.unwrap();
+        assert_eq!((grpc.status().as_u16(), grpc.headers()["grpc-status"].as_bytes()), (200, &b"13"[..]));
+    }
 }

@@ -12,7 +12,8 @@ use tonic::Status;
 use crate::transcode::status::{BAD_REQUEST_URL, BadRequest, RpcStatus, Violation, error_response};
 
 /// All that a client learns of a defect; the log has the cause under the same request id.
-pub(crate) const INTERNAL_MESSAGE: &str = "internal error; the server's log has the cause under this request's id";
+pub(crate) const INTERNAL_MESSAGE: &str =
+    "internal error; the server's log has the cause under this request's id";
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -219,5 +220,27 @@ impl IntoResponse for ServerError {
             response.headers_mut().insert(header::ALLOW, allow);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reaches_the_client() {
+        for code in Code::ALL {
+            let error = ServerError::Refused { code: *code, violations: Vec::new() };
+            assert_eq!(Status::from(error).code() as i32, code.number(), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn causes_stay_inside() {
+        let error = ServerError::internal("reading", std::io::Error::other("/secret/path"));
+        let status = Status::from(error);
+        assert_eq!(status.message(), INTERNAL_MESSAGE);
+        let missing = StoreError::NotFound { kind: "dataset", name: "x".to_owned() };
+        assert_eq!(Status::from(ServerError::from(missing)).message(), "dataset x does not exist");
     }
 }

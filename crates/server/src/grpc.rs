@@ -39,8 +39,8 @@ pub(crate) async fn handle(State(state): State<AppState>, mut request: Request) 
 /// Hands a call to the service. Caller and face stand in the extensions.
 pub(crate) async fn dispatch(state: &AppState, request: Request) -> Response {
     let limit = if request.uri().path() == VALIDATE_PATH { VALIDATE_TIMEOUT } else { CONTROL_TIMEOUT };
-    let mut service = GatewayServer::new(Gateway::new(state.clone()))
-        .max_decoding_message_size(CONTROL_BODY_MAX_BYTES);
+    let mut service =
+        GatewayServer::new(Gateway::new(state.clone())).max_decoding_message_size(CONTROL_BODY_MAX_BYTES);
     match tokio::time::timeout(limit, service.call(request)).await {
         Ok(Ok(response)) => response.map(Body::new),
         Ok(Err(never)) => match never {},

@@ -20,6 +20,7 @@
 
 mod auth;
 mod context;
+mod drain;
 mod error;
 mod gateway;
 mod grpc;

@@ -96,7 +96,9 @@ impl AppState {
     /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run.
     pub(crate) fn upload_permit(&self) -> Result<SemaphorePermit<'_>, ServerError> {
         self.inner.uploads.try_acquire().map_err(|_| {
-            ServerError::ResourceExhausted(format!("{UPLOADS_MAX} uploads are running; try again in a moment"))
+            ServerError::ResourceExhausted(format!(
+                "{UPLOADS_MAX} uploads are running; try again in a moment"
+            ))
         })
     }
 }

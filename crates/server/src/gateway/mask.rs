@@ -18,7 +18,7 @@ pub(crate) fn apply<M: Message + Default>(
 ) -> Result<M, ServerError> {
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else { return Ok(resource) };
     if mask.paths.len() > PATHS_MAX {
-        return Err(ServerError::field("read_mask", format!("more than {PATHS_MAX} paths")));
+        return Err(ServerError::field("readMask", format!("more than {PATHS_MAX} paths")));
     }
     let desc = hearth_proto::descriptor_pool()
         .get_message_by_name(&format!("gateway.{type_name}"))
@@ -27,15 +27,14 @@ pub(crate) fn apply<M: Message + Default>(
     for path in &paths {
         if *path != ["*"] && !exists(&desc, path) {
             let text = path.join(".");
-            return Err(ServerError::field("read_mask", format!("{type_name} has no field {text:?}")));
+            return Err(ServerError::field("readMask", format!("{type_name} has no field {text:?}")));
         }
     }
     if paths.iter().any(|path| *path == ["*"]) {
         return Ok(resource);
     }
     let reflected = |source| ServerError::internal("applying a read mask", source);
-    let mut message =
-        DynamicMessage::decode(desc, resource.encode_to_vec().as_slice()).map_err(reflected)?;
+    let mut message = DynamicMessage::decode(desc, resource.encode_to_vec().as_slice()).map_err(reflected)?;
     keep(&mut message, &paths);
     M::decode(message.encode_to_vec().as_slice()).map_err(reflected)
 }
@@ -71,10 +70,11 @@ fn keep(message: &mut DynamicMessage, paths: &[Vec<&str>]) {
             .collect();
         if inside.is_empty() {
             message.clear_field(&field);
-        } else if inside.iter().all(|path| !path.is_empty()) && message.has_field(&field) {
-            if let Value::Message(inner) = message.get_field_mut(&field) {
-                keep(inner, &inside);
-            }
+        } else if inside.iter().all(|path| !path.is_empty())
+            && message.has_field(&field)
+            && let Value::Message(inner) = message.get_field_mut(&field)
+        {
+            keep(inner, &inside);
         }
     }
 }

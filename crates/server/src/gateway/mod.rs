@@ -118,7 +118,9 @@ fn list_query<'a>(
     order_by: &'a str,
 ) -> Result<ListQuery<'a>, ServerError> {
     if !filter.is_empty() {
-        return Err(ServerError::Unimplemented("filter: this server does not filter lists; leave it out".to_owned()));
+        return Err(ServerError::Unimplemented(
+            "filter: this server does not filter lists; leave it out".to_owned(),
+        ));
     }
     Ok(ListQuery { page_size, page_token, order_by })
 }

@@ -14,7 +14,10 @@ use crate::state::AppState;
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/verifyApiKey", get(verify_api_key::verify_api_key))
-        .route("/signed/datasets/{account}/{dataset}/{file}", get(files::dataset_file).put(upload::signed_put))
+        .route(
+            "/signed/datasets/{account}/{dataset}/{file}",
+            get(files::dataset_file).put(upload::signed_put),
+        )
         .route("/signed/models/{account}/{model}/{file}", get(files::model_file))
         .route("/signed/runs/{account}/{job}/{file}", get(files::run_file))
 }

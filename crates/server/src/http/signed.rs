@@ -37,7 +37,12 @@ fn dataset_path(dataset: &DatasetRef, file: &str) -> String {
 }
 
 /// Where a file of a dataset is PUT.
-pub(crate) fn upload_url(state: &AppState, context: &RequestContext, dataset: &DatasetRef, file: &str) -> String {
+pub(crate) fn upload_url(
+    state: &AppState,
+    context: &RequestContext,
+    dataset: &DatasetRef,
+    file: &str,
+) -> String {
     url(state, context, &Method::PUT, &dataset_path(dataset, file))
 }
 
@@ -52,7 +57,12 @@ pub(crate) fn dataset_file_url(
 }
 
 /// Where a file of a model can be read.
-pub(crate) fn model_file_url(state: &AppState, context: &RequestContext, model: &ModelRef, file: &str) -> String {
+pub(crate) fn model_file_url(
+    state: &AppState,
+    context: &RequestContext,
+    model: &ModelRef,
+    file: &str,
+) -> String {
     let file = utf8_percent_encode(file, IN_PATH);
     let path = format!("/signed/models/{}/{}/{file}", model.account, model.id);
     url(state, context, &Method::GET, &path)

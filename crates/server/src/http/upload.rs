@@ -79,9 +79,14 @@ pub(crate) async fn dataset_upload(
 }
 
 /// Streams the part to the objects and makes it the only file of the dataset.
-async fn store_part(state: &AppState, name: &DatasetRef, request: Request) -> Result<DatasetFile, ServerError> {
+async fn store_part(
+    state: &AppState,
+    name: &DatasetRef,
+    request: Request,
+) -> Result<DatasetFile, ServerError> {
     let _permit = state.upload_permit()?;
-    let bad_form = |error: MultipartError| ServerError::invalid(format!("multipart form: {}", error.body_text()));
+    let bad_form =
+        |error: MultipartError| ServerError::invalid(format!("multipart form: {}", error.body_text()));
     let mut form = Multipart::from_request(request, state).await.map_err(|_| {
         ServerError::invalid("the body is not a multipart form; send the file as its part \"file\"")
     })?;
@@ -176,7 +181,9 @@ fn size_rule(registered: &DatasetFile, headers: &HeaderMap) -> Result<SizeRule, 
             _ => Ok(SizeRule::Exactly(size)),
         },
         None if least == most => Ok(SizeRule::Exactly(most)),
-        None if least > 0 => Err(ServerError::invalid("a least number of bytes needs the header content-length")),
+        None if least > 0 => {
+            Err(ServerError::invalid("a least number of bytes needs the header content-length"))
+        }
         None => Ok(SizeRule::AtMost(most)),
     }
 }

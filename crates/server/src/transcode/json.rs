@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
-    SerializeOptions,
+    DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
+    ReflectMessage, SerializeOptions,
 };
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::fields;
@@ -51,7 +52,33 @@ fn parse(desc: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String
     let message = DynamicMessage::deserialize_with_options(desc.clone(), &mut deserializer, &options);
     let message = message.map_err(|error| format!("the body is not valid JSON for this call: {error}"))?;
     deserializer.end().map_err(|error| format!("the body goes on after its end: {error}"))?;
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not valid: {error}"))?;
+    check_enums(desc, &value, "")?;
     Ok(message)
+}
+
+/// Unknown fields are ignored, but an unknown value of a known enum is a mistake that would go unnoticed: the
+/// parser takes it for a field that is not there.
+fn check_enums(desc: &MessageDescriptor, value: &Value, path: &str) -> Result<(), String> {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let Some(field) = fields::field(desc, key).filter(|field| !field.is_map()) else { continue };
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for item in items {
+            match field.kind() {
+                Kind::Message(inner) => check_enums(&inner, item, &path)?,
+                Kind::Enum(desc) => match item.as_str() {
+                    Some(name) if desc.get_value_by_name(name).is_none() => {
+                        return Err(format!("{path}: {name:?} is not a value of {}", desc.name()));
+                    }
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes a reply: camelCase, enum names, 64-bit integers as strings, zero values too. With a mask, fields

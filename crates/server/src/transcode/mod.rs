@@ -20,7 +20,7 @@ use tonic::Status;
 
 use crate::context::Face;
 use crate::error::ServerError;
-use crate::limits::CONTROL_BODY_MAX_BYTES;
+use crate::limits::{CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT};
 use crate::state::AppState;
 use routes::{BodyTarget, Found, Table, Target};
 use template::Captures;
@@ -111,7 +111,15 @@ fn message(
 }
 
 async fn read_all(body: Body) -> Result<bytes::Bytes, ServerError> {
-    axum::body::to_bytes(body, CONTROL_BODY_MAX_BYTES).await.map_err(|error| {
+    let bytes =
+        tokio::time::timeout(CONTROL_TIMEOUT, axum::body::to_bytes(body, CONTROL_BODY_MAX_BYTES)).await;
+    let bytes = bytes.map_err(|_| {
+        ServerError::DeadlineExceeded(format!(
+            "the body did not come within {} seconds",
+            CONTROL_TIMEOUT.as_secs()
+        ))
+    })?;
+    bytes.map_err(|error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(at) = cause {
             if at.is::<http_body_util::LengthLimitError>() {

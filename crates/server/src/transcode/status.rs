@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -35,6 +35,9 @@ pub(crate) struct Violation {
     #[prost(string, tag = "2")]
     pub(crate) description: String,
 }
+
+/// Header by which a server tells the newer client whether to repeat a call.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Type URL of [`BadRequest`].
 pub(crate) const BAD_REQUEST_URL: &str = "type.googleapis.com/google.rpc.BadRequest";
@@ -85,6 +88,10 @@ fn detail_json(any: &prost_types::Any) -> Value {
 pub(crate) fn error_response(status: &Status, http: Option<StatusCode>) -> Response {
     let code = http.unwrap_or_else(|| http_status(status.code()));
     let mut response = (code, axum::Json(error_body(status))).into_response();
+    if matches!(status.code(), Code::AlreadyExists | Code::Unimplemented) {
+        // Clients repeat calls after 409 and 5xx; here that cannot help.
+        response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
     if code == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -37,7 +37,8 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let body = text.strip_prefix('/').ok_or_else(|| format!("{text}: does not begin with a slash"))?;
         let (body, verb) = split_verb(body);
-        let mut template = Self { segments: Vec::new(), variables: Vec::new(), verb: verb.map(str::to_owned) };
+        let mut template =
+            Self { segments: Vec::new(), variables: Vec::new(), verb: verb.map(str::to_owned) };
         let mut rest = body;
         while !rest.is_empty() {
             rest = match rest.strip_prefix('{') {
@@ -103,11 +104,8 @@ impl Template {
         }
         let parts: Vec<&str> = body.split('/').collect();
         let open_end = self.segments.last() == Some(&Segment::Rest);
-        let fits = if open_end {
-            parts.len() >= self.segments.len()
-        } else {
-            parts.len() == self.segments.len()
-        };
+        let fits =
+            if open_end { parts.len() >= self.segments.len() } else { parts.len() == self.segments.len() };
         if !fits {
             return None;
         }
@@ -169,14 +167,16 @@ mod tests {
         check(verb, "/v1/accounts/a/datasets/d", None);
         let list = "/v1/{parent=accounts/*}/datasets";
         check(list, "/v1/accounts/a/datasets", Some(&[("parent", "accounts/a")]));
-        check("/v1/{parent=accounts/*}/apiKeys:delete", "/v1/accounts/a/apiKeys:delete", Some(&[(
-            "parent",
-            "accounts/a",
-        )]));
-        check("/v1/{dataset.name=accounts/*/datasets/*}", "/v1/accounts/a/datasets/d", Some(&[(
-            "dataset.name",
-            "accounts/a/datasets/d",
-        )]));
+        check(
+            "/v1/{parent=accounts/*}/apiKeys:delete",
+            "/v1/accounts/a/apiKeys:delete",
+            Some(&[("parent", "accounts/a")]),
+        );
+        check(
+            "/v1/{dataset.name=accounts/*/datasets/*}",
+            "/v1/accounts/a/datasets/d",
+            Some(&[("dataset.name", "accounts/a/datasets/d")]),
+        );
         check("/v1/{id}/x/{rest=files/**}", "/v1/7/x/files/a/b", Some(&[("id", "7"), ("rest", "files/a/b")]));
         check("/v1/accounts", "/v1/accounts", Some(&[]));
         check("/v1/accounts", "/v1/accounts/", None);

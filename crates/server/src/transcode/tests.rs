@@ -77,14 +77,19 @@ fn wrong_calls_say_what_and_where() {
         "POST",
         jobs,
         "{\"dataset\": \"d\",\n \"epochs\": \"many\"}",
-        "the body is not valid JSON for this call: invalid value: string \"many\", expected a 32-bit signed \
-         integer or decimal string at line 2 column 18",
+        "the body is not valid JSON for this call: invalid digit found in string at line 2 column 17",
     );
     check(
         "POST",
         jobs,
         "{\"dataset\": }",
         "the body is not valid JSON for this call: expected value at line 1 column 13",
+    );
+    check(
+        "POST",
+        jobs,
+        r#"{"dataset": "d", "status": {"code": "GOOD"}}"#,
+        "status.code: \"GOOD\" is not a value of Code",
     );
     check("POST", jobs, "{} {}", "the body goes on after its end: trailing characters at line 1 column 4");
     check(
@@ -121,10 +126,7 @@ fn replies_have_zero_values_and_masks_leave_fields_out() {
         write(&message, &["name", "state"]),
         r#"{"datasets":[{"name":"n","state":"STATE_UNSPECIFIED"}],"nextPageToken":"","totalSize":0}"#
     );
-    assert_eq!(
-        write(&DynamicMessage::new(desc), &[]),
-        r#"{"datasets":[],"nextPageToken":"","totalSize":0}"#
-    );
+    assert_eq!(write(&DynamicMessage::new(desc), &[]), r#"{"datasets":[],"nextPageToken":"","totalSize":0}"#);
 }
 
 /// Every RPC has a path, so that REST clients miss nothing.

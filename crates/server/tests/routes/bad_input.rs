@@ -25,8 +25,18 @@ fn requests() {
     check("POST", DATASETS, b"{\"datasetId\": {}}", 400, 3, "line 1");
     check("POST", DATASETS, b"{} x", 400, 3, "trailing");
     check("POST", JOBS, br#"{"epochs": 99999999999}"#, 400, 3, "line 1 column");
-    let deep = format!("{{\"dataset\": {}", "[".repeat(100_000));
-    check("POST", JOBS, deep.as_bytes(), 400, 3, "recursion limit");
+    let deep = format!("{{\"nothing\": {}", "[".repeat(100_000));
+    check("POST", JOBS, deep.as_bytes(), 400, 3, "line 1 column");
+    let closed = format!("{deep}{}}}", "]".repeat(100_000));
+    check("POST", JOBS, closed.as_bytes(), 400, 3, "recursion limit");
+    check(
+        "POST",
+        DATASETS,
+        br#"{"datasetId": "a", "dataset": {"format": "CHATS"}}"#,
+        400,
+        3,
+        "dataset.format",
+    );
     let large = format!("{{\"displayName\": \"{}\"}}", "x".repeat(5 << 20));
     check("POST", JOBS, large.as_bytes(), 413, 3, "larger than 4194304 bytes");
     check("GET", "/v1/accounts/default/nothing", b"", 404, 5, "no such path");
@@ -56,7 +66,10 @@ fn a_long_line_and_a_wrong_encoding_are_found() {
         server.upload(&format!("{DATASETS}/rows:upload"), "rows.jsonl", &wrong).error();
     assert!((status, code) == (400, 3) && message.contains("rows.jsonl:6: invalid UTF-8"), "{message}");
     let dataset = server.get(&format!("{DATASETS}/rows")).ok();
-    assert_eq!((&dataset["state"], &dataset["status"]["code"]), (&json!("UPLOADING"), &json!("INVALID_ARGUMENT")));
+    assert_eq!(
+        (&dataset["state"], &dataset["status"]["code"]),
+        (&json!("UPLOADING"), &json!("INVALID_ARGUMENT"))
+    );
 }
 
 /// What a user sends is repeated to that user, but never by another error than the one about it.

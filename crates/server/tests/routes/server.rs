@@ -78,16 +78,16 @@ impl Server {
 
     /// On a directory that may hold models or the state of an earlier server.
     pub fn start_in(dir: tempfile::TempDir) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let running = runtime.block_on(hearth_server::serve(config(dir.path()))).unwrap();
         let key = std::fs::read_to_string(dir.path().join("api-key")).unwrap().trim().to_owned();
         let base = format!("http://{}", running.addr());
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .build()
+            .into();
         Self { runtime, running: Some(running), dir, base, key, agent }
     }
 

@@ -7,7 +7,8 @@ fn headers_say_whose_key_it_is() {
     let server = Server::start();
     let acme = server.account("acme");
     for headers in [[("authorization", format!("Bearer {acme}"))], [("x-api-key", acme.clone())]] {
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let reply = server.request(&headers, "GET", "/verifyApiKey", b"");
         assert_eq!((reply.status, reply.body.as_slice()), (200, &b""[..]));
         assert_eq!(reply.headers["x-fireworks-account-id"], "acme");

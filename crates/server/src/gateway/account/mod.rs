@@ -9,7 +9,7 @@ use hearth_proto::gateway as pb;
 
 use super::time::timestamp;
 
-/// The record as clients see it.
+/// The record as clients see it. It has no type: the newer client does not know the types of the older one.
 pub(super) fn to_pb(account: &Account) -> pb::Account {
     pb::Account {
         name: account.name(),
@@ -17,7 +17,6 @@ pub(super) fn to_pb(account: &Account) -> pb::Account {
         email: account.email.clone(),
         create_time: Some(timestamp(account.create_time_ms)),
         update_time: Some(timestamp(account.update_time_ms)),
-        account_type: pb::account::AccountType::Developer.into(),
         state: pb::account::State::Ready.into(),
         status: Some(super::status_to_pb(&Status::default())),
         ..Default::default()

@@ -34,13 +34,8 @@ pub(in crate::gateway) async fn api_key_create(
     if expire_time_ms.is_some_and(|end_ms| end_ms <= now_ms) {
         return Err(ServerError::field("apiKey.expireTime", "is in the past"));
     }
-    let new = NewApiKey {
-        account,
-        display_name: given.display_name,
-        email,
-        role: Role::User,
-        expire_time_ms,
-    };
+    let new =
+        NewApiKey { account, display_name: given.display_name, email, role: Role::User, expire_time_ms };
     let (key, secret) = call.state.store().api_key_create(new, now_ms).await?;
     Ok(pb::ApiKey {
         key_id: key.key_id,

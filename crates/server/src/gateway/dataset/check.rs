@@ -89,7 +89,8 @@ fn read_all(files: &[(String, PathBuf)]) -> Result<Findings, ServerError> {
     }
     let limit = Limits::default().rows;
     if findings.rows > limit {
-        findings.push("dataset".to_owned(), format!("has {} rows; at most {limit} are allowed", findings.rows));
+        findings
+            .push("dataset".to_owned(), format!("has {} rows; at most {limit} are allowed", findings.rows));
     }
     Ok(findings)
 }

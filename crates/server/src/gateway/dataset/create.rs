@@ -37,7 +37,8 @@ pub(in crate::gateway) async fn dataset_create(
         .map_err(|error| ServerError::field("datasetId", error.to_string()))?;
     if !request.source_dataset_id.is_empty() || !request.filter.is_empty() {
         return Err(ServerError::Unimplemented(
-            "sourceDatasetId, filter: this server makes datasets of uploaded files only; leave them out".to_owned(),
+            "sourceDatasetId, filter: this server makes datasets of uploaded files only; leave them out"
+                .to_owned(),
         ));
     }
     let given = request.dataset.unwrap_or_default();

@@ -20,7 +20,11 @@ pub(in crate::gateway) async fn dataset_upload_endpoint(
     let mut registered = Vec::with_capacity(request.filename_to_size.len());
     for (file, size) in &request.filename_to_size {
         files::check_name("filenameToSize", &name, file)?;
-        registered.push(DatasetFile { name: file.clone(), size_bytes: files::check_size(file, *size)?, sha256: None });
+        registered.push(DatasetFile {
+            name: file.clone(),
+            size_bytes: files::check_size(file, *size)?,
+            sha256: None,
+        });
     }
     files::check_count(registered.len())?;
     files::register(&call.state, &name, registered).await?;

@@ -1,8 +1,8 @@
 //! `CreateSupervisedFineTuningJob`.
 
 use hearth_domain::{
-    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobState,
-    Model, ModelRef, Status, Violations, job::resolve,
+    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobState, Model,
+    ModelRef, Status, Violations, job::resolve,
 };
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;
@@ -19,7 +19,9 @@ pub(in crate::gateway) async fn job_create(
     let account = names::account("parent", &request.parent)?;
     call.caller.may_use(&account)?;
     if request.debug {
-        return Err(ServerError::Unimplemented("debug: this server has no debug mode; leave it out".to_owned()));
+        return Err(ServerError::Unimplemented(
+            "debug: this server has no debug mode; leave it out".to_owned(),
+        ));
     }
     let id = match request.supervised_fine_tuning_job_id.as_str() {
         "" => JobId::generate(rand::random()),

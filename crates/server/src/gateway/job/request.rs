@@ -9,7 +9,8 @@ use crate::gateway::given;
 
 /// The fields that this server acts on, and the names of all others that the client set.
 pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, ServerError> {
-    let other_fields = given::other_fields("SupervisedFineTuningJob", &job, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
+    let other_fields =
+        given::other_fields("SupervisedFineTuningJob", &job, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
     Ok(JobRequest {
         display_name: job.display_name,
         dataset: job.dataset,

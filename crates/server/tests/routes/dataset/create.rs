@@ -21,14 +21,8 @@ fn datasets_begin_empty() {
     assert_eq!(server.post(PATH, &as_string).ok()["exampleCount"], "7");
     for (body, expect) in [
         (json!({}), "datasetId: is required"),
-        (
-            json!({"datasetId": "9rows"}),
-            "datasetId: dataset id \"9rows\" begins with a digit",
-        ),
-        (
-            json!({"datasetId": "x", "dataset": {"exampleCount": -1}}),
-            "dataset.exampleCount: -1 is below 0",
-        ),
+        (json!({"datasetId": "9rows"}), "datasetId: dataset id \"9rows\" begins with a digit"),
+        (json!({"datasetId": "x", "dataset": {"exampleCount": -1}}), "dataset.exampleCount: -1 is below 0"),
         (
             json!({"datasetId": "x", "dataset": {"externalUrl": "s3://bucket/rows.jsonl"}}),
             "dataset.externalUrl: this server does not support this field yet; leave it out",

@@ -15,8 +15,7 @@ fn pages_hold_everything_once() {
     let mut names = Vec::new();
     let mut token = String::new();
     loop {
-        let page =
-            server.get(&format!("/v1/accounts/default/datasets?pageSize=2&pageToken={token}")).ok();
+        let page = server.get(&format!("/v1/accounts/default/datasets?pageSize=2&pageToken={token}")).ok();
         assert_eq!(page["totalSize"], 3);
         names.extend(page["datasets"].as_array().unwrap().iter().map(|one| one["name"].clone()));
         token = page["nextPageToken"].as_str().unwrap().to_owned();
@@ -41,6 +40,6 @@ fn wrong_parameters_are_named() {
     check("pageToken=nonsense", 400, "pageToken");
     check("filter=name%3D%22x%22", 501, "filter");
     check("orderBy=format", 400, "orderBy");
-    check("readMask=nothing", 400, "read_mask");
+    check("readMask=nothing", 400, "readMask");
     assert_eq!(server.get("/v1/accounts/default/datasets?pageSize=1000000").status, 200);
 }

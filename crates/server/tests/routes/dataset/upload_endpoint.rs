@@ -33,10 +33,8 @@ fn put_validate_ready() {
     let url = url(&server, "my rows.jsonl", json!(rows.len().to_string()));
     assert!(url.starts_with(&server.base), "{url}");
     let length = format!("{0},{0}", rows.len());
-    let headers = [
-        ("content-type", "application/octet-stream"),
-        ("x-goog-content-length-range", length.as_str()),
-    ];
+    let headers =
+        [("content-type", "application/octet-stream"), ("x-goog-content-length-range", length.as_str())];
     let reply = server.request(&headers, "PUT", &url, rows.as_bytes());
     assert_eq!((reply.status, reply.body.as_slice()), (200, &b""[..]));
     assert_eq!(validate(&server), (200, json!({})));
@@ -66,7 +64,8 @@ fn wrong_sizes_and_urls_store_nothing() {
     let server = server();
     let rows = rows();
     let url = url(&server, "a.jsonl", json!(rows.len() + 1));
-    let put = |url: &str, headers: &[(&str, &str)]| server.request(headers, "PUT", url, rows.as_bytes()).error();
+    let put =
+        |url: &str, headers: &[(&str, &str)]| server.request(headers, "PUT", url, rows.as_bytes()).error();
     assert_eq!(put(&url, &[]).0, 400);
     assert_eq!(put(&url, &[("x-goog-content-length-range", "1,2")]).0, 400);
     assert_eq!(put(&url, &[("x-goog-content-length-range", "many")]).0, 400);
@@ -92,7 +91,8 @@ fn a_broken_upload_can_be_repeated() {
     let address = server.base.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let half = &rows[..rows.len() / 2];
-    write!(stream, "PUT {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{half}", rows.len()).unwrap();
+    write!(stream, "PUT {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{half}", rows.len())
+        .unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     // The server closes the connection when it has seen that no more comes.
     let mut rest = Vec::new();

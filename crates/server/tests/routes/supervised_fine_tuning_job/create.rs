@@ -32,11 +32,16 @@ fn defaults_are_filled_in() {
 fn what_is_wrong_is_said_at_once() {
     let server = server();
     server.post("/v1/accounts/default/datasets", &json!({"datasetId": "empty"})).ok();
-    snapshot!(server.post(JOBS, &json!({"dataset": "rows", "baseModel": "none", "epochs": 1000, "loraRank": -1})));
+    snapshot!(
+        server.post(JOBS, &json!({"dataset": "rows", "baseModel": "none", "epochs": 1000, "loraRank": -1}))
+    );
     snapshot!(server.post(JOBS, &json!({"dataset": "rows", "baseModel": "none"})));
     snapshot!(server.post(JOBS, &json!({"dataset": "empty", "baseModel": "tiny"})));
     snapshot!(server.post(JOBS, &json!({"dataset": "gone", "baseModel": "tiny"})));
-    snapshot!(server.post(JOBS, &json!({"dataset": "rows", "baseModel": "tiny", "earlyStop": true, "isTurbo": true})));
+    snapshot!(
+        server
+            .post(JOBS, &json!({"dataset": "rows", "baseModel": "tiny", "earlyStop": true, "isTurbo": true}))
+    );
     snapshot!(server.post(JOBS, &json!({})));
     assert_eq!(server.get(JOBS).ok()["totalSize"], 0);
 }
