@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use hearth_store::UrlSigner;
 use serde_json::{Value, json};
 
 use crate::server::{Server, rows};
@@ -75,6 +76,10 @@ fn wrong_sizes_and_urls_store_nothing() {
     let (path, _) = url.split_once('?').unwrap();
     assert_eq!(put(path, &[]).0, 403);
     assert_eq!(put(&format!("{path}?expires=1&signature=00"), &[]).0, 403);
+    let signer = UrlSigner::open(&server.dir.path().join("signing-key")).unwrap();
+    let old = signer.sign("PUT", path.strip_prefix(&server.base).unwrap(), "", 1_700_000_000_000);
+    let expired = "signed url has expired; ask for a new one";
+    assert_eq!(put(&format!("{path}?{old}"), &[]), (403, 7, expired.to_owned()));
     // A URL for writing is not one for reading.
     assert_eq!(server.request(&[], "GET", &url, b"").error().0, 403);
     assert_eq!(server.request(&[], "POST", &url, b"x").status, 405);
