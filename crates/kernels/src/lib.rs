@@ -17,7 +17,8 @@
 //! Results never depend on the number of threads: each output element is computed by exactly one task, and
 //! every reduction has a fixed order. Across instruction sets results agree within stated tolerances only.
 //! No matrix is ever expanded as a whole; no tokens x vocabulary and no T x T matrix is kept.
-//! `unsafe` stands only in the pool, in `simd` and in the GEMM kernels, always with its reason.
+//! `unsafe` stands only in `pool` (a borrowed loop body for workers), `simd` (run-time dispatch), `gemm` (tiles of
+//! a shared output) and files named after an instruction set, always with its reason.
 
 pub mod backend;
 pub mod weight;

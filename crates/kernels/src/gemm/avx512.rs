@@ -47,6 +47,26 @@ pub unsafe fn tile_bf16(tile: Tile) {
     }
 }
 
+/// `scale * x` as bf16 pairs, a missing last one 0. Subnormal numbers become 0, as they would in the product.
+/// `out` has one word per pair.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub fn pair_words(scale: f32, x: &[f32], out: &mut [u32]) {
+    let scale = _mm512_set1_ps(scale);
+    for (x, out) in x.chunks(32).zip(out.chunks_mut(16)) {
+        let low = u16::MAX >> (16 - x.len().min(16));
+        let high = ((1u32 << (x.len() - x.len().min(16))) - 1) as u16;
+        let words = u16::MAX >> (16 - out.len());
+        // SAFETY: the masks keep the reads to the 1 to 32 numbers and the writes to the words of the chunk.
+        unsafe {
+            let a = _mm512_maskz_loadu_ps(low, x.as_ptr());
+            let b = _mm512_maskz_loadu_ps(high, x.as_ptr().wrapping_add(16));
+            let pairs = _mm512_cvtne2ps_pbh(_mm512_mul_ps(scale, b), _mm512_mul_ps(scale, a));
+            let pairs = std::mem::transmute::<__m512bh, __m512i>(pairs);
+            _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), words, pairs);
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f")]
 unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile) {
     let mut sums = [[_mm512_setzero_ps(); NV]; MR];

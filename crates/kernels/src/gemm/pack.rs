@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::kernel::PANEL;
 use super::{Block, Matrix, Mode, Side};
 use crate::dequant;
+use crate::options::Isa;
 use crate::simd::{per_isa, round_bf16, to_bf16};
 
 /// Columns of a stored row that are expanded at a time: the longest stored block, and 32 rows fill 32 KiB.
@@ -41,9 +42,19 @@ impl Words {
     }
 }
 
+/// Converts `scale * x` to words: the left side of a product, one row.
+pub fn lhs_row(isa: Isa, words: Words, scale: f32, x: &[f32], out: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if words == Words::Bf16Pairs && isa == Isa::Avx512Bf16 {
+        let out = &mut out[..words.count(x.len())];
+        // SAFETY: the instruction set is available.
+        return unsafe { super::avx512::pair_words(scale, x, out) };
+    }
+    plain_lhs_row(isa, words, scale, x, out);
+}
+
 per_isa! {
-    /// Converts `scale * x` to words: the left side of a product, one row.
-    pub fn lhs_row(words: Words, scale: f32, x: &[f32], out: &mut [u32]) = lhs_row_body;
+    fn plain_lhs_row(words: Words, scale: f32, x: &[f32], out: &mut [u32]) = lhs_row_body;
 }
 
 #[inline(always)]
