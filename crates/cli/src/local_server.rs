@@ -55,6 +55,12 @@ impl LocalServer {
         })
     }
 
+    /// Waits for what [`LocalServer::on_signal`] started.
+    pub fn wait_for(&self, task: JoinHandle<()>) {
+        // A task that was aborted has nothing to wait for.
+        let _ = self.runtime.block_on(task);
+    }
+
     /// Waits for SIGINT or SIGTERM, then stops in order. Trainers go on.
     pub fn run_until_signal(self) -> Result<()> {
         self.runtime.block_on(wait_for_signal()).context("cannot wait for signals")?;

@@ -1,5 +1,6 @@
 //! The demo: everything a user does, against the real server, in one go.
 
+mod interrupt;
 mod report;
 mod rows;
 mod score;
@@ -7,7 +8,7 @@ mod score;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use hearth_client::{Client, Job};
@@ -20,6 +21,7 @@ use crate::config::BASE_MODEL_ACCOUNT;
 use crate::local_server::LocalServer;
 use crate::progress::{self, Outcome};
 use crate::{catalogue, output};
+use interrupt::Interrupt;
 
 /// Account that the demo makes for itself.
 const ACCOUNT: &str = "demo";
@@ -33,10 +35,6 @@ const LEARNING_RATE_WARMUP_STEPS: u32 = 5;
 const LORA_RANK: u32 = 8;
 const BATCH_SIZE_SAMPLES: u32 = 16;
 const MAX_CONTEXT_LENGTH: u32 = 256;
-/// Time that a trainer has to end when the demo is interrupted.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time between two looks at whether it has.
-const CANCEL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Most data directories of earlier demos.
 const MAX_DEMOS: u32 = 10_000;
 
@@ -73,12 +71,12 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
     let train_started = Instant::now();
     let job = create_job(&client, &base_model)?;
     say("Job", &format!("{}: {EPOCHS} epochs, rank {LORA_RANK}", job.name))?;
-    let (canceller, name) = (client.clone(), job.name.clone());
     let run_dir = RunDir::new(demo_dir.join("runs").join(ACCOUNT).join(MODEL));
-    let on_signal = server.on_signal(move || cancel(&canceller, &name, &run_dir));
+    let interrupt = Interrupt::arm(&server, &client, &job.name, run_dir);
     let outcome = progress::watch(&client, &job.name, false)?;
     let train_seconds = train_started.elapsed().as_secs_f64();
     if !outcome.job.is_success() {
+        interrupt.disarm(&server)?;
         return failed(&client, &outcome.job, server);
     }
     let tuned_model = outcome.job.output_model.clone();
@@ -101,7 +99,7 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
         adapter_dir,
         total_seconds,
     };
-    on_signal.abort();
+    interrupt.disarm(&server)?;
     finish(&figures, server, &key, keep, json)
 }
 
@@ -193,17 +191,6 @@ fn create_job(client: &Client, base_model: &str) -> Result<Job> {
     let path = format!("accounts/{ACCOUNT}/supervisedFineTuningJobs");
     let created = client.create(&path, &[("supervisedFineTuningJobId", MODEL)], &body)?;
     Ok(Job::read(client, &created)?)
-}
-
-/// Whoever stops the demo wants its trainer stopped too; the server's end alone would leave it running.
-fn cancel(client: &Client, job_name: &str, run_dir: &RunDir) {
-    if client.act(job_name, "cancel", &json!({})).is_err() {
-        return;
-    }
-    let started = Instant::now();
-    while started.elapsed() < CANCEL_TIMEOUT && run_dir.is_live().unwrap_or(false) {
-        std::thread::sleep(CANCEL_POLL_INTERVAL);
-    }
 }
 
 fn say(what: &str, text: &str) -> Result<()> {

@@ -21,11 +21,8 @@ pub struct Args {
     #[arg(long, value_name = "DATASET")]
     dataset: String,
     /// Model to train: id or full name; an id is looked up in the account, then among the base models
-    #[arg(long, value_name = "MODEL", required_unless_present = "warm_start_from")]
-    base_model: Option<String>,
-    /// Adapter to go on from, instead of a base model
-    #[arg(long, value_name = "MODEL", conflicts_with = "base_model")]
-    warm_start_from: Option<String>,
+    #[arg(long, value_name = "MODEL")]
+    base_model: String,
     /// Id of the model that the job makes [default: the job's id]
     #[arg(long, value_name = "ID")]
     output_model: Option<String>,
@@ -94,9 +91,6 @@ impl Args {
     /// The job resource: only what was given.
     fn body(&self, remote: &Remote) -> Result<Value> {
         let dataset = |id: &String| qualify(&remote.account, "datasets", id);
-        let model = |id: &Option<String>| -> Result<Option<Value>> {
-            id.as_ref().map(|id| Ok(json!(remote.find_model(id)?))).transpose()
-        };
         let template = match &self.jinja_template_file {
             Some(path) => Some(json!(
                 std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
@@ -105,8 +99,7 @@ impl Args {
         };
         let fields = [
             ("dataset", Some(json!(dataset(&self.dataset)))),
-            ("baseModel", model(&self.base_model)?),
-            ("warmStartFrom", model(&self.warm_start_from)?),
+            ("baseModel", Some(json!(remote.find_model(&self.base_model)?))),
             ("outputModel", self.output_model.as_ref().map(|id| json!(id))),
             ("displayName", self.display_name.as_ref().map(|name| json!(name))),
             ("evaluationDataset", self.evaluation_dataset.as_ref().map(|id| json!(dataset(id)))),
