@@ -63,11 +63,6 @@ impl JobState {
         }
     }
 
-    /// The state of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|state| state.name() == name)
-    }
-
     /// The state that clients see whose enum ends at 19 (fireworks-ai 0.19 over gRPC): a paused job waits.
     pub fn for_old_clients(self) -> Self {
         match self {

@@ -71,7 +71,7 @@ impl AppState {
 
     /// The run directory of a job, whether it is there or not.
     pub fn run_dir(&self, account: &AccountId, job: &JobId) -> RunDir {
-        RunDir::new(self.data_dir().join("runs").join(account.as_str()).join(job.as_str()))
+        crate::jobs::run_dir(self.data_dir(), account, job)
     }
 
     /// Address that the server listens on.

@@ -95,12 +95,6 @@ impl Store {
         &self.data_dir
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(StoreError::Database)?;
-        Ok(())
-    }
-
     /// Closes all connections; what was written stays.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -13,18 +13,19 @@ mod scheduler;
 
 pub use scheduler::{JobsConfig, Scheduler};
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
-use hearth_domain::{Code, Job, Status};
+use hearth_domain::{AccountId, Code, JobId, Status};
 use hearth_run::RunDir;
 
 /// The run directory of a job, whether it is there or not.
-pub(crate) fn run_dir(data_dir: &std::path::Path, job: &Job) -> RunDir {
-    RunDir::new(data_dir.join("runs").join(job.account.as_str()).join(job.id.as_str()))
+pub(crate) fn run_dir(data_dir: &Path, account: &AccountId, job: &JobId) -> RunDir {
+    RunDir::new(data_dir.join("runs").join(account.as_str()).join(job.as_str()))
 }
 
 /// The status of a job that the file system stopped: what was tried is for the user, where it failed is for the log.
-fn io_status(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Status {
+fn io_status(doing: &str, path: &Path, error: &io::Error) -> Status {
     tracing::error!(path = %path.display(), %error, "{doing} failed");
     let code = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,

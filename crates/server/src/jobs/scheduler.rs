@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,12 +64,21 @@ impl Scheduler {
             let mut jobs = Jobs { store, config, runtime, attempts: BTreeMap::new() };
             let mut adopted = false;
             while !stop_seen.load(Ordering::Acquire) {
-                let looked = if adopted { Ok(()) } else { jobs.adopt() }.and_then(|()| {
-                    adopted = true;
+                let round = AssertUnwindSafe(|| {
+                    if !adopted {
+                        jobs.adopt()?;
+                    }
                     jobs.look()
                 });
-                if let Err(error) = looked {
-                    log("looking at the jobs", &error);
+                match catch_unwind(round) {
+                    Ok(Ok(())) => adopted = true,
+                    Ok(Err(error)) => log("looking at the jobs", &error),
+                    Err(_) => {
+                        // The next round begins like a server that has just started.
+                        tracing::error!("the job scheduler panicked; it begins anew");
+                        jobs.attempts.clear();
+                        adopted = false;
+                    }
                 }
                 // Woken or not, the loop looks again.
                 let _ = jobs.runtime.block_on(async { timeout(poll_interval, woken.notified()).await });
@@ -100,7 +110,7 @@ impl Jobs {
     /// Finds the trainers of jobs that are at rest: they were being stopped when an earlier server died.
     fn adopt(&mut self) -> Result<(), ServerError> {
         for StoredJob { key, job } in self.runtime.block_on(self.store.job_all())? {
-            let mut attempt = Attempt::new(run_dir(self.store.data_dir(), &job));
+            let mut attempt = Attempt::new(run_dir(self.store.data_dir(), &job.account, &job.id));
             if may_have_run(&job) && attempt.is_live().map_err(run_error)? {
                 tracing::info!(job = job.name(), state = %job.state, "found a trainer of an earlier server");
                 self.attempts.insert(key, attempt);
@@ -155,8 +165,10 @@ impl Jobs {
             return Ok(Run::Gone);
         }
         let data_dir = self.store.data_dir();
-        let attempt =
-            self.attempts.entry(stored.key).or_insert_with(|| Attempt::new(run_dir(data_dir, &stored.job)));
+        let attempt = self
+            .attempts
+            .entry(stored.key)
+            .or_insert_with(|| Attempt::new(run_dir(data_dir, &stored.job.account, &stored.job.id)));
         let live = attempt.is_live().map_err(run_error)?;
         let run = attempt.run(live);
         if !stored.job.state.is_waiting() {
@@ -257,7 +269,7 @@ impl Jobs {
                 self.attempts.get_mut(&key).expect("a live run has an attempt").kill(now_ms);
             }
             Action::Remove(key) => {
-                remove_dir(run_dir(self.store.data_dir(), job).root())?;
+                remove_dir(run_dir(self.store.data_dir(), &job.account, &job.id).root())?;
                 self.runtime.block_on(self.store.job_remove(key))?;
                 self.attempts.remove(&key);
             }
@@ -268,7 +280,10 @@ impl Jobs {
     /// Writes the run directory and starts a trainer in it.
     fn start(&mut self, key: i64, job: &Job) -> Result<(), ServerError> {
         let data_dir = self.store.data_dir();
-        let attempt = self.attempts.entry(key).or_insert_with(|| Attempt::new(run_dir(data_dir, job)));
+        let attempt = self
+            .attempts
+            .entry(key)
+            .or_insert_with(|| Attempt::new(run_dir(data_dir, &job.account, &job.id)));
         if attempt.is_live().map_err(run_error)? {
             // One of an earlier server; from now on it is watched, and stopped first.
             return Ok(());

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use hearth_domain::schedule::Limits;
 use hearth_domain::{
-    AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetState, Job, JobEvent, JobId,
-    JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
+    AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
+    JobId, JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
 };
 use hearth_run::{Event, EventKind, EventTail, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use super::attempt::Attempt;
-use super::{JobsConfig, Scheduler};
+use super::{JobsConfig, Scheduler, report};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,6 +61,43 @@ fn account() -> AccountId {
 fn adapter() -> Vec<u8> {
     let header = br#"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#;
     [&(header.len() as u64).to_le_bytes()[..], header, &[1; 24]].concat()
+}
+
+fn job(id: &str, create_time_ms: i64) -> Job {
+    Job {
+        account: account(),
+        id: JobId::new(id).unwrap(),
+        settings: JobSettings {
+            display_name: "Mine".into(),
+            dataset: DatasetRef { account: account(), id: DatasetId::new("rows").unwrap() },
+            evaluation_dataset: None,
+            base_model: ModelRef {
+                account: AccountId::new("fireworks").unwrap(),
+                id: ModelId::new("tiny").unwrap(),
+            },
+            output_model: ModelRef { account: account(), id: ModelId::new(format!("{id}-out")).unwrap() },
+            jinja_template: None,
+            epochs: 2,
+            learning_rate: 5e-4,
+            learning_rate_warmup_steps: 0,
+            optimizer_weight_decay: 0.01,
+            lora_rank: 8,
+            lora_alpha: 16,
+            max_context_length: 512,
+            batch_size: 0,
+            batch_size_samples: 8,
+            gradient_accumulation_steps: 1,
+        },
+        state: JobState::Pending,
+        status: Status::default(),
+        progress: JobProgress::default(),
+        losses_without_progress: 0,
+        events_read: 0,
+        created_by: "a@example.org".into(),
+        create_time_ms,
+        update_time_ms: create_time_ms,
+        completed_time_ms: None,
+    }
 }
 
 struct World {
@@ -144,47 +181,14 @@ impl World {
     }
 
     async fn create(&self, id: &str, create_time_ms: i64) -> i64 {
-        let job = Job {
-            account: account(),
-            id: JobId::new(id).unwrap(),
-            settings: JobSettings {
-                display_name: "Mine".into(),
-                dataset: self.dataset().name(),
-                evaluation_dataset: None,
-                base_model: ModelRef {
-                    account: AccountId::new("fireworks").unwrap(),
-                    id: ModelId::new("tiny").unwrap(),
-                },
-                output_model: ModelRef { account: account(), id: ModelId::new(format!("{id}-out")).unwrap() },
-                jinja_template: None,
-                epochs: 2,
-                learning_rate: 5e-4,
-                learning_rate_warmup_steps: 0,
-                optimizer_weight_decay: 0.01,
-                lora_rank: 8,
-                lora_alpha: 16,
-                max_context_length: 512,
-                batch_size: 0,
-                batch_size_samples: 8,
-                gradient_accumulation_steps: 1,
-            },
-            state: JobState::Pending,
-            status: Status::default(),
-            progress: JobProgress::default(),
-            losses_without_progress: 0,
-            events_read: 0,
-            created_by: "a@example.org".into(),
-            create_time_ms,
-            update_time_ms: create_time_ms,
-            completed_time_ms: None,
-        };
+        let job = job(id, create_time_ms);
         let key = self.store.job_create(&job).await.unwrap().key;
         self.wake.notify_one();
         key
     }
 
     fn run(&self, id: &str) -> RunDir {
-        RunDir::new(self.store.data_dir().join("runs/acme").join(id))
+        super::run_dir(self.store.data_dir(), &account(), &JobId::new(id).unwrap())
     }
 
     fn go(&self, id: &str) {
@@ -542,4 +546,40 @@ fn nobody_else_is_signalled() {
     assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+/// Events as JSON lines in, what they mean for a job in this state out.
+#[test]
+fn events_become_moves() {
+    let step = r#""step","step":3,"total_steps":4,"epoch":1.9,"loss":1,"learning_rate":1,"grad_norm":1,"tokens":1,
+        "trained_tokens":1,"total_tokens":30,"samples":1,"tokens_per_second":1,"seconds_remaining":1,"rss_bytes":1"#;
+    let finished = r#""finished","step":4,"total_tokens":40,"train_loss":1,"eval_loss":null,"adapter_sha256":"ab",
+        "peak_rss_bytes":1"#;
+    let failed = r#""failed","kind":"non_finite","message":"loss is NaN""#;
+    let paused = r#""paused","step":3"#;
+    let check = |state: JobState, kinds: &[&str], expect: &str| {
+        let mut job = job("j1", 1);
+        (job.state, job.events_read) = (state, 1);
+        let event = |(index, kind): (usize, &&str)| -> Event {
+            serde_json::from_str(&format!(r#"{{"seq":{},"time_ms":1,"type":{kind}}}"#, index + 1)).unwrap()
+        };
+        // The first event was taken in before.
+        let events: Vec<Event> = [failed].iter().chain(kinds).enumerate().map(event).collect();
+        let (report, finished) = report::read(&job, &events);
+        let moves: Vec<&str> = report.events.iter().map(JobEvent::name).collect();
+        let got = format!(
+            "{} step {} epoch {} read {}{}",
+            moves.join(" "),
+            report.progress.step,
+            report.progress.epoch,
+            report.events_read,
+            if finished.is_some() { " finished" } else { "" }
+        );
+        assert_eq!(got.trim_start(), expect, "{state} {kinds:?}");
+    };
+    check(JobState::Validating, &[step], "validate step 3 epoch 1 read 2");
+    check(JobState::Running, &[step, failed, step], "fail step 3 epoch 1 read 4");
+    check(JobState::Running, &[step, paused], "pause step 3 epoch 1 read 3");
+    check(JobState::Validating, &[finished], "validate write step 0 epoch 0 read 1 finished");
+    check(JobState::Cancelled, &[step, paused], "step 0 epoch 0 read 3");
 }
