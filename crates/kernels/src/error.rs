@@ -15,7 +15,7 @@ pub enum KernelError {
         /// Names of those that it has, separated by commas.
         available: String,
     },
-    /// More worker threads than [`crate::options::MAX_THREADS`].
+    /// More worker threads than [`crate::MAX_THREADS`].
     #[error("{threads} threads asked for, at most {max} are supported")]
     TooManyThreads {
         /// The number asked for.

@@ -48,7 +48,7 @@ mod testing;
 pub use backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
 pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;
-pub use options::{CpuOptions, Isa, Precision};
+pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};
 pub use real::Real;
 pub use reference::Reference;
 pub use weight::{WeightBytes, WeightDtype};
