@@ -13,6 +13,8 @@ use crate::tokenizer::Tokenizer;
 
 const UNSTABLE: &str = "the chat template writes the conversation up to this turn differently when more follows, so \
     the trained tokens cannot be told; split the row so that this turn is the last, or change the template";
+const FIRST: &str = "the chat template has no prompt for an answer to nothing; put a system or user message before it, \
+    or give it weight 0";
 const JOINED: &str = "an earlier answer begins with white space that the tokenizer joins with the text before it; \
     remove that white space";
 const NO_END: &str = "the chat template writes no end-of-turn token after this turn, so the model would not learn to \
@@ -122,6 +124,24 @@ impl Renderer {
         Ok(sample)
     }
 
+    /// As [`Renderer::sample`], or `None` if the row is longer than `max_tokens`. Finding the trained tokens takes
+    /// work for each answer over all text before it, which a conversation that is left out anyway is spared.
+    pub fn sample_within(&self, row: &Row, max_tokens: usize) -> Result<Option<Sample>, RowError> {
+        if let RowContent::Chat(messages) = &row.content
+            && messages.iter().filter(|message| is_trained(message)).count() > 1
+            && self.whole_len(messages).map_err(|error| Fault::from(error).at(row.line))? > max_tokens
+        {
+            return Ok(None);
+        }
+        let sample = self.sample(row)?;
+        Ok((sample.tokens.len() <= max_tokens).then_some(sample))
+    }
+
+    /// Tokens of a conversation in one piece.
+    fn whole_len(&self, messages: &[Message]) -> Result<usize, Error> {
+        Ok(self.tokenizer.encode(&self.chat_template()?.render(messages, false)?)?.len())
+    }
+
     fn chat_template(&self) -> Result<&ChatTemplate, Error> {
         self.template.as_ref().ok_or_else(|| Error::Template {
             message: "the model has none; give one, or use prompt and completion rows".into(),
@@ -154,6 +174,9 @@ impl Renderer {
             let fault = |message: &str| Fault::new(format!("/messages/{index}"), message);
             let prompt_text = template.render(&messages[..index], true)?;
             let turn_text = template.render(&messages[..=index], false)?;
+            if index == 0 && !turn_text.starts_with(&prompt_text) {
+                return Err(fault(FIRST));
+            }
             if !full.starts_with(&turn_text) || !turn_text.starts_with(&prompt_text) {
                 return Err(fault(UNSTABLE));
             }

@@ -2,6 +2,10 @@
 //!
 //! Differences between minijinja and what templates expect of Python are closed here: block trimming, Python
 //! string methods, `raise_exception`, `strftime_now`, `tojson`, loop controls, `{% generation %}` tags.
+//!
+//! Limited are instructions, output and nesting of calls. Not limited is what a template builds in its variables:
+//! the engine counts neither the bytes of strings nor the depth of lists, and a string doubles in a few
+//! instructions. A process that renders the template of a stranger can be made to end for want of memory or stack.
 
 mod json;
 
@@ -47,7 +51,7 @@ impl ChatTemplate {
         environment.add_filter("tojson", tojson);
         environment
             .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(|error| template_error(&error, false))?;
+            .map_err(|error| template_error(&error, source, false))?;
         Ok(ChatTemplate { environment, source: source.to_owned(), special_tokens: special_tokens.clone() })
     }
 
@@ -91,10 +95,11 @@ impl ChatTemplate {
         variables
             .extend(special.iter().filter_map(|(name, text)| Some((*name, Value::from(text.as_deref()?)))));
 
-        let template = self.environment.get_template(NAME).map_err(|error| template_error(&error, false))?;
+        let failed = |error, output_full| template_error(&error, &self.source, output_full);
+        let template = self.environment.get_template(NAME).map_err(|error| failed(error, false))?;
         let mut output = LimitedOutput { bytes: Vec::new(), full: false };
         let result = template.render_captured_to(Value::from_pairs(variables), &mut output).map(|_| ());
-        result.map_err(|error| template_error(&error, output.full))?;
+        result.map_err(|error| failed(error, output.full))?;
         Ok(String::from_utf8(output.bytes).expect("the engine writes whole strings"))
     }
 
@@ -189,10 +194,15 @@ fn without_generation_tags(source: &str) -> String {
     out
 }
 
-fn template_error(error: &minijinja::Error, output_full: bool) -> Error {
+/// A sentence that a template raised is repeated only if it stands in `source` as it is: one that is put together
+/// may quote the conversation.
+fn template_error(error: &minijinja::Error, source: &str, output_full: bool) -> Error {
     let raised = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Raised>());
     let message = match (error.kind(), raised) {
-        (_, Some(Raised(sentence))) => format!("refused the conversation: {}", shortened(sentence)),
+        (_, Some(Raised(sentence))) if source.contains(sentence.as_str()) => {
+            format!("refused the conversation: {}", shortened(sentence))
+        }
+        (_, Some(_)) => "refused the conversation, in words of which some may be the row's".to_owned(),
         (ErrorKind::OutOfFuel, _) => {
             format!("stopped after {MAX_INSTRUCTIONS} instructions; a loop does not end")
         }

@@ -52,6 +52,11 @@ impl Tokenizer {
     /// As [`Tokenizer::open`], from the contents: `tokenizer.json`, `tokenizer_config.json` and
     /// `generation_config.json` (`Null` for a file that is not there).
     pub fn from_parts(tokenizer: &str, config: &Value, generation: &Value) -> Result<Self, Error> {
+        for (name, value) in [("tokenizer_config.json", config), ("generation_config.json", generation)] {
+            if !(value.is_object() || value.is_null()) {
+                return Err(Error::tokenizer(format!("{name} is not a JSON object")));
+            }
+        }
         let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer.as_bytes())
             .map_err(|source| Error::tokenizer_from("tokenizer.json is not usable", source))?;
         inner.with_padding(None);

@@ -88,6 +88,18 @@ fn weight_0_takes_an_answer_out() {
 }
 
 #[test]
+fn a_row_that_is_too_long_is_left_out_however_it_is_rendered() {
+    let row = chat(&[(User, "q"), (Assistant, "a"), (User, "r"), (Assistant, "b")]);
+    let renderer = tiny(None);
+    let sample = renderer.sample(&row).expect("a sample");
+    let len = sample.tokens.len();
+    assert_eq!(renderer.sample_within(&row, len), Ok(Some(sample)));
+    assert_eq!(renderer.sample_within(&row, len - 1), Ok(None));
+    let single = chat(&[(User, "q"), (Assistant, "a")]);
+    assert_eq!(renderer.sample_within(&single, 5), Ok(None));
+}
+
+#[test]
 fn completions_end_with_the_end_token() {
     let row = Row {
         line: 9,
@@ -165,6 +177,13 @@ fn templates_whose_mask_cannot_be_told_are_refused() {
         &two,
         "line 3, /messages/1: the chat template writes the conversation up to this turn differently when more follows, \
          so the trained tokens cannot be told; split the row so that this turn is the last, or change the template",
+    );
+    // This template begins with a system message of its own, but only where there is a message.
+    check(
+        &tiny(None),
+        &chat(&[(Assistant, "a"), (User, "q"), (Assistant, "b")]),
+        "line 3, /messages/0: the chat template has no prompt for an answer to nothing; put a system or user message \
+         before it, or give it weight 0",
     );
     // Only the last turn trained is no problem.
     let mut last = two;

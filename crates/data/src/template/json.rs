@@ -7,6 +7,8 @@ use minijinja::{Error, ErrorKind};
 
 /// Deepest nesting.
 const MAX_DEPTH: usize = 100;
+/// Widest step of an indentation, in spaces.
+const MAX_INDENT: usize = 64;
 
 /// The arguments of `json.dumps` that templates use.
 pub(super) struct Style {
@@ -19,6 +21,9 @@ pub(super) struct Style {
 
 /// The JSON text of `value`.
 pub(super) fn dumps(value: &Value, style: &Style) -> Result<String, Error> {
+    if style.indent.is_some_and(|width| width > MAX_INDENT) {
+        return Err(refused(format!("indent is more than {MAX_INDENT}")));
+    }
     let (item, key) = match (style.separators.as_deref(), style.indent) {
         (Some([item, key]), _) => (item.as_str(), key.as_str()),
         (Some(_), _) => return Err(refused("separators must be two strings")),

@@ -82,6 +82,14 @@ fn errors_name_the_template_line() {
         "a\n{{ raise_exception('roles must alternate') }}",
         "chat template, line 2: refused the conversation: roles must alternate",
     );
+    check_error(
+        "{{ raise_exception('not ' ~ messages[0].content) }}",
+        "chat template, line 1: refused the conversation, in words of which some may be the row's",
+    );
+    check_error(
+        "{{ messages | tojson(indent=100000000000) }}",
+        "chat template, line 1: invalid operation: tojson: indent is more than 64",
+    );
     check_error("a\n\n{% if %}", "chat template, line 3: syntax error: unexpected end of block");
     check_error("{{ messages[0].x.y }}", "chat template, line 1: undefined value");
     check_error(
