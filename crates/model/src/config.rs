@@ -94,8 +94,11 @@ pub struct ModelConfig {
     pub bias: [bool; 7],
 }
 
-/// No dimension of a supported model is larger; keeps products of two dimensions far from overflow.
-const MAX_DIMENSION: u64 = 1 << 28;
+/// No dimension of a supported model is larger, heads together included. With [`MAX_LAYERS`] it keeps all products
+/// and the count of weights inside 64 bits.
+const MAX_DIMENSION: u64 = 1 << 24;
+/// No supported model has more blocks.
+const MAX_LAYERS: u64 = 1 << 12;
 
 impl ModelConfig {
     /// Reads `config.json` of a model directory.
@@ -132,6 +135,12 @@ impl ModelConfig {
                 ));
             }
         };
+        if (num_attention_heads * head_dim) as u64 > MAX_DIMENSION {
+            return Err(Error::config(
+                "head_dim",
+                format!("{head_dim} times {num_attention_heads} heads is more than {MAX_DIMENSION}"),
+            ));
+        }
         if !head_dim.is_multiple_of(2) {
             return Err(Error::config(
                 "head_dim",
@@ -144,7 +153,7 @@ impl ModelConfig {
             model_type,
             hidden_size,
             intermediate_size: fields.dimension("intermediate_size")?,
-            num_hidden_layers: fields.dimension("num_hidden_layers")?,
+            num_hidden_layers: fields.layers()?,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
@@ -253,6 +262,14 @@ impl Fields<'_> {
                 field,
                 format!("expected a whole number from 1 to {MAX_DIMENSION}, found {value}"),
             )),
+        }
+    }
+
+    fn layers(&self) -> Result<usize> {
+        const FIELD: &str = "num_hidden_layers";
+        match self.dimension(FIELD)? {
+            n if n as u64 <= MAX_LAYERS => Ok(n),
+            n => Err(Error::config(FIELD, format!("{n} is more than {MAX_LAYERS}"))),
         }
     }
 

@@ -47,13 +47,15 @@ fn unsupported_values_are_named() {
     check(
         "hidden_size",
         json!(0),
-        "config.json: hidden_size: expected a whole number from 1 to 268435456, found 0",
+        "config.json: hidden_size: expected a whole number from 1 to 16777216, found 0",
     );
     check(
         "num_key_value_heads",
         json!(2),
         "config.json: num_key_value_heads: 2 does not divide num_attention_heads 9",
     );
+    check("num_hidden_layers", json!(1 << 20), "config.json: num_hidden_layers: 1048576 is more than 4096");
+    check("head_dim", json!(1 << 22), "config.json: head_dim: 4194304 times 9 heads is more than 16777216");
     check("vocab_size", Value::Null, "config.json: vocab_size: missing");
     check(
         "quantization_config",
@@ -87,4 +89,20 @@ fn mistral_and_qwen2_are_llamas_with_small_differences() {
     assert_eq!(refused, "config.json: sliding_window: 4096 is not supported, only null");
     let qwen2 = with("Qwen2ForCausalLM", "use_sliding_window", json!(false)).expect("parses");
     assert_eq!(qwen2.bias, [true, true, true, false, false, false, false]);
+}
+
+#[test]
+fn the_largest_numbers_are_counted_without_overflow() {
+    let mut json = llama();
+    let largest = json!(1 << 24);
+    for field in ["hidden_size", "intermediate_size", "vocab_size"] {
+        json[field] = largest.clone();
+    }
+    json["num_hidden_layers"] = json!(1 << 12);
+    json["num_attention_heads"] = json!(1 << 23);
+    json["num_key_value_heads"] = json!(1 << 23);
+    json["head_dim"] = json!(2);
+    json["tie_word_embeddings"] = json!(false);
+    let config = ModelConfig::parse(&json).expect("parses");
+    assert_eq!(config.parameter_count(), (7 << 60) + (1 << 37) + (1 << 49) + (1 << 24));
 }
