@@ -127,7 +127,8 @@ impl RunDir {
         if found != u64::from(JobSpec::VERSION) {
             return Err(RunError::Version { path, found });
         }
-        serde_json::from_value(value).map_err(format)
+        // From the text, so that an error tells line and column.
+        serde_json::from_slice(&text).map_err(format)
     }
 
     /// Takes the lock for the life of the returned value, or says that a trainer is alive.

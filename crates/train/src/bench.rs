@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hearth_data::Sample;
-use hearth_kernels::{AdamW, Backend as _, Cpu, CpuOptions, Precision};
+use hearth_kernels::{AdamW, Backend, Cpu, CpuOptions, Isa, Precision, Reference};
 use hearth_model::{Decoder, Lora, LoraConfig, Module, Packed};
-use hearth_run::Precision as PrecisionName;
+use hearth_run::{Backend as BackendName, Precision as PrecisionName};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
@@ -35,9 +35,13 @@ pub struct BenchOptions {
     pub rank: usize,
     /// Tokens per sequence; 0 means one sequence of all tokens.
     pub sequence_length: usize,
-    /// Precision.
+    /// Backend.
+    pub backend: BackendName,
+    /// Instruction set of the `cpu` backend; `None` means the best one.
+    pub isa: Option<Isa>,
+    /// Precision; the `reference` backend has f32 only.
     pub precision: PrecisionName,
-    /// Threads; 0 means one per core.
+    /// Threads of the `cpu` backend; 0 means one per core.
     pub threads: usize,
 }
 
@@ -48,6 +52,8 @@ impl Default for BenchOptions {
             steps: 5,
             rank: 8,
             sequence_length: 0,
+            backend: BackendName::Cpu,
+            isa: None,
             precision: PrecisionName::Bf16,
             threads: 0,
         }
@@ -97,17 +103,37 @@ pub fn bench(model_dir: &Path, options: &BenchOptions) -> Result<BenchReport, Tr
             message: "tokens and sequence length must be at least 2, steps and rank at least 1".to_owned(),
         });
     }
-    let precision = match options.precision {
-        PrecisionName::Bf16 => Precision::Bf16,
-        PrecisionName::F32 => Precision::F32,
-    };
-    let cpu = Cpu::new(CpuOptions { threads: options.threads, isa: None, precision })
-        .map_err(|source| TrainError::Kernels { source })?;
-    let (backend, threads) = (cpu.name(), cpu.threads());
+    match options.backend {
+        BackendName::Cpu => {
+            let precision = match options.precision {
+                PrecisionName::Bf16 => Precision::Bf16,
+                PrecisionName::F32 => Precision::F32,
+            };
+            let cpu = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa, precision })
+                .map_err(|source| TrainError::Kernels { source })?;
+            let threads = cpu.threads();
+            measure(cpu, threads, model_dir, options)
+        }
+        BackendName::Reference if options.precision == PrecisionName::Bf16 || options.isa.is_some() => {
+            Err(TrainError::Setting {
+                message: "the reference backend has precision f32 and no instruction sets".to_owned(),
+            })
+        }
+        BackendName::Reference => measure(Reference::<f32>::new(), 1, model_dir, options),
+    }
+}
+
+fn measure<B: Backend>(
+    backend: B,
+    threads: usize,
+    model_dir: &Path,
+    options: &BenchOptions,
+) -> Result<BenchReport, TrainError> {
+    let name = backend.name();
     let started = Instant::now();
     let model_error =
         |source| TrainError::Model { action: "load the base model in", path: model_dir.to_owned(), source };
-    let decoder = Decoder::load(Arc::new(cpu), model_dir).map_err(model_error)?;
+    let decoder = Decoder::load(Arc::new(backend), model_dir).map_err(model_error)?;
     let load_seconds = started.elapsed().as_secs_f64();
     let config = LoraConfig {
         r: options.rank,
@@ -144,7 +170,7 @@ pub fn bench(model_dir: &Path, options: &BenchOptions) -> Result<BenchReport, Tr
     Ok(BenchReport {
         model: model_dir.to_owned(),
         parameter_count,
-        backend,
+        backend: name,
         precision: options.precision,
         threads,
         rank: options.rank,

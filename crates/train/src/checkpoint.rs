@@ -257,21 +257,24 @@ fn read(dir: &Path, step: u64) -> Result<Checkpoint, TrainError> {
     Ok(Checkpoint { state, tensors })
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<TensorState>, safetensors::SafeTensorError> {
-    let file = SafeTensors::deserialize(bytes)?;
-    let values = |kind: &str, name: &str| {
-        let view = file.tensor(&format!("{kind}:{name}"))?;
-        let floats = view.data().as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
-        Ok::<_, safetensors::SafeTensorError>((view.shape().to_vec(), floats))
+fn decode(bytes: &[u8]) -> Result<Vec<TensorState>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let values = |kind: &str, name: &str, shape: &[usize]| {
+        let view = file.tensor(&format!("{kind}:{name}")).map_err(|error| error.to_string())?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            return Err(format!("{kind}:{name} is not f32 of shape {shape:?}"));
+        }
+        Ok(view.data().as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
     };
     let mut names: Vec<&str> = file.names().iter().filter_map(|name| name.strip_prefix("weight:")).collect();
     names.sort_unstable();
     names
         .into_iter()
         .map(|name| {
-            let (shape, weight) = values("weight", name)?;
-            let (_, m) = values("m", name)?;
-            let (_, v) = values("v", name)?;
+            let weight = file.tensor(&format!("weight:{name}")).map_err(|error| error.to_string())?;
+            let shape = weight.shape().to_vec();
+            let (weight, m, v) =
+                (values("weight", name, &shape)?, values("m", name, &shape)?, values("v", name, &shape)?);
             Ok(TensorState { name: name.to_owned(), shape, weight, m, v })
         })
         .collect()

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use hearth_run::{FailureKind, RunError};
 
+/// Longest message of an event. A damaged file's values stand in some errors, however long they are, and a reader
+/// of events refuses lines without end.
+const MESSAGE_MAX_BYTES: usize = 16 << 10;
+
 /// Everything that ends a run before its adapter is done. [`TrainError::failure_kind`] classifies it.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -72,6 +76,19 @@ pub enum TrainError {
         /// Why not.
         source: hearth_kernels::KernelError,
     },
+    /// The machine has less memory than the largest micro-batch takes for certain.
+    #[error(
+        "a micro-batch of {tokens} tokens takes at least {needed_mib} MiB, and {available_mib} MiB are free; \
+         lower max_context_length or the batch size"
+    )]
+    Memory {
+        /// Of the largest micro-batch.
+        tokens: usize,
+        /// Its activations.
+        needed_mib: u64,
+        /// What the system can give.
+        available_mib: u64,
+    },
     /// A number of the computation is NaN or infinite.
     #[error("{what} is not finite at step {step}; lower learning_rate, or look for a damaged base model")]
     NonFinite {
@@ -125,6 +142,7 @@ impl TrainError {
             }
             Self::Model { .. } | Self::Batch { .. } | Self::Kernels { .. } => FailureKind::InvalidSetting,
             Self::Data { .. } | Self::Dataset { .. } => FailureKind::InvalidData,
+            Self::Memory { .. } => FailureKind::OutOfResources,
             Self::NonFinite { .. } => FailureKind::NonFinite,
             Self::Gate { .. } | Self::Panicked => FailureKind::Internal,
         }
@@ -139,6 +157,7 @@ impl TrainError {
             message.push_str(&error.to_string());
             source = error.source();
         }
+        message.truncate(message.floor_char_boundary(MESSAGE_MAX_BYTES));
         message
     }
 }

@@ -43,6 +43,7 @@ impl Inputs {
         let train = Samples::read("training", &job.train_files, &renderer, limit)?;
         let eval = Samples::read("evaluation", &job.eval_files, &renderer, limit)?;
         check_lengths(&config, &train, &eval)?;
+        check_tokens(&config, &train, &eval)?;
         let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
         let identity = Identity {
             job_sha256: digest::job(&job),
@@ -115,6 +116,25 @@ fn check_lengths(config: &ModelConfig, train: &Samples, eval: &Samples) -> Resul
                  set max_context_length to {limit} or less"
             ),
         });
+    }
+    Ok(())
+}
+
+/// Refuses tokens that the base model has no embedding for, before a step meets them.
+fn check_tokens(config: &ModelConfig, train: &Samples, eval: &Samples) -> Result<(), TrainError> {
+    let known = config.vocab_size;
+    for (what, samples) in [("training", &train.samples), ("evaluation", &eval.samples)] {
+        for sample in samples {
+            if let Some(token) = sample.tokens.iter().find(|&&token| token as usize >= known) {
+                return Err(TrainError::Setting {
+                    message: format!(
+                        "line {} of the {what} rows has the token id {token}, and the base model knows {known}; \
+                         its tokenizer.json and config.json do not belong together",
+                        sample.line
+                    ),
+                });
+            }
+        }
     }
     Ok(())
 }

@@ -42,10 +42,13 @@ impl Samples {
             let mut rows = RowReader::new(file).expect_format(format);
             for row in &mut rows {
                 read.rows += 1;
-                let sample = row.and_then(|row| renderer.sample(&row).map_err(DataError::from));
+                let sample = row.and_then(|row| {
+                    let sample = renderer.sample_within(&row, max_context_length)?;
+                    Ok(sample.ok_or(row.line))
+                });
                 match sample {
-                    Ok(sample) if sample.tokens.len() > max_context_length => read.drop_sample(sample.line),
-                    Ok(sample) => read.samples.push(sample),
+                    Ok(Ok(sample)) => read.samples.push(sample),
+                    Ok(Err(line)) => read.drop_sample(line),
                     Err(DataError::Row(error)) => errors.push(files, path, &error.to_string()),
                     Err(source) => return Err(TrainError::Dataset { path: path.clone(), source }),
                 }

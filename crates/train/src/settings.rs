@@ -6,6 +6,10 @@ use crate::error::TrainError;
 
 /// Highest rank; above it an adapter is larger than what it adapts in small models.
 const LORA_RANK_MAX: u32 = 256;
+/// Most passes over the rows: the steps of all of them are counted before the first one.
+const EPOCHS_MAX: u32 = 1000;
+/// Highest alpha; above it the adapter is all there is.
+const LORA_ALPHA_MAX: f32 = 1e6;
 
 /// Refuses settings that cannot work, all of them in one message.
 pub fn check(job: &JobSpec) -> Result<(), TrainError> {
@@ -16,7 +20,7 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
         }
     };
     require(!job.train_files.is_empty(), "train_files is empty");
-    require(job.epochs >= 1, "epochs must be at least 1");
+    require((1..=EPOCHS_MAX).contains(&job.epochs), &format!("epochs must be from 1 to {EPOCHS_MAX}"));
     require(
         job.learning_rate.is_finite() && job.learning_rate > 0.0,
         "learning_rate must be finite and above 0",
@@ -29,7 +33,10 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
         (1..=LORA_RANK_MAX).contains(&job.lora_rank),
         &format!("lora_rank must be from 1 to {LORA_RANK_MAX}"),
     );
-    require(job.lora_alpha.is_finite() && job.lora_alpha > 0.0, "lora_alpha must be finite and above 0");
+    require(
+        job.lora_alpha > 0.0 && job.lora_alpha <= LORA_ALPHA_MAX,
+        &format!("lora_alpha must be above 0 and at most {LORA_ALPHA_MAX}"),
+    );
     require(job.max_context_length >= 2, "max_context_length must be at least 2");
     require(
         job.batch_size_samples >= 1 || job.batch_size_tokens >= 1,

@@ -13,7 +13,7 @@ use crate::error::TrainError;
 use crate::inputs::Inputs;
 use crate::journal::Journal;
 use crate::learner::{ADAM_BETA1, ADAM_BETA2, ADAM_EPS, Learner};
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::plan::{self, Plan};
 use crate::schedule::{decimal, learning_rate};
 use crate::{TrainOptions, output, settings};
@@ -86,8 +86,10 @@ impl Run<'_> {
         if let Some(warning) = self.inputs.eval_warning() {
             journal.append(warning)?;
         }
+        let learner = self.inputs.learner(backend)?;
+        self.check_memory(&learner, &plan)?;
         let mut trainer = Trainer {
-            learner: self.inputs.learner(backend)?,
+            learner,
             evaluation: plan::evaluation(&self.inputs.eval.samples, self.inputs.job.micro_batch_tokens),
             run: self,
             plan,
@@ -322,6 +324,16 @@ impl<B: Backend> Trainer<'_, B> {
 }
 
 impl Run<'_> {
+    /// The largest micro-batch of the first epoch must fit; those of later epochs are as large within a sample.
+    fn check_memory<B: Backend>(&self, learner: &Learner<B>, plan: &Plan) -> Result<(), TrainError> {
+        let Some(available) = memory::available_bytes() else { return Ok(()) };
+        let samples = &self.inputs.train.samples;
+        let tokens = |indices: &Vec<usize>| indices.iter().map(|&i| samples[i].tokens.len()).sum::<usize>();
+        let largest = plan.epoch(0).iter().flatten().map(tokens).max().unwrap_or(0);
+        let bytes = learner.decoder().activation_bytes_per_token(learner.lora().config());
+        memory::check(largest, bytes, available)
+    }
+
     fn packed(&self, samples: &[hearth_data::Sample], micro_batches: &[Vec<usize>]) -> Vec<Packed> {
         micro_batches.iter().map(|indices| plan::packed(indices.iter().map(|&i| &samples[i]))).collect()
     }

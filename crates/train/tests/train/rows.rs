@@ -88,3 +88,40 @@ fn a_row_longer_than_the_base_model_takes_is_a_wrong_setting() {
     assert_eq!(kind, FailureKind::InvalidSetting);
     assert!(message.contains("set max_context_length to 512 or less"), "{message}");
 }
+
+#[test]
+fn a_token_that_the_base_model_lacks_is_found_before_the_first_step() {
+    let fixture = Fixture::new();
+    let path = fixture.path("model/tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    tokenizer["model"]["vocab"]["\u{120}zzz"] = 9999.into();
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(serde_json::json!({
+        "id": 9999, "content": "\u{120}zzz", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": false,
+    }));
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    fixture.write_rows("eval.jsonl", &[row(0), row(1).replace("leaf", "\u{120}zzz")]);
+    let ended = fixture.run("run", &fixture.job());
+    let (kind, message) = ended.failure();
+    assert_eq!(kind, FailureKind::InvalidSetting);
+    assert!(message.contains("line 2 of the evaluation rows has the token id 9999"), "{message}");
+    assert!(!ended.events.iter().any(|event| matches!(event.kind, EventKind::Step { .. })));
+}
+
+#[test]
+fn files_of_the_base_model_that_are_wrong_are_found_before_the_first_step() {
+    let fixture = Fixture::new();
+    // Read by whoever follows the events, so an error may not repeat all of a value.
+    let config = std::fs::read_to_string(fixture.path("model/config.json")).unwrap();
+    std::fs::write(fixture.path("model/config.json"), config.replace("silu", &"x".repeat(2 << 20))).unwrap();
+    let ended = fixture.run("config", &fixture.job());
+    let (_, message) = ended.failure();
+    assert!(message.contains("hidden_act") && message.len() < 100_000, "{} bytes", message.len());
+    std::fs::write(fixture.path("model/config.json"), config).unwrap();
+
+    std::fs::write(fixture.path("model/tokenizer_config.json"), "[]").unwrap();
+    let ended = fixture.run("tokenizer", &fixture.job());
+    let (kind, message) = ended.failure();
+    assert_eq!(kind, FailureKind::InvalidSetting);
+    assert!(message.ends_with("tokenizer: tokenizer_config.json is not a JSON object"), "{message}");
+}
