@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use hearth_server::{RunningServer, ServerConfig};
+use hearth_run::Backend;
+use hearth_server::{JobsConfig, RunningServer, ServerConfig};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -19,10 +20,12 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// Starts the server and returns when it listens.
-    pub fn start(data_dir: &Path, listen: SocketAddr) -> Result<Self> {
+    /// Starts the server, whose new jobs train on `backend`, and returns when it listens.
+    pub fn start(data_dir: &Path, listen: SocketAddr, backend: Backend) -> Result<Self> {
         let runtime = Runtime::new().context("cannot start threads")?;
-        let config = ServerConfig::new(data_dir, listen);
+        let jobs = JobsConfig::of_this_executable().context("cannot find this program's file")?;
+        let mut config = ServerConfig::new(data_dir, listen);
+        config.jobs = Some(JobsConfig { backend, ..jobs });
         let server = runtime
             .block_on(hearth_server::serve(config))
             .with_context(|| format!("cannot serve {} on {listen}", data_dir.display()))?;

@@ -29,6 +29,9 @@ pub struct ModelManifest {
     pub display_name: String,
     /// Where it came from: a catalogue source, a path, or the name of the job that made it.
     pub source: String,
+    /// `OWNER/NAME` of the repository on the Hugging Face hub whose weights a base has, exactly or quantised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_id: Option<String>,
     /// Number of weights; of the adapter alone for adapters.
     pub parameter_count: u64,
     /// Longest sequence, in tokens.

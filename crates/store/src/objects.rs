@@ -1,5 +1,7 @@
 //! Uploaded files: streamed in under a size rule with a digest, published whole or not at all.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +17,10 @@ use crate::error::{StoreError, io_error};
 
 /// Longest file name, in bytes.
 const FILE_NAME_MAX_BYTES: usize = 200;
+/// First part of every key.
+const DATASETS: &str = "datasets";
+/// What the object store's files have in their names until they are whole; in keys it is escaped.
+const STAGED_MARK: char = '#';
 /// Bytes that are gathered before they are written.
 const PART_BYTES: usize = 1 << 20;
 
@@ -33,7 +39,7 @@ impl ObjectKey {
             let shown = file.chars().take(FILE_NAME_MAX_BYTES).collect();
             return Err(StoreError::FileName(shown));
         }
-        let parts = ["datasets", dataset.account.as_str(), dataset.id.as_str(), file];
+        let parts = [DATASETS, dataset.account.as_str(), dataset.id.as_str(), file];
         Ok(Self(parts.into_iter().collect()))
     }
 }
@@ -64,10 +70,40 @@ pub struct ObjectRead {
     pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
 }
 
+/// All bytes of an object, on disk but not yet in its place. Dropped, it leaves nothing.
+pub struct StagedObject {
+    upload: Box<dyn MultipartUpload>,
+    outcome: PutOutcome,
+}
+
+impl StagedObject {
+    /// What will be stored.
+    pub fn outcome(&self) -> &PutOutcome {
+        &self.outcome
+    }
+
+    /// Moves it to its place, over an older object.
+    pub async fn publish(mut self) -> Result<PutOutcome, StoreError> {
+        self.upload.complete().await.map_err(StoreError::Object)?;
+        Ok(self.outcome)
+    }
+
+    /// Removes it.
+    pub async fn discard(mut self) {
+        discard(&mut *self.upload).await;
+    }
+}
+
+/// Removes what was staged. It may be gone already, together with its dataset; what stays is swept at the next start.
+async fn discard(upload: &mut dyn MultipartUpload) {
+    let _ = upload.abort().await;
+}
+
 /// The objects of one data directory.
 #[derive(Clone, Debug)]
 pub struct Objects {
     fs: Arc<LocalFileSystem>,
+    root: PathBuf,
 }
 
 impl Objects {
@@ -75,7 +111,7 @@ impl Objects {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(root).map_err(io_error("create", root))?;
         let fs = LocalFileSystem::new_with_prefix(root).map_err(StoreError::Object)?.with_fsync(true);
-        Ok(Self { fs: Arc::new(fs) })
+        Ok(Self { fs: Arc::new(fs), root: root.to_owned() })
     }
 
     /// Stores an object, replacing an older one only when all bytes are there. Whatever goes wrong (too many bytes,
@@ -84,19 +120,30 @@ impl Objects {
         &self,
         key: &ObjectKey,
         rule: SizeRule,
-        mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<PutOutcome, StoreError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.stage(key, rule, stream).await?.publish().await
+    }
+
+    /// The first half of [`put`](Self::put): takes in the bytes, so that whoever called may look again whether they
+    /// are still wanted.
+    pub async fn stage<E>(
+        &self,
+        key: &ObjectKey,
+        rule: SizeRule,
+        mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<StagedObject, StoreError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut upload = self.fs.put_multipart(&key.0).await.map_err(StoreError::Object)?;
         match fill(&mut *upload, rule, &mut stream).await {
-            Ok(outcome) => {
-                upload.complete().await.map_err(StoreError::Object)?;
-                Ok(outcome)
-            }
+            Ok(outcome) => Ok(StagedObject { upload, outcome }),
             Err(error) => {
-                upload.abort().await.map_err(StoreError::Object)?;
+                discard(&mut *upload).await;
                 Err(error)
             }
         }
@@ -114,15 +161,37 @@ impl Objects {
         Ok(ObjectRead { size_bytes, stream: found.into_stream().map_err(StoreError::Object).boxed() })
     }
 
-    /// Removes all files of a dataset.
+    /// Removes an object, if it is there.
+    pub async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        match self.fs.delete(&key.0).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(StoreError::Object(error)),
+        }
+    }
+
+    /// Removes all files of a dataset, its unfinished uploads, and its directory.
     pub async fn delete_dataset(&self, dataset: &DatasetRef) -> Result<(), StoreError> {
-        let prefix: object_store::path::Path =
-            ["datasets", dataset.account.as_str(), dataset.id.as_str()].into_iter().collect();
-        let found: Vec<_> = self.fs.list(Some(&prefix)).try_collect().await.map_err(StoreError::Object)?;
-        for object in found {
-            match self.fs.delete(&object.location).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(StoreError::Object(error)),
+        let dir = self.root.join(DATASETS).join(dataset.account.as_str()).join(dataset.id.as_str());
+        match tokio::fs::remove_dir_all(&dir).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &dir)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what a server that was killed left: unfinished uploads, and the files of datasets that are not in
+    /// `known` (account and id). Blocking; only while nobody uploads.
+    pub(crate) fn sweep(&self, known: &BTreeSet<(String, String)>) -> Result<(), StoreError> {
+        for account in entries(&self.root.join(DATASETS))? {
+            for dataset in entries(&account)? {
+                if !known.contains(&(last_name(&account), last_name(&dataset))) {
+                    std::fs::remove_dir_all(&dataset).map_err(io_error("remove", &dataset))?;
+                    continue;
+                }
+                for file in entries(&dataset)? {
+                    if last_name(&file).contains(STAGED_MARK) {
+                        std::fs::remove_file(&file).map_err(io_error("remove", &file))?;
+                    }
+                }
             }
         }
         Ok(())
@@ -132,6 +201,21 @@ impl Objects {
     pub fn local_path(&self, key: &ObjectKey) -> Result<PathBuf, StoreError> {
         self.fs.path_to_filesystem(&key.0).map_err(StoreError::Object)
     }
+}
+
+/// What a directory holds; nothing if it is not there.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let found = match std::fs::read_dir(dir) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("read", dir)(error)),
+    };
+    found.map(|entry| Ok(entry.map_err(io_error("read", dir))?.path())).collect()
+}
+
+/// Last part of a path. Names that are not UTF-8 are nobody's.
+fn last_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn file_name(key: &ObjectKey) -> String {

@@ -368,6 +368,7 @@ fn manifest(kind: InstalledKind) -> ModelManifest {
         kind,
         display_name: "Tiny".into(),
         source: "test".into(),
+        hub_id: None,
         parameter_count: 42,
         context_length: 128,
         model_type: "llama".into(),

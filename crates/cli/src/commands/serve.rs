@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::json;
 
-use super::start_log;
+use super::{BackendArg, start_log};
 use crate::config::{DEFAULT_LISTEN, DataDir};
 use crate::local_server::LocalServer;
 use crate::output;
@@ -22,6 +22,9 @@ pub struct Args {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     listen: SocketAddr,
+    /// Backend that trains new jobs
+    #[arg(long, value_enum, default_value = "cpu")]
+    backend: BackendArg,
     #[command(flatten)]
     data_dir: DataDir,
 }
@@ -30,7 +33,7 @@ impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         start_log("info");
         let data_dir = self.data_dir.path()?;
-        let server = LocalServer::start(&data_dir, self.listen)?;
+        let server = LocalServer::start(&data_dir, self.listen, self.backend.into())?;
         if json {
             output::json(&json!({
                 "url": server.url(),

@@ -13,6 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use hearth_client::{Client, Job};
 use hearth_domain::{AccountId, ModelId};
+use hearth_run::Backend;
 use hearth_run::RunDir;
 use hearth_store::installed;
 use serde_json::json;
@@ -61,7 +62,7 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
     let installed = installed::read(data_dir, &catalogue::base_account(), &entry.model_id())?;
     catalogue::share(&installed.dir, &demo_dir, &catalogue::base_account(), &entry.model_id())?;
 
-    let server = LocalServer::start(&demo_dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let server = LocalServer::start(&demo_dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Backend::Cpu)?;
     say("Server", &format!("{}, data in {}", server.url(), demo_dir.display()))?;
     let (client, key) = make_account(&server)?;
     say("Account", &format!("{ACCOUNT}, with a key of its own"))?;

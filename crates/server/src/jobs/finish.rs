@@ -87,6 +87,7 @@ fn copy_in(
             kind: InstalledKind::Adapter,
             display_name: settings.display_name.clone(),
             source: job.name(),
+            hub_id: None,
             parameter_count: weight_count(&staged.join(WEIGHTS_FILE))?,
             context_length: base.manifest.context_length,
             model_type: base.manifest.model_type,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
 use hearth_run::{Backend, JobSpec, LORA_TARGETS, Precision, RunDir};
-use hearth_store::{ObjectKey, Store, StoreError, installed};
+use hearth_store::installed::{self, ModelManifest};
+use hearth_store::{ObjectKey, Store, StoreError};
 use tokio::runtime::Handle;
 
 use super::io_status;
@@ -22,7 +23,13 @@ const EVAL_INTERVAL_STEPS: u32 = 0;
 /// Fills the run directory, unless it is filled already. `job.json` comes last: what has it is complete.
 ///
 /// The error is the status that the job fails with.
-pub(super) fn prepare(store: &Store, runtime: &Handle, job: &Job, dir: &RunDir) -> Result<(), Status> {
+pub(super) fn prepare(
+    store: &Store,
+    runtime: &Handle,
+    backend: Backend,
+    job: &Job,
+    dir: &RunDir,
+) -> Result<(), Status> {
     if dir.job_path().exists() {
         return Ok(());
     }
@@ -36,7 +43,7 @@ pub(super) fn prepare(store: &Store, runtime: &Handle, job: &Job, dir: &RunDir) 
         .map_err(|error| status_of("reading the base model", &error))?;
     let spec = JobSpec {
         version: JobSpec::VERSION,
-        base_model_name: base_model_name(&base.name, &base.manifest.source),
+        base_model_name: base_model_name(&base.name, &base.manifest),
         base_model_dir: base.dir,
         train_files,
         eval_files,
@@ -56,8 +63,11 @@ pub(super) fn prepare(store: &Store, runtime: &Handle, job: &Job, dir: &RunDir) 
         micro_batch_tokens: MICRO_BATCH_TOKENS,
         checkpoint_interval_steps: CHECKPOINT_INTERVAL_STEPS,
         eval_interval_steps: EVAL_INTERVAL_STEPS,
-        backend: Backend::Cpu,
-        precision: Precision::Bf16,
+        backend,
+        precision: match backend {
+            Backend::Cpu => Precision::Bf16,
+            Backend::Reference => Precision::F32,
+        },
         threads: 0,
     };
     dir.create(&spec).map_err(|error| {
@@ -67,13 +77,8 @@ pub(super) fn prepare(store: &Store, runtime: &Handle, job: &Job, dir: &RunDir) 
 }
 
 /// What the adapter calls its base: the repository on the hub, which PEFT can load, or else the resource name.
-fn base_model_name(name: &ModelRef, source: &str) -> String {
-    let repository = source.strip_prefix("hf:").map(|rest| {
-        let mut parts = rest.splitn(3, '/');
-        let (owner, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        format!("{owner}/{}", name.split('@').next().unwrap_or_default())
-    });
-    repository.unwrap_or_else(|| name.to_string())
+fn base_model_name(name: &ModelRef, manifest: &ModelManifest) -> String {
+    manifest.hub_id.clone().unwrap_or_else(|| name.to_string())
 }
 
 /// Links the files of a dataset into `data/` of the run, numbered in reading order. From then on the run has its rows,
@@ -129,22 +134,4 @@ fn status_of(doing: &str, error: &StoreError) -> Status {
         tracing::error!(%error, "{doing} failed");
     }
     Status::new(code, format!("{doing} failed: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use hearth_domain::{AccountId, ModelId};
-
-    #[test]
-    fn hub_sources_name_their_repository() {
-        let check = |source: &str, expect: &str| {
-            let account = AccountId::new("fireworks").unwrap();
-            let name = ModelRef { account, id: ModelId::new("tiny").unwrap() };
-            assert_eq!(base_model_name(&name, source), expect);
-        };
-        check("hf:owner/name", "owner/name");
-        check("hf:owner/name@main/model.gguf", "owner/name");
-        check("pip:package==1/model.gguf", "accounts/fireworks/models/tiny");
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hearth_domain::schedule::{Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, schedule};
 use hearth_domain::{Code, Job, JobEvent, JobState, Status};
-use hearth_run::RunError;
+use hearth_run::{Backend, RunError};
 use hearth_store::{RunReport, Store, StoreError, StoredJob};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -29,6 +29,8 @@ pub struct JobsConfig {
     pub limits: Limits,
     /// Program and first arguments of a trainer; the run directory follows.
     pub trainer: Vec<OsString>,
+    /// Backend of new runs; `reference` is for checks and slow.
+    pub backend: Backend,
     /// Time between two looks when nobody wakes the loop.
     pub poll_interval: Duration,
 }
@@ -40,6 +42,7 @@ impl JobsConfig {
         Ok(Self {
             limits: Limits::default(),
             trainer: vec![executable.into(), "train".into()],
+            backend: Backend::default(),
             poll_interval: Duration::from_millis(500),
         })
     }
@@ -289,7 +292,7 @@ impl Jobs {
             return Ok(());
         }
         let dir = attempt.dir().clone();
-        if let Err(status) = prepare::prepare(&self.store, &self.runtime, job, &dir) {
+        if let Err(status) = prepare::prepare(&self.store, &self.runtime, self.config.backend, job, &dir) {
             self.change(key, &JobEvent::Fail(status))?;
             return Ok(());
         }

@@ -118,6 +118,7 @@ impl World {
         fs::write(dir.path().join("trainer.sh"), text).unwrap();
         fs::write(dir.path().join("adapter"), adapter()).unwrap();
         let config = JobsConfig {
+            backend: hearth_run::Backend::Cpu,
             limits: Limits { capacity: 1, stop_grace_ms: 200 },
             trainer: vec!["/bin/sh".into(), dir.path().join("trainer.sh").into()],
             poll_interval: Duration::from_millis(10),
@@ -142,6 +143,7 @@ impl World {
             kind,
             display_name: id.into(),
             source: source.into(),
+            hub_id: None,
             parameter_count: 6,
             context_length: 2048,
             model_type: "llama".into(),

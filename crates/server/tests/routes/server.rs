@@ -192,7 +192,12 @@ impl Drop for Server {
 /// Jobs stay PENDING: no trainer is started.
 pub fn config(dir: &Path) -> ServerConfig {
     let limits = Limits { capacity: 0, ..Limits::default() };
-    let jobs = JobsConfig { limits, trainer: vec!["false".into()], poll_interval: Duration::from_millis(20) };
+    let jobs = JobsConfig {
+        limits,
+        trainer: vec!["false".into()],
+        backend: hearth_run::Backend::Cpu,
+        poll_interval: Duration::from_millis(20),
+    };
     let config = ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap());
     ServerConfig { jobs: Some(jobs), inference_threads: 1, ..config }
 }
@@ -207,6 +212,7 @@ pub fn install_model(data_dir: &Path, account: &str, id: &str, base: Option<&str
         kind: if base.is_some() { InstalledKind::Adapter } else { InstalledKind::Base },
         display_name: format!("Model {id}"),
         source: "test".to_owned(),
+        hub_id: None,
         parameter_count: 1000,
         context_length: 2048,
         model_type: "llama".to_owned(),

@@ -92,4 +92,14 @@ impl Store {
         }
         self.objects.delete_dataset(name).await
     }
+
+    /// Removes files that no dataset has, and unfinished uploads: an earlier server was killed in the middle. Only
+    /// for a server that has just started and takes no calls yet.
+    pub async fn dataset_sweep(&self) -> Result<(), StoreError> {
+        let known: Vec<(String, String)> = sqlx::query_as("SELECT account, id FROM dataset")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::Database)?;
+        self.objects.sweep(&known.into_iter().collect())
+    }
 }

@@ -1,6 +1,6 @@
 //! The benchmark runs real steps and reports what it did.
 
-use hearth_run::Precision;
+use hearth_run::{Backend, Precision};
 use hearth_train::bench::{BenchOptions, bench};
 
 use crate::fixture::Fixture;
@@ -15,6 +15,7 @@ fn a_report_holds_what_was_asked_and_plausible_figures() {
         sequence_length: 40,
         precision: Precision::F32,
         threads: 2,
+        ..BenchOptions::default()
     };
     let report = bench(&fixture.path("model"), &options).unwrap();
     assert_eq!((report.tokens_per_step, report.trained_tokens_per_step, report.rank), (100, 97, 2));
@@ -26,6 +27,15 @@ fn a_report_holds_what_was_asked_and_plausible_figures() {
     for key in ["tokens_per_second", "step_seconds_median", "peak_rss_bytes"] {
         assert!(json[key].is_number(), "{key}");
     }
-    let error = bench(&fixture.path("model"), &BenchOptions { steps: 0, ..options }).unwrap_err();
-    assert!(error.to_string().contains("at least"), "{error}");
+    let slow = BenchOptions { backend: Backend::Reference, ..options.clone() };
+    let reference = bench(&fixture.path("model"), &slow).unwrap();
+    assert!(reference.backend.contains("reference"), "{}", reference.backend);
+    assert!((reference.last_loss - report.last_loss).abs() < 1e-4 * report.last_loss);
+
+    let check = |options: BenchOptions, expect: &str| {
+        let error = bench(&fixture.path("model"), &options).unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check(BenchOptions { steps: 0, ..options.clone() }, "at least");
+    check(BenchOptions { precision: Precision::Bf16, ..slow }, "f32");
 }

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use hearth_kernels::Isa;
 use hearth_run::Precision;
 use hearth_train::bench::{BenchOptions, bench};
 
 use crate::catalogue::installed_dir;
+use crate::commands::BackendArg;
 use crate::config::DataDir;
 use crate::output;
 
@@ -32,7 +34,13 @@ pub struct Args {
     /// Tokens per sequence; 0 means one sequence of all tokens
     #[arg(long, value_name = "N", default_value_t = 0)]
     sequence_length: usize,
-    /// Rounding of matrix product inputs
+    /// Backend
+    #[arg(long, value_enum, default_value = "cpu")]
+    backend: BackendArg,
+    /// Instruction set of the cpu backend; the best one when not given
+    #[arg(long, value_enum)]
+    isa: Option<IsaArg>,
+    /// Rounding of matrix product inputs; the reference backend needs f32
     #[arg(long, value_enum, default_value = "bf16")]
     precision: PrecisionArg,
     /// Threads; 0 means one per core
@@ -49,6 +57,26 @@ enum PrecisionArg {
     F32,
 }
 
+/// `--isa`.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum IsaArg {
+    Avx512Bf16,
+    Avx512,
+    Avx2,
+    Plain,
+}
+
+impl From<IsaArg> for Isa {
+    fn from(arg: IsaArg) -> Self {
+        match arg {
+            IsaArg::Avx512Bf16 => Self::Avx512Bf16,
+            IsaArg::Avx512 => Self::Avx512,
+            IsaArg::Avx2 => Self::Avx2,
+            IsaArg::Plain => Self::Plain,
+        }
+    }
+}
+
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         let model_dir = installed_dir(&self.data_dir.path()?, &self.model)?;
@@ -59,6 +87,8 @@ impl Args {
                 steps: self.steps,
                 rank: self.lora_rank,
                 sequence_length: self.sequence_length,
+                backend: self.backend.into(),
+                isa: self.isa.map(Isa::from),
                 precision: match self.precision {
                     PrecisionArg::Bf16 => Precision::Bf16,
                     PrecisionArg::F32 => Precision::F32,

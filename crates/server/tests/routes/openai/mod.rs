@@ -46,6 +46,7 @@ fn install(data_dir: &Path, name: &str, base: Option<&str>, seed: u64) {
         kind: if base.is_none() { InstalledKind::Base } else { InstalledKind::Adapter },
         display_name: String::new(),
         source: "test".to_owned(),
+        hub_id: None,
         parameter_count: 1,
         context_length: tiny::CONTEXT as u32,
         model_type: "llama".to_owned(),
