@@ -57,8 +57,7 @@ impl Tokenizer {
                 return Err(Error::tokenizer(format!("{name} is not a JSON object")));
             }
         }
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer.as_bytes())
-            .map_err(|source| Error::tokenizer_from("tokenizer.json is not usable", source))?;
+        let mut inner = parse(tokenizer)?;
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -202,6 +201,13 @@ impl StreamDecoder {
         self.given = self.ids.len();
         Ok(text)
     }
+}
+
+/// The library panics at some merges that do not fit their vocabulary; here that is an error like the others.
+fn parse(text: &str) -> Result<tokenizers::Tokenizer, Error> {
+    std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(text.as_bytes()))
+        .unwrap_or_else(|_| Err("its merges do not fit its vocabulary".into()))
+        .map_err(|source| Error::tokenizer_from("tokenizer.json is not usable", source))
 }
 
 fn read(path: &Path) -> Result<String, Error> {

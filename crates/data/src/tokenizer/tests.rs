@@ -154,3 +154,28 @@ fn bytes_that_never_become_a_character_are_given_out_at_last() {
     assert!(deltas.concat().chars().count() >= 2 * MAX_HELD_TOKENS, "{deltas:?}");
     assert!(stream.ids.len() <= 2 * MAX_HELD_TOKENS + 2);
 }
+
+#[test]
+fn a_tokenizer_whose_parts_do_not_fit_is_an_error() {
+    let whole: Value =
+        serde_json::from_str(include_str!("../../tests/fixtures/tiny/tokenizer.json")).expect("JSON");
+    let check = |pointer: &str, value: Value, expect: &str| {
+        let mut changed = whole.clone();
+        *changed.pointer_mut(pointer).expect("it is there") = value;
+        let opened = Tokenizer::from_parts(&changed.to_string(), &Value::Null, &Value::Null);
+        assert_eq!(opened.err().expect("an error").to_string(), expect);
+    };
+    let unusable = "tokenizer: tokenizer.json is not usable";
+    check("/model/continuing_subword_prefix", json!("<|im_end|>"), unusable);
+    check("/model/merges", json!([["a", "not there"]]), unusable);
+    check("/model/vocab", json!({"a": -1}), unusable);
+}
+
+#[test]
+fn settings_that_are_no_object_are_an_error() {
+    let text = include_str!("../../tests/fixtures/tiny/tokenizer.json");
+    let error = Tokenizer::from_parts(text, &json!([]), &Value::Null).err().expect("an error");
+    assert_eq!(error.to_string(), "tokenizer: tokenizer_config.json is not a JSON object");
+    let error = Tokenizer::from_parts(text, &Value::Null, &json!("x")).err().expect("an error");
+    assert_eq!(error.to_string(), "tokenizer: generation_config.json is not a JSON object");
+}
