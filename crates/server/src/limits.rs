@@ -19,6 +19,8 @@ pub const SIGNED_FILE_MAX_BYTES: u64 = 5 << 30;
 pub const UPLOAD_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Uploads that may run at the same time; one more gets RESOURCE_EXHAUSTED.
 pub const UPLOADS_MAX: usize = 8;
+/// Locks that all datasets share: changes of more datasets at once may wait for each other.
+pub const DATASET_LOCKS: usize = 64;
 /// Open connections; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Streams of one HTTP/2 connection.

@@ -108,6 +108,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let lock = lock(data_dir)?;
     let store = Store::open(data_dir, crate::now_ms()).await?;
     let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
+    store.dataset_sweep().await?;
     store.model_sync().await?;
     let inference = inference(config.inference_threads, config.inference_limits)?;
     let listener = TcpListener::bind(config.listen)

@@ -1,17 +1,18 @@
 //! What every handler can reach.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use hearth_domain::{AccountId, JobId};
+use hearth_domain::{AccountId, DatasetRef, JobId};
 use hearth_inference::Service;
 use hearth_run::RunDir;
 use hearth_store::{Objects, Store, UrlSigner};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore, SemaphorePermit};
 
 use crate::error::ServerError;
-use crate::limits::UPLOADS_MAX;
+use crate::limits::{DATASET_LOCKS, UPLOADS_MAX};
 use crate::transcode::Transcoder;
 
 /// One running server. Clones are cheap and share everything.
@@ -28,6 +29,7 @@ struct Inner {
     public_url: Option<String>,
     transcoder: Transcoder,
     uploads: Semaphore,
+    dataset_locks: [Mutex<()>; DATASET_LOCKS],
 }
 
 impl AppState {
@@ -41,7 +43,19 @@ impl AppState {
     ) -> Self {
         let transcoder = Transcoder::new();
         let uploads = Semaphore::new(UPLOADS_MAX);
-        Self { inner: Arc::new(Inner { store, inference, wake, addr, public_url, transcoder, uploads }) }
+        let dataset_locks = std::array::from_fn(|_| Mutex::new(()));
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                inference,
+                wake,
+                addr,
+                public_url,
+                transcoder,
+                uploads,
+                dataset_locks,
+            }),
+        }
     }
 
     /// Rows of the database.
@@ -91,6 +105,13 @@ impl AppState {
     /// Lets the scheduler look at the jobs now.
     pub(crate) fn wake_scheduler(&self) {
         self.inner.wake.notify_one();
+    }
+
+    /// Held while files of a dataset and its record change together. Datasets may share a lock.
+    pub(crate) async fn dataset_lock(&self, name: &DatasetRef) -> MutexGuard<'_, ()> {
+        let mut hash = DefaultHasher::new();
+        (name.account.as_str(), name.id.as_str()).hash(&mut hash);
+        self.inner.dataset_locks[(hash.finish() % DATASET_LOCKS as u64) as usize].lock().await
     }
 
     /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run.

@@ -26,6 +26,6 @@ mod sign;
 pub use datastore::{JobEventRow, NewApiKey, RunReport, Store, StoredJob};
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
-pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule};
+pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};
 pub use page::{ListPage, ListQuery, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 pub use sign::UrlSigner;

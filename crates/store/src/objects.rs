@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hearth_domain::DatasetRef;
 use object_store::local::LocalFileSystem;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use object_store::{MultipartUpload, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
 use crate::error::{StoreError, io_error};
@@ -172,7 +172,7 @@ impl Objects {
     /// Removes all files of a dataset, its unfinished uploads, and its directory.
     pub async fn delete_dataset(&self, dataset: &DatasetRef) -> Result<(), StoreError> {
         let dir = self.root.join(DATASETS).join(dataset.account.as_str()).join(dataset.id.as_str());
-        match tokio::fs::remove_dir_all(&dir).await {
+        match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &dir)(error)),
             _ => Ok(()),
         }

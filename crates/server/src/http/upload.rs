@@ -63,10 +63,15 @@ pub(crate) async fn dataset_upload(
     let dataset = match dataset_check(&state, &name).await {
         Ok(dataset) => dataset,
         Err(error) => {
-            forget_files(&state, &name).await?;
+            files::forget(&state, &name, &file).await?;
             return Err(error);
         }
     };
+    if dataset.files != [file.clone()] {
+        return Err(ServerError::FailedPrecondition(format!(
+            "another upload took the place of this one in dataset {name}"
+        )));
+    }
     let reply = json!({
         "id": name.id.as_str(),
         "bytes": file.size_bytes,
@@ -98,11 +103,9 @@ async fn store_part(
         files::check_name(FILE_PART, name, &file_name)?;
         let key = ObjectKey::dataset_file(name, &file_name)?;
         let rule = SizeRule::AtMost(MULTIPART_FILE_MAX_BYTES);
-        let stored = state.objects().put(&key, rule, with_idle_limit(field)).await?;
-        let file =
-            DatasetFile { name: file_name, size_bytes: stored.size_bytes, sha256: Some(stored.sha256) };
-        files::register(state, name, vec![file.clone()]).await?;
-        return Ok(file);
+        let staged = state.objects().stage(&key, rule, with_idle_limit(field)).await?;
+        let note = |dataset: &mut Dataset, file| files::set_files(dataset, vec![file]);
+        return files::publish(state, name, file_name, staged, note).await;
     }
     Err(ServerError::field(FILE_PART, "the form has no part of this name"))
 }
@@ -111,16 +114,6 @@ async fn store_part(
 fn part_file_name(field: &Field<'_>) -> String {
     let given = field.file_name().unwrap_or("upload");
     if given.contains('.') { given.to_owned() } else { format!("{given}.jsonl") }
-}
-
-/// Unregisters and removes the files of a dataset whose only file was refused.
-async fn forget_files(state: &AppState, name: &DatasetRef) -> Result<(), ServerError> {
-    let forget = |dataset: &mut Dataset| {
-        dataset.files.clear();
-        Ok(())
-    };
-    state.store().dataset_update(name, forget).await?;
-    Ok(state.objects().delete_dataset(name).await?)
 }
 
 /// `PUT` to a signed URL: the bytes of one registered file, of any content type. 200 when all are stored;
@@ -146,9 +139,8 @@ pub(crate) async fn signed_put(
     let _permit = state.upload_permit()?;
     let key = ObjectKey::dataset_file(&name, &file)?;
     let pieces = with_idle_limit(request.into_body().into_data_stream().map_err(axum::Error::into_inner));
-    let stored = state.objects().put(&key, rule, pieces).await?;
-    let file = DatasetFile { name: file, size_bytes: stored.size_bytes, sha256: Some(stored.sha256) };
-    files::uploaded(&state, &name, file).await?;
+    let staged = state.objects().stage(&key, rule, pieces).await?;
+    files::publish(&state, &name, file, staged, files::set_uploaded).await?;
     Ok(Body::empty().into_response())
 }
 

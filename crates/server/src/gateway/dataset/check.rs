@@ -110,6 +110,7 @@ pub(crate) async fn dataset_check(state: &AppState, name: &DatasetRef) -> Result
     let (rows, format) = (findings.rows, findings.format);
     let error = findings.error();
     let checked = dataset.files;
+    let _lock = state.dataset_lock(name).await;
     let updated = state
         .store()
         .dataset_update(name, |dataset| {

@@ -12,5 +12,6 @@ pub(in crate::gateway) async fn dataset_delete(
 ) -> Result<(), ServerError> {
     let name = names::dataset("name", &request.name)?;
     call.caller.may_use(&name.account)?;
+    let _lock = call.state.dataset_lock(&name).await;
     Ok(call.state.store().dataset_delete(&name).await?)
 }

@@ -1,7 +1,7 @@
 //! The set of files of a dataset: what may be registered, and when.
 
 use hearth_domain::{Dataset, DatasetFile, DatasetRef, DatasetState, Status};
-use hearth_store::{ObjectKey, StoreError};
+use hearth_store::{ObjectKey, PutOutcome, StagedObject, StoreError};
 
 use crate::error::ServerError;
 use crate::limits::SIGNED_FILE_MAX_BYTES;
@@ -59,40 +59,80 @@ pub(crate) async fn uploading(state: &AppState, name: &DatasetRef) -> Result<Dat
 }
 
 /// Replaces the set of files.
-pub(crate) async fn register(
+pub(super) async fn register(
     state: &AppState,
     name: &DatasetRef,
     files: Vec<DatasetFile>,
 ) -> Result<Dataset, ServerError> {
-    let change = |dataset: &mut Dataset| {
-        must_be_uploading(dataset)?;
-        dataset.files = files;
-        dataset.status = Status::default();
-        dataset.update_time_ms = crate::now_ms();
-        Ok(())
-    };
-    Ok(state.store().dataset_update(name, change).await?)
+    let _lock = state.dataset_lock(name).await;
+    Ok(state.store().dataset_update(name, |dataset| set_files(dataset, files)).await?)
+}
+
+/// Makes `files` the only ones.
+pub(crate) fn set_files(dataset: &mut Dataset, files: Vec<DatasetFile>) -> Result<(), StoreError> {
+    must_be_uploading(dataset)?;
+    dataset.files = files;
+    dataset.status = Status::default();
+    dataset.update_time_ms = crate::now_ms();
+    Ok(())
 }
 
 /// Notes that a registered file is there.
-pub(crate) async fn uploaded(
+pub(crate) fn set_uploaded(dataset: &mut Dataset, file: DatasetFile) -> Result<(), StoreError> {
+    must_be_uploading(dataset)?;
+    let Some(registered) = dataset.files.iter_mut().find(|known| known.name == file.name) else {
+        return Err(StoreError::WrongState {
+            kind: "dataset",
+            name: dataset.name().to_string(),
+            message: "got another set of files meanwhile; ask for new upload urls",
+        });
+    };
+    // The size stays as announced: 0 lets the file be sent again with another size.
+    registered.sha256 = file.sha256;
+    dataset.update_time_ms = crate::now_ms();
+    Ok(())
+}
+
+/// Puts an uploaded file in its place and notes it in the dataset by `note`. Where `note` refuses, because the dataset
+/// became READY or went away while the bytes came, nothing has changed.
+pub(crate) async fn publish(
     state: &AppState,
     name: &DatasetRef,
-    file: DatasetFile,
-) -> Result<Dataset, ServerError> {
+    file: String,
+    staged: StagedObject,
+    note: impl Fn(&mut Dataset, DatasetFile) -> Result<(), StoreError> + Send + Sync,
+) -> Result<DatasetFile, ServerError> {
+    let _lock = state.dataset_lock(name).await;
+    let PutOutcome { size_bytes, sha256 } = staged.outcome().clone();
+    let file = DatasetFile { name: file, size_bytes, sha256: Some(sha256) };
+    let now = state.store().dataset_get(name).await;
+    if let Err(error) = now.and_then(|mut dataset| note(&mut dataset, file.clone())) {
+        staged.discard().await;
+        return Err(error.into());
+    }
+    staged.publish().await?;
+    state.store().dataset_update(name, |dataset| note(dataset, file.clone())).await?;
+    Ok(file)
+}
+
+/// Unregisters and removes a file that was refused, if it is still the dataset's only one.
+pub(crate) async fn forget(
+    state: &AppState,
+    name: &DatasetRef,
+    file: &DatasetFile,
+) -> Result<(), ServerError> {
+    let _lock = state.dataset_lock(name).await;
+    let mut is_ours = false;
     let change = |dataset: &mut Dataset| {
-        must_be_uploading(dataset)?;
-        let Some(registered) = dataset.files.iter_mut().find(|known| known.name == file.name) else {
-            return Err(StoreError::WrongState {
-                kind: "dataset",
-                name: dataset.name().to_string(),
-                message: "got another set of files meanwhile; ask for new upload urls",
-            });
-        };
-        // The size stays as announced: 0 lets the file be sent again with another size.
-        registered.sha256 = file.sha256;
-        dataset.update_time_ms = crate::now_ms();
+        is_ours = dataset.state == DatasetState::Uploading && dataset.files == [file.clone()];
+        if is_ours {
+            dataset.files.clear();
+        }
         Ok(())
     };
-    Ok(state.store().dataset_update(name, change).await?)
+    state.store().dataset_update(name, change).await?;
+    if is_ours {
+        state.objects().delete(&ObjectKey::dataset_file(name, &file.name)?).await?;
+    }
+    Ok(())
 }

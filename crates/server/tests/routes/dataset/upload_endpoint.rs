@@ -2,12 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use hearth_store::UrlSigner;
 use serde_json::{Value, json};
 
 use crate::server::{Server, rows};
 
+/// Where the files of the dataset lie.
+const FILES: &str = "objects/datasets/default/rows";
+/// Longest wait for the server to notice something.
+const PATIENCE: Duration = Duration::from_secs(20);
 const DATASET: &str = "/v1/accounts/default/datasets/rows";
 
 fn server() -> Server {
@@ -107,6 +112,73 @@ fn a_broken_upload_can_be_repeated() {
     assert_eq!(validate(&server).0, 400);
     assert_eq!(server.request(&[], "PUT", &url, rows.as_bytes()).status, 200);
     assert_eq!(validate(&server).0, 200);
+}
+
+/// A PUT of which only a part was sent.
+struct SlowPut {
+    stream: TcpStream,
+    rest: Vec<u8>,
+}
+
+impl SlowPut {
+    /// Returns when the server has begun to store the bytes.
+    fn begin(server: &Server, url: &str, bytes: &[u8]) -> Self {
+        let path = url.strip_prefix(&server.base).unwrap();
+        let address = server.base.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "PUT {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n", bytes.len())
+            .unwrap();
+        stream.write_all(b"connection: close\r\n\r\n").unwrap();
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        stream.write_all(first).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while !files(server).iter().any(|name| name.contains('#')) {
+            assert!(Instant::now() < end, "the upload never begins");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { stream, rest: rest.to_vec() }
+    }
+
+    /// Sends the rest and returns the reply.
+    fn end(mut self) -> String {
+        self.stream.write_all(&self.rest).unwrap();
+        let mut reply = String::new();
+        self.stream.read_to_string(&mut reply).unwrap();
+        reply
+    }
+}
+
+/// Names of what lies in the dataset's directory.
+fn files(server: &Server) -> Vec<String> {
+    let Ok(found) = std::fs::read_dir(server.dir.path().join(FILES)) else { return Vec::new() };
+    found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_late_upload_does_not_change_a_ready_dataset() {
+    let server = server();
+    let rows = rows();
+    let url = url(&server, "a.jsonl", json!(rows.len()));
+    let late = SlowPut::begin(&server, &url, &vec![b'x'; rows.len()]);
+    assert_eq!(server.request(&[], "PUT", &url, rows.as_bytes()).status, 200);
+    assert_eq!(validate(&server).0, 200);
+    let reply = late.end();
+    assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("is READY"), "{reply}");
+    assert_eq!(files(&server), ["a.jsonl"]);
+    let stored = std::fs::read_to_string(server.dir.path().join(FILES).join("a.jsonl")).unwrap();
+    assert_eq!(stored, rows);
+}
+
+#[test]
+fn a_late_upload_leaves_nothing_of_a_deleted_dataset() {
+    let server = server();
+    let rows = rows();
+    let url = url(&server, "a.jsonl", json!(rows.len()));
+    let late = SlowPut::begin(&server, &url, rows.as_bytes());
+    server.send("DELETE", DATASET, b"").ok();
+    let reply = late.end();
+    assert!(reply.starts_with("HTTP/1.1 404"), "{reply}");
+    assert!(!server.dir.path().join(FILES).exists(), "{:?}", files(&server));
 }
 
 #[test]
