@@ -54,10 +54,12 @@ mod tests {
             early_stop: true,
             wandb_config: Some(pb::WandbConfig::default()),
             aws_s3_config: Some(pb::AwsS3Config { iam_role_arn: "r".to_owned(), ..Default::default() }),
+            thinking_trace_history_mode: pb::supervised_fine_tuning_job::ThinkingTraceHistoryMode::Preserved
+                .into(),
             ..Default::default()
         };
         let request = from_pb(job).unwrap();
-        assert_eq!(request.other_fields, ["earlyStop", "awsS3Config"]);
+        assert_eq!(request.other_fields, ["earlyStop", "awsS3Config", "thinkingTraceHistoryMode"]);
         assert_eq!(request.dataset, "d");
     }
 }
