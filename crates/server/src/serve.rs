@@ -1,7 +1,8 @@
 //! Starting and stopping a server.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use axum::handler::Handler;
 use axum::routing::any;
 use hearth_domain::{Account, AccountId, Role};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
-use hearth_store::{NewApiKey, Store, StoreError, write_secret_file};
+use hearth_store::{NewApiKey, Store, StoreError, installed, write_secret_file};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -103,17 +104,23 @@ impl RunningServer {
 /// address is taken.
 pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let data_dir = &config.data_dir;
-    std::fs::create_dir_all(data_dir)
+    // Rows and models are nobody else's; a directory that is there keeps its mode.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
         .map_err(|source| ServerError::internal("making the data directory", source))?;
     let lock = lock(data_dir)?;
-    let store = Store::open(data_dir, crate::now_ms()).await?;
-    let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
-    store.dataset_sweep().await?;
-    store.model_sync().await?;
-    let inference = inference(config.inference_threads, config.inference_limits)?;
+    // Before the key is made: a start that fails could not show it.
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| ServerError::internal("listening on the address", source))?;
+    let store = Store::open(data_dir, crate::now_ms()).await?;
+    let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
+    store.dataset_sweep().await?;
+    installed::sweep(data_dir)?;
+    store.model_sync().await?;
+    let inference = inference(config.inference_threads, config.inference_limits)?;
     let addr = listener
         .local_addr()
         .map_err(|source| ServerError::internal("reading the address of the listener", source))?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hearth_domain::{AccountId, ModelId, ModelRef};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use crate::error::{StoreError, io_error};
 pub const MANIFEST_FILE: &str = "hearth-model.json";
 /// Directory under `models/` for what is not yet complete. Ids never begin with a dot.
 const STAGING: &str = ".staging";
+/// What was staged is left alone for so long: far longer than any download takes.
+const STAGED_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a model directory holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +101,21 @@ pub fn stage(data_dir: &Path) -> Result<PathBuf, StoreError> {
     let dir = data_dir.join("models").join(STAGING).join(format!("{:016x}", rand::random::<u64>()));
     fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
     Ok(dir)
+}
+
+/// Removes what was staged long ago and never installed: whoever staged it was killed. A server and a command may
+/// stage at the same moment, so only age tells.
+pub fn sweep(data_dir: &Path) -> Result<(), StoreError> {
+    let staging = data_dir.join("models").join(STAGING);
+    for name in subdirs(&staging)? {
+        let dir = staging.join(name);
+        let changed = fs::metadata(&dir).and_then(|data| data.modified()).map_err(io_error("read", &dir))?;
+        // One from the future was changed just now.
+        if changed.elapsed().is_ok_and(|age| age > STAGED_LIFE) {
+            fs::remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
+        }
+    }
+    Ok(())
 }
 
 /// Size and digest of every file in a directory, besides the manifest. Directories in it are an error.

@@ -87,7 +87,8 @@ fn wrong_sizes_and_urls_store_nothing() {
     assert_eq!(put(&format!("{path}?{old}"), &[]), (403, 7, expired.to_owned()));
     // A URL for writing is not one for reading.
     assert_eq!(server.request(&[], "GET", &url, b"").error().0, 403);
-    assert_eq!(server.request(&[], "POST", &url, b"x").status, 405);
+    let (status, _, message) = server.request(&[], "POST", &url, b"x").error();
+    assert_eq!((status, message.as_str()), (405, "method POST is not allowed here; allowed: GET, PUT"));
     assert!(!server.dir.path().join("objects/datasets/default/rows/a.jsonl").exists());
     assert_eq!(server.get(DATASET).ok()["state"], "UPLOADING");
 }
