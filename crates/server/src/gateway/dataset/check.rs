@@ -1,6 +1,7 @@
 //! Checking the rows of a dataset, which makes it READY.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use hearth_data::read::MIN_ROWS;
@@ -76,7 +77,12 @@ impl Findings {
 fn read_all(files: &[(String, PathBuf)]) -> Result<Findings, ServerError> {
     let mut findings = Findings::default();
     for (name, path) in files {
-        let failed = |source: std::io::Error| ServerError::internal("opening a dataset file", source);
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::NotFound => ServerError::FailedPrecondition(format!(
+                "file {name:?} was replaced while it was checked; call validateUpload again"
+            )),
+            _ => ServerError::internal("opening a dataset file", source),
+        };
         let file = File::open(path).map_err(failed)?;
         let report = check_file(file, Limits::default())
             .map_err(|source| ServerError::internal("reading a dataset file", source))?;

@@ -65,7 +65,18 @@ pub(super) async fn register(
     files: Vec<DatasetFile>,
 ) -> Result<Dataset, ServerError> {
     let _lock = state.dataset_lock(name).await;
-    Ok(state.store().dataset_update(name, |dataset| set_files(dataset, files)).await?)
+    let before = state.store().dataset_get(name).await?;
+    let after = state.store().dataset_update(name, |dataset| set_files(dataset, files)).await?;
+    remove_replaced(state, &before, &after).await?;
+    Ok(after)
+}
+
+/// Removes the files of `before` that are not among those of `after`.
+async fn remove_replaced(state: &AppState, before: &Dataset, after: &Dataset) -> Result<(), ServerError> {
+    for file in before.files.iter().filter(|old| !after.files.iter().any(|new| new.name == old.name)) {
+        state.objects().delete(&ObjectKey::dataset_file(&before.name(), &file.name)?).await?;
+    }
+    Ok(())
 }
 
 /// Makes `files` the only ones.
@@ -105,13 +116,21 @@ pub(crate) async fn publish(
     let _lock = state.dataset_lock(name).await;
     let PutOutcome { size_bytes, sha256 } = staged.outcome().clone();
     let file = DatasetFile { name: file, size_bytes, sha256: Some(sha256) };
-    let now = state.store().dataset_get(name).await;
-    if let Err(error) = now.and_then(|mut dataset| note(&mut dataset, file.clone())) {
-        staged.discard().await;
-        return Err(error.into());
-    }
+    let noted = async {
+        let before = state.store().dataset_get(name).await?;
+        note(&mut before.clone(), file.clone())?;
+        Ok(before)
+    };
+    let before = match noted.await {
+        Ok(before) => before,
+        Err(error) => {
+            staged.discard().await;
+            return Err(StoreError::into(error));
+        }
+    };
     staged.publish().await?;
-    state.store().dataset_update(name, |dataset| note(dataset, file.clone())).await?;
+    let after = state.store().dataset_update(name, |dataset| note(dataset, file.clone())).await?;
+    remove_replaced(state, &before, &after).await?;
     Ok(file)
 }
 

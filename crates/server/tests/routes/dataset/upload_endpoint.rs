@@ -62,7 +62,13 @@ fn each_call_replaces_the_set_of_files() {
     let (status, error) = validate(&server);
     assert!(status == 400 && error["message"].as_str().unwrap().contains("b.jsonl"), "{error}");
     assert_eq!(server.request(&[], "PUT", &second, rows().as_bytes()).status, 200);
-    assert_eq!(validate(&server).0, 200);
+    assert_eq!(files(&server), ["b.jsonl"]);
+    // What is not registered any more goes.
+    let third = url(&server, "c.jsonl", json!(0));
+    assert_eq!(files(&server), [""; 0]);
+    assert_eq!(server.request(&[], "PUT", &third, rows().as_bytes()).status, 200);
+    server.upload(&format!("{DATASET}:upload"), "d.jsonl", rows().as_bytes()).ok();
+    assert_eq!(files(&server), ["d.jsonl"]);
 }
 
 #[test]
