@@ -119,7 +119,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
     store.dataset_sweep().await?;
     installed::sweep(data_dir)?;
-    store.model_sync().await?;
+    crate::state::sync_models(&store).await?;
     let inference = inference(config.inference_threads, config.inference_limits)?;
     let addr = listener
         .local_addr()

@@ -8,12 +8,20 @@ use std::sync::Arc;
 use hearth_domain::{AccountId, DatasetRef, JobId};
 use hearth_inference::Service;
 use hearth_run::RunDir;
-use hearth_store::{Objects, Store, UrlSigner};
+use hearth_store::{Objects, Store, StoreError, UrlSigner};
 use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore, SemaphorePermit};
 
 use crate::error::ServerError;
 use crate::limits::{DATASET_LOCKS, UPLOADS_MAX};
 use crate::transcode::Transcoder;
+
+/// Takes in models that were installed or removed on disk. One that cannot be read is for the log alone.
+pub(crate) async fn sync_models(store: &Store) -> Result<(), StoreError> {
+    for error in store.model_sync().await? {
+        tracing::error!(%error, "an installed model cannot be read; it is left out");
+    }
+    Ok(())
+}
 
 /// One running server. Clones are cheap and share everything.
 #[derive(Clone)]

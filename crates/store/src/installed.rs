@@ -220,9 +220,10 @@ pub fn read(data_dir: &Path, account: &AccountId, id: &ModelId) -> Result<Instal
     Ok(Installed { name, dir, manifest })
 }
 
-/// All installed models, sorted by account and id. Directories without a manifest are not models.
-pub fn list(data_dir: &Path) -> Result<Vec<Installed>, StoreError> {
-    let mut found = Vec::new();
+/// All installed models, sorted by account and id, and why the others cannot be read: one damaged manifest hides
+/// only its own model. Directories without a manifest are not models.
+pub fn list(data_dir: &Path) -> Result<(Vec<Installed>, Vec<StoreError>), StoreError> {
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
     for account in subdirs(&data_dir.join("models"))? {
         let Ok(account) = AccountId::new(account) else { continue };
         for id in subdirs(&data_dir.join("models").join(account.as_str()))? {
@@ -230,11 +231,12 @@ pub fn list(data_dir: &Path) -> Result<Vec<Installed>, StoreError> {
             match read(data_dir, &account, &id) {
                 Ok(model) => found.push(model),
                 Err(StoreError::NotFound { .. }) => {}
+                Err(error @ StoreError::Format { .. }) => damaged.push(error),
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(found)
+    Ok((found, damaged))
 }
 
 /// Names of the directories in a directory, sorted; none if it is not there.

@@ -46,7 +46,7 @@ async fn get(store: &Store, name: &ModelRef) -> Result<Option<Model>, ServerErro
     for synced in [false, true] {
         match store.model_get(name).await {
             Ok(model) => return Ok(Some(model)),
-            Err(StoreError::NotFound { .. }) if !synced => store.model_sync().await?,
+            Err(StoreError::NotFound { .. }) if !synced => crate::state::sync_models(store).await?,
             Err(StoreError::NotFound { .. }) => break,
             Err(error) => return Err(error.into()),
         }

@@ -22,7 +22,7 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, OpenAiError> {
     let caller = crate::auth::authenticate(&state, &headers).await?;
     let store = state.store();
-    store.model_sync().await.map_err(ServerError::from)?;
+    crate::state::sync_models(store).await.map_err(ServerError::from)?;
     let catalogue = AccountId::new(Account::CATALOGUE).expect("the catalogue's id is an id");
     let mut models = of_account(store, &catalogue).await?;
     if caller.account != catalogue {

@@ -64,6 +64,17 @@ fn a_taken_port_makes_no_key() {
 }
 
 #[test]
+fn one_damaged_model_hides_no_other() {
+    let server = Server::start();
+    let damaged = server.dir.path().join("models/acme/broken");
+    std::fs::create_dir_all(&damaged).unwrap();
+    std::fs::write(damaged.join("hearth-model.json"), "{").unwrap();
+    assert_eq!(server.get("/v1/accounts/default/models").ok()["models"], json!([]));
+    let server = Server::start_in(server.stop());
+    assert_eq!(server.get("/v1/accounts/acme/models/broken").status, 404);
+}
+
+#[test]
 fn one_server_per_directory() {
     let server = Server::start();
     let second = server.runtime().block_on(hearth_server::serve(config(server.dir.path())));

@@ -67,10 +67,12 @@ pub(super) async fn put(tx: &mut Transaction<'static, Sqlite>, model: &Model) ->
 
 impl Store {
     /// Brings the table in line with the directories: rows for models that were installed meanwhile, no rows for
-    /// those that are gone, new rows for those that were replaced.
-    pub async fn model_sync(&self) -> Result<(), StoreError> {
+    /// those that are gone, new rows for those that were replaced. Returns why some models cannot be read; they have
+    /// no row.
+    pub async fn model_sync(&self) -> Result<Vec<StoreError>, StoreError> {
         type Name = (String, String);
-        let on_disk: BTreeMap<Name, Installed> = installed::list(&self.data_dir)?
+        let (models, damaged) = installed::list(&self.data_dir)?;
+        let on_disk: BTreeMap<Name, Installed> = models
             .into_iter()
             .map(|model| ((model.name.account.to_string(), model.name.id.to_string()), model))
             .collect();
@@ -88,7 +90,7 @@ impl Store {
             .map(|(_, model)| model)
             .collect();
         if gone.is_empty() && new.is_empty() {
-            return Ok(());
+            return Ok(damaged);
         }
         let mut tx = self.begin_write().await?;
         for (account, id) in gone {
@@ -102,7 +104,8 @@ impl Store {
         for model in new {
             put(&mut tx, &model_of(model)).await?;
         }
-        tx.commit().await.map_err(StoreError::Database)
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(damaged)
     }
 
     /// Reads a model.

@@ -35,7 +35,7 @@ pub(in crate::gateway) async fn job_create(
         .ok_or_else(|| ServerError::field("supervisedFineTuningJob", "is required"))?;
     let wanted = request::from_pb(given)?;
     let store = call.state.store();
-    store.model_sync().await?;
+    crate::state::sync_models(store).await?;
     let facts = facts(call, account, id, &wanted).await?;
     let settings = resolve(&wanted, &facts).map_err(|found| refused(&found))?;
     let now_ms = crate::now_ms();

@@ -14,7 +14,7 @@ pub(in crate::gateway) async fn model_delete(
     let name = names::model("name", &request.name)?;
     call.caller.may_use(&name.account)?;
     let store = call.state.store();
-    store.model_sync().await?;
+    crate::state::sync_models(store).await?;
     let unfinished = store.job_unfinished().await?;
     if let Some(user) = unfinished.iter().find(|stored| stored.job.settings.base_model == name) {
         return Err(ServerError::FailedPrecondition(format!(

@@ -14,7 +14,7 @@ pub(in crate::gateway) async fn model_list(
     call.caller.may_read_models(&account)?;
     let query = list_query(request.page_size, &request.page_token, &request.filter, &request.order_by)?;
     let store = call.state.store();
-    store.model_sync().await?;
+    crate::state::sync_models(store).await?;
     let page = store.model_list(&account, query).await?;
     let mut models = Vec::with_capacity(page.items.len());
     for model in &page.items {
