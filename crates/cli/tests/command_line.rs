@@ -67,6 +67,25 @@ fn every_command_has_help_with_an_example_that_is_a_command() {
 }
 
 #[test]
+fn a_file_of_rows_is_checked_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}"#;
+    let check = |text: String, args: &[&str], code: i32, expect: &str| {
+        let file = dir.path().join("rows.jsonl");
+        std::fs::write(&file, text).unwrap();
+        let output = run(dir.path(), &[&["dataset", "check", file.to_str().unwrap()], args].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(stdout.contains(expect), "{stdout}");
+    };
+    let bad = row.replace("user", "robot");
+    check(format!("{row}\n{row}\n{row}\n"), &[], 0, "3 rows, 0 errors");
+    check(format!("{row}\n{bad}\n{row}\n"), &[], 1, "line 2");
+    check(format!("{row}\n{bad}\n{row}\n"), &["--json"], 1, r#""line":2,"pointer":"/messages/0/role""#);
+    check(String::new(), &["--json"], 1, r#""line":0"#);
+}
+
+#[test]
 fn mistakes_are_one_line_and_exit_code_1() {
     let dir = tempfile::tempdir().unwrap();
     let check = |args: &[&str], pieces: &[&str]| check_error(&run(dir.path(), args), pieces);

@@ -46,11 +46,11 @@ pub enum TrainError {
         /// Why not.
         source: hearth_data::Error,
     },
-    /// Tokenizer or chat template of the base model cannot be used.
-    #[error("cannot use the tokenizer or chat template of {path}")]
+    /// Tokenizer or chat template cannot be used.
+    #[error("cannot use {whose}")]
     Tokenizer {
-        /// The model directory.
-        path: PathBuf,
+        /// Which of them: the base model's, or the template that the job brings.
+        whose: &'static str,
         /// Why not.
         source: hearth_data::Error,
     },

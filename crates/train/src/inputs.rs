@@ -36,8 +36,12 @@ impl Inputs {
             path: dir.clone(),
             source,
         })?;
+        let whose = match job.chat_template {
+            Some(_) => "the job's own chat template with the base model's tokenizer",
+            None => "the base model's tokenizer and chat template",
+        };
         let mut renderer = Renderer::open(dir, job.chat_template.as_deref())
-            .map_err(|source| TrainError::Tokenizer { path: dir.clone(), source })?;
+            .map_err(|source| TrainError::Tokenizer { whose, source })?;
         renderer.set_now_ms(now_ms);
         let limit = job.max_context_length as usize;
         let train = Samples::read("training", &job.train_files, &renderer, limit)?;

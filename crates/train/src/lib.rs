@@ -2,7 +2,7 @@
 //!
 //! # What it is for
 //! [`run`] is what `hearth train RUN_DIR` does: it reads rows, trains, evaluates, saves checkpoints, writes
-//! the adapter and checks it, and tells the world through events and metrics. [`bench`] measures the same
+//! the adapter and checks it, and tells the world through events and metrics. [`mod@bench`] measures the same
 //! optimiser step on random tokens.
 //!
 //! # Data flow

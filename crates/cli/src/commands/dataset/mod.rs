@@ -1,5 +1,6 @@
 //! `hearth dataset`.
 
+mod check;
 mod create;
 mod delete;
 mod get;
@@ -13,6 +14,7 @@ use anyhow::Result;
 #[derive(clap::Subcommand, Debug)]
 #[command(after_help = "Example:\n  hearth dataset create tickets rows.jsonl")]
 pub enum Command {
+    Check(check::Args),
     Create(create::Args),
     List(list::Args),
     Get(get::Args),
@@ -22,6 +24,7 @@ pub enum Command {
 impl Command {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         match self {
+            Self::Check(args) => args.run(json),
             Self::Create(args) => args.run(json),
             Self::List(args) => args.run(json),
             Self::Get(args) => args.run(json),

@@ -1,12 +1,13 @@
 //! `ResumeSupervisedFineTuningJob`.
 
-use hearth_domain::JobEvent;
+use hearth_domain::{Code, JobEvent};
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Queues a paused, failed or cancelled job again; it goes on from its last checkpoint.
+/// Queues a paused, failed or cancelled job again; it goes on from its last checkpoint. Refused when its output
+/// model exists, so that nothing is trained that could not be installed.
 pub(in crate::gateway) async fn job_resume(
     call: &Call,
     request: pb::ResumeSupervisedFineTuningJobRequest,
@@ -15,6 +16,16 @@ pub(in crate::gateway) async fn job_resume(
     call.caller.may_use(&account)?;
     let store = call.state.store();
     let stored = store.job_get(&account, &id).await?;
+    let output = &stored.job.settings.output_model;
+    match store.model_get(output).await {
+        Err(error) if error.code() == Code::NotFound => {}
+        Err(error) => return Err(error.into()),
+        Ok(_) => {
+            return Err(ServerError::AlreadyExists(format!(
+                "the job's output model {output} exists; delete it to let the job go on"
+            )));
+        }
+    }
     let job = store.job_transition(stored.key, None, &JobEvent::Resume, crate::now_ms()).await?;
     call.state.wake_scheduler();
     Ok(super::to_pb(call, &job))

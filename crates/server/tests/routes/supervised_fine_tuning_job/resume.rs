@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{JOBS, create, server};
+use crate::server::install_model;
 
 #[test]
 fn a_cancelled_job_waits_again() {
@@ -14,4 +15,16 @@ fn a_cancelled_job_waits_again() {
     let job = server.post(&format!("{JOBS}/j:resume"), &json!({})).ok();
     assert_eq!(job["state"], "JOB_STATE_PENDING");
     assert!(job.get("completedTime").is_none());
+}
+
+#[test]
+fn a_job_whose_output_model_exists_by_now_does_not_go_on() {
+    let server = server();
+    create(&server, "j");
+    server.post(&format!("{JOBS}/j:cancel"), &json!({})).ok();
+    install_model(server.dir.path(), "default", "j", Some("tiny"));
+    server.get("/v1/accounts/default/models").ok();
+    let (status, code, message) = server.post(&format!("{JOBS}/j:resume"), &json!({})).error();
+    assert_eq!((status, code), (409, 6), "{message}");
+    assert!(message.contains("accounts/default/models/j exists"), "{message}");
 }
