@@ -17,7 +17,7 @@
 //! # Invariants
 //! - Nothing here knows of a job, an account or a model's weights.
 //! - Memory is bounded by named limits: a row never holds more than [`read::MAX_LINE_BYTES`]. (What a template
-//!   builds in its own variables is not; see [`template`].)
+//!   builds in its own variables is not; see [`template::process`] for those of strangers.)
 //! - No error text quotes the contents of a row: it names the line, the JSON pointer and what is wrong.
 //! - A field that would change what is trained is acted on or refused, never ignored.
 //! - The ids of a serving prompt are a prefix of the ids of the sample that trains its answer.

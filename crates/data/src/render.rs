@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::{Error, RowError};
 use crate::row::{Message, Role, Row, RowContent};
-use crate::template::ChatTemplate;
+use crate::template::{self, ChatTemplate};
 use crate::tokenizer::Tokenizer;
 
 const UNSTABLE: &str = "the chat template writes the conversation up to this turn differently when more follows, so \
@@ -51,27 +51,20 @@ impl Renderer {
     /// a template can still train completion rows.
     pub fn open(model_dir: &Path, template_override: Option<&str>) -> Result<Self, Error> {
         let tokenizer = Tokenizer::open(model_dir)?;
-        let from_config = tokenizer.config_chat_template();
+        let source = match template_override {
+            Some(source) => Some(source.to_owned()),
+            None => template::source_of(model_dir)?,
+        };
         let template =
-            ChatTemplate::find(model_dir, template_override, from_config, tokenizer.special_tokens())?;
+            source.map(|source| ChatTemplate::compile(&source, tokenizer.special_tokens())).transpose()?;
         Self::new(tokenizer, template)
     }
 
     /// A renderer of its parts. Renders a short conversation once, to learn the end-of-turn token and to refuse
     /// a template that does not work at all.
     pub fn new(tokenizer: Tokenizer, template: Option<ChatTemplate>) -> Result<Self, Error> {
-        let mut stop_ids = tokenizer.eos_ids().to_vec();
-        if let Some(template) = &template {
-            let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
-            let prompt = template.render(&probe[..1], true)?;
-            let text = template.render(&probe, false)?;
-            let turn = tokenizer.encode(text.strip_prefix(&prompt).unwrap_or_default())?;
-            if let Some(&end) = turn.iter().rfind(|id| tokenizer.is_added(**id))
-                && !stop_ids.contains(&end)
-            {
-                stop_ids.push(end);
-            }
-        }
+        let answer = template.as_ref().map(ChatTemplate::short_answer).transpose()?;
+        let stop_ids = stop_ids(&tokenizer, &answer.unwrap_or_default())?;
         Ok(Renderer { tokenizer, template, stop_ids })
     }
 
@@ -99,8 +92,17 @@ impl Renderer {
 
     /// The ids that the model is given to answer `messages`.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        let text = self.chat_template()?.render(messages, true)?;
-        self.tokenizer.encode(&text)
+        self.prompt_from_text(&self.chat_template()?.render(messages, true)?)
+    }
+
+    /// As [`Renderer::prompt`], from the text that the template gives; see [`template::process`].
+    pub fn prompt_from_text(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.encode(text)
+    }
+
+    /// As [`Renderer::stop_ids`], from what the template writes for a short answer; see [`template::process`].
+    pub fn stop_ids_from_text(&self, answer: &str) -> Result<Vec<u32>, Error> {
+        stop_ids(&self.tokenizer, answer)
     }
 
     /// The training sample of a row. The error names the row's line.
@@ -218,6 +220,18 @@ impl Renderer {
         let ends = self.stop_ids.contains(&turn[end]) && after.trim().is_empty();
         Ok(ends.then_some(end + 1))
     }
+}
+
+/// The tokenizer's end tokens, and the last added token of a short answer.
+fn stop_ids(tokenizer: &Tokenizer, answer: &str) -> Result<Vec<u32>, Error> {
+    let mut stop_ids = tokenizer.eos_ids().to_vec();
+    let turn = tokenizer.encode(answer)?;
+    if let Some(&end) = turn.iter().rfind(|id| tokenizer.is_added(**id))
+        && !stop_ids.contains(&end)
+    {
+        stop_ids.push(end);
+    }
+    Ok(stop_ids)
 }
 
 fn is_trained(message: &Message) -> bool {

@@ -5,9 +5,11 @@
 //!
 //! Limited are instructions, output and nesting of calls. Not limited is what a template builds in its variables:
 //! the engine counts neither the bytes of strings nor the depth of lists, and a string doubles in a few
-//! instructions. A process that renders the template of a stranger can be made to end for want of memory or stack.
+//! instructions. A process that renders the template of a stranger can be made to end for want of memory or stack;
+//! [`process`] is for rendering it in one that may.
 
 mod json;
+pub mod process;
 
 use std::io::Write;
 use std::path::Path;
@@ -18,8 +20,8 @@ use minijinja::{AutoEscape, Environment, ErrorKind};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::row::Message;
-use crate::tokenizer::SpecialTokens;
+use crate::row::{Message, Role};
+use crate::tokenizer::{SpecialTokens, config_chat_template};
 
 /// Most instructions of the template engine for one rendering: a template that needs more is taken to loop
 /// for ever. A message costs some tens of instructions.
@@ -29,6 +31,17 @@ pub const MAX_OUTPUT_BYTES: usize = 64 << 20;
 /// Longest part of a template's own sentence that an error repeats, in characters.
 const MAX_SENTENCE_CHARS: usize = 200;
 const NAME: &str = "chat";
+
+/// The source of a model directory's own template: `chat_template.jinja`, else the one in `tokenizer_config.json`.
+/// `None` when there is none at all.
+pub fn source_of(model_dir: &Path) -> Result<Option<String>, Error> {
+    let path = model_dir.join("chat_template.jinja");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => config_chat_template(model_dir),
+        Err(source) => Err(Error::File { path, source }),
+    }
+}
 
 /// A compiled chat template.
 pub struct ChatTemplate {
@@ -53,24 +66,6 @@ impl ChatTemplate {
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|error| template_error(&error, source, false))?;
         Ok(ChatTemplate { environment, source: source.to_owned(), special_tokens: special_tokens.clone() })
-    }
-
-    /// The template of a model directory: `template_override` if there is one, else `chat_template.jinja`,
-    /// else the one in `tokenizer_config.json`, given as `from_config`. `None` when there is none at all.
-    pub fn find(
-        model_dir: &Path,
-        template_override: Option<&str>,
-        from_config: Option<&str>,
-        special_tokens: &SpecialTokens,
-    ) -> Result<Option<Self>, Error> {
-        let path = model_dir.join("chat_template.jinja");
-        let from_file = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(source) => return Err(Error::File { path, source }),
-        };
-        let source = template_override.or(from_file.as_deref()).or(from_config);
-        source.map(|source| Self::compile(source, special_tokens)).transpose()
     }
 
     /// The text of a conversation, ending with the opening of an assistant turn if `add_generation_prompt`.
@@ -101,6 +96,15 @@ impl ChatTemplate {
         let result = template.render_captured_to(Value::from_pairs(variables), &mut output).map(|_| ());
         result.map_err(|error| failed(error, output.full))?;
         Ok(String::from_utf8(output.bytes).expect("the engine writes whole strings"))
+    }
+
+    /// What the template writes for a short answer, after the prompt for it: its end-of-turn token stands there.
+    /// Empty if the conversation does not begin with the prompt.
+    pub(crate) fn short_answer(&self) -> Result<String, Error> {
+        let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+        let prompt = self.render(&probe[..1], true)?;
+        let text = self.render(&probe, false)?;
+        Ok(text.strip_prefix(&prompt).unwrap_or_default().to_owned())
     }
 
     /// Fixes the time that `strftime_now` tells, in milliseconds since the Unix epoch, so that rows that are

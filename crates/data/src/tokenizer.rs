@@ -5,6 +5,7 @@ mod gguf;
 use std::collections::HashSet;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use gguf::{GgufTokenizer, config_from_gguf, from_gguf};
@@ -14,9 +15,10 @@ use crate::error::Error;
 /// Most tokens that a [`StreamDecoder`] holds back. An unfinished character has at most 3, but a run of real
 /// U+FFFD looks unfinished too, so there is room for some of them.
 const MAX_HELD_TOKENS: usize = 32;
+const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// The texts of a tokenizer's special tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
     /// Beginning of a sequence.
     pub bos: Option<String>,
@@ -36,15 +38,14 @@ pub struct Tokenizer {
     bos_to_add: Option<u32>,
     eos_id: Option<u32>,
     eos_ids: Vec<u32>,
-    chat_template: Option<String>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json` (special tokens, chat template)
+    /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json` (special tokens)
     /// and `generation_config.json` (further end tokens).
     pub fn open(model_dir: &Path) -> Result<Self, Error> {
         let text = read(&model_dir.join("tokenizer.json"))?;
-        let config = read_json(&model_dir.join("tokenizer_config.json"))?;
+        let config = read_json(&model_dir.join(CONFIG_FILE))?;
         let generation = read_json(&model_dir.join("generation_config.json"))?;
         Self::from_parts(&text, &config, &generation)
     }
@@ -86,15 +87,7 @@ impl Tokenizer {
             }
         }
         let added = inner.get_added_tokens_decoder().into_keys().collect();
-        let mut tokenizer = Tokenizer {
-            inner,
-            special,
-            added,
-            bos_to_add: None,
-            eos_id,
-            eos_ids,
-            chat_template: template_of(&config["chat_template"]),
-        };
+        let mut tokenizer = Tokenizer { inner, special, added, bos_to_add: None, eos_id, eos_ids };
         let adds_bos = match config["add_bos_token"].as_bool() {
             Some(adds) => adds,
             None => bos_id.is_some() && tokenizer.ids("", true)?.first().copied() == bos_id,
@@ -157,11 +150,6 @@ impl Tokenizer {
     pub fn special_tokens(&self) -> &SpecialTokens {
         &self.special
     }
-
-    /// The chat template of `tokenizer_config.json`.
-    pub fn config_chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
-    }
 }
 
 /// Turns generated ids into text as they come, special tokens left out, never giving half a character.
@@ -222,6 +210,11 @@ fn read_json(path: &Path) -> Result<Value, Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     serde_json::from_str(&read(path)?)
         .map_err(|source| Error::tokenizer_from(format!("{name} is not JSON"), source))
+}
+
+/// The chat template of `tokenizer_config.json`.
+pub(crate) fn config_chat_template(model_dir: &Path) -> Result<Option<String>, Error> {
+    Ok(template_of(&read_json(&model_dir.join(CONFIG_FILE))?["chat_template"]))
 }
 
 /// A special token stands as a string, or as an object with `content`.

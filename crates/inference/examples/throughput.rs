@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
     let base_dir = args.next().ok_or("usage: throughput MODEL_DIR [ADAPTER_DIR]")?;
     let model = ModelRef { base_dir, adapter_dir: args.next() };
-    let service = Service::start(Arc::new(Cpu::new(CpuOptions::default())?), Limits::default())?;
+    let service = Service::start(Arc::new(Cpu::new(CpuOptions::default())?), Limits::default(), vec![])?;
     let start = Instant::now();
     service.load(&model)?;
     println!("load: {:.2} s", start.elapsed().as_secs_f64());

@@ -16,6 +16,15 @@ pub enum InferenceError {
     /// The model's chat template refused the conversation.
     #[error("the model's chat template refused the messages")]
     Template(#[source] hearth_data::Error),
+    /// The process that renders a model's own chat template ended without an answer, or was ended.
+    #[error(
+        "the model's chat template needed more memory or time for these messages than is allowed, or wrote too \
+         long a text"
+    )]
+    TemplateLimits,
+    /// The process that renders a model's own chat template could not be started.
+    #[error("the chat template cannot be rendered")]
+    RenderProcess(#[source] std::io::Error),
     /// The rendered conversation leaves no room for an answer.
     #[error(
         "the prompt has {prompt_tokens} tokens but the model's context holds {context_length}, \

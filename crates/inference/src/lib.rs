@@ -19,11 +19,12 @@
 //! No account, model name or database appears here: models are directories. One thread owns the batch; it
 //! never loads a model and never waits for a reader. The text of a request does not depend on what else is in the
 //! batch. Every queue and cache has a limit in [`Limits`]. A request whose reader is gone costs at most one
-//! more step.
+//! more step. A chat template that is not the base's own never runs in this process.
 
 mod error;
 mod models;
 mod plan;
+mod render;
 mod request;
 mod sample;
 mod scheduler;

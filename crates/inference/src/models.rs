@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hearth_data::Renderer;
 use hearth_kernels::Cpu;
 use hearth_model::{Decoder, Lora, Workspace};
 
+use crate::render::Prompter;
 use crate::{InferenceError, ModelRef};
 
 /// A base whose weights are resident. All adapters over it share them.
@@ -39,7 +39,7 @@ impl Base {
 pub(crate) struct Model {
     pub(crate) base: Arc<Base>,
     pub(crate) lora: Option<Arc<Lora<Cpu>>>,
-    pub(crate) renderer: Arc<Renderer>,
+    pub(crate) prompter: Arc<Prompter>,
 }
 
 /// Loads models on first use. Sequences hold their own references, so that nothing in use is ever freed.
@@ -48,7 +48,8 @@ pub(crate) struct Models {
     bases: Cache<DirKey, Base>,
     /// By base and adapter.
     adapters: Cache<(DirKey, DirKey), Lora<Cpu>>,
-    renderers: Cache<DirKey, Renderer>,
+    /// By base and model, which are the same for a base itself.
+    prompters: Cache<(DirKey, DirKey), Prompter>,
 }
 
 impl Models {
@@ -58,7 +59,7 @@ impl Models {
             backend,
             bases: Cache::new(max_bases),
             adapters: Cache::new(max_adapters),
-            renderers: Cache::new(max_bases + max_adapters),
+            prompters: Cache::new(max_bases + max_adapters),
         }
     }
 
@@ -67,22 +68,20 @@ impl Models {
         let base_key = DirKey::of(&model.base_dir)?;
         let base = self.bases.get(&base_key, || Base::load(Arc::clone(&self.backend), &model.base_dir))?;
         let Some(adapter_dir) = &model.adapter_dir else {
-            return Ok(Model { base, lora: None, renderer: self.renderer(&base_key)? });
+            return Ok(Model { base, lora: None, prompter: self.prompter(base_key.clone(), base_key)? });
         };
         let adapter_key = DirKey::of(adapter_dir)?;
-        let lora = self.adapters.get(&(base_key, adapter_key.clone()), || {
+        let lora = self.adapters.get(&(base_key.clone(), adapter_key.clone()), || {
             tracing::info!(dir = %adapter_dir.display(), "loading adapter");
             Lora::load_peft(&base.decoder, adapter_dir)
                 .map_err(|source| InferenceError::LoadModel { dir: adapter_dir.clone(), source })
         })?;
-        Ok(Model { base, lora: Some(lora), renderer: self.renderer(&adapter_key)? })
+        Ok(Model { base, lora: Some(lora), prompter: self.prompter(base_key, adapter_key)? })
     }
 
-    fn renderer(&self, key: &DirKey) -> Result<Arc<Renderer>, InferenceError> {
-        self.renderers.get(key, || {
-            Renderer::open(&key.dir, None)
-                .map_err(|source| InferenceError::LoadRenderer { dir: key.dir.clone(), source })
-        })
+    fn prompter(&self, base: DirKey, model: DirKey) -> Result<Arc<Prompter>, InferenceError> {
+        let key = (base, model);
+        self.prompters.get(&key, || Prompter::open(&key.1.dir, &key.0.dir))
     }
 }
 

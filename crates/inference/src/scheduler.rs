@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::models::Model;
 use crate::plan::{passes, plan};
+use crate::render::Prompt;
 use crate::sample::Sampler;
 use crate::sequence::{Events, Progress, Sequence};
 use crate::{InferenceError, Limits};
@@ -18,7 +19,7 @@ use crate::{InferenceError, Limits};
 /// A request that is ready to run.
 pub(crate) struct Job {
     pub(crate) model: Model,
-    pub(crate) prompt: Vec<u32>,
+    pub(crate) prompt: Prompt,
     pub(crate) max_tokens: usize,
     pub(crate) sampler: Sampler,
     pub(crate) stop: Vec<String>,
@@ -88,7 +89,7 @@ impl Scheduler {
             else {
                 return;
             };
-            let cache = job.model.base.decoder.new_cache(job.prompt.len() + job.max_tokens);
+            let cache = job.model.base.decoder.new_cache(job.prompt.ids.len() + job.max_tokens);
             drop(job.place);
             let sequence = Sequence::new(
                 job.model,

@@ -6,6 +6,7 @@ use hearth_model::{DecodeSeq, KvCache};
 use tokio::sync::mpsc;
 
 use crate::models::Model;
+use crate::render::Prompt;
 use crate::sample::Sampler;
 use crate::text::StopMatcher;
 use crate::{Event, FinishReason, InferenceError, Usage};
@@ -26,6 +27,7 @@ pub(crate) struct Sequence {
     pub(crate) model: Model,
     cache: KvCache<Cpu>,
     tokens: Vec<u32>,
+    stop_ids: Vec<u32>,
     fed: usize,
     prompt_len: usize,
     max_tokens: usize,
@@ -36,22 +38,23 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    /// `prompt` has at least one token; `cache` has room for `prompt.len() + max_tokens` rows.
+    /// `prompt` has at least one token; `cache` has room for `prompt.ids.len() + max_tokens` rows.
     pub(crate) fn new(
         model: Model,
         cache: KvCache<Cpu>,
-        prompt: Vec<u32>,
+        prompt: Prompt,
         max_tokens: usize,
         sampler: Sampler,
         stops: Vec<String>,
         events: Events,
     ) -> Self {
-        assert!(!prompt.is_empty() && max_tokens > 0, "checked when the request came in");
+        assert!(!prompt.ids.is_empty() && max_tokens > 0, "checked when the request came in");
         Self {
             model,
             cache,
-            prompt_len: prompt.len(),
-            tokens: prompt,
+            prompt_len: prompt.ids.len(),
+            tokens: prompt.ids,
+            stop_ids: prompt.stop_ids,
             fed: 0,
             max_tokens,
             sampler,
@@ -103,11 +106,11 @@ impl Sequence {
     fn try_advance(&mut self, logits: &[f32]) -> Result<Option<FinishReason>, InferenceError> {
         let token = self.sampler.next(logits)?;
         self.tokens.push(token);
-        if self.model.renderer.stop_ids().contains(&token) {
+        if self.stop_ids.contains(&token) {
             self.send_rest()?;
             return Ok(Some(FinishReason::Stop));
         }
-        let tokenizer = self.model.renderer.tokenizer();
+        let tokenizer = self.model.prompter.tokenizer();
         let piece = self.text.push(tokenizer, token).map_err(InferenceError::Decode)?;
         let (piece, stopped) = self.stops.push(&piece);
         self.send_text(piece);
@@ -127,7 +130,7 @@ impl Sequence {
 
     /// Sends what was held back, without the bytes of an unfinished character; whether a stop string ended it.
     fn send_rest(&mut self) -> Result<bool, InferenceError> {
-        let rest = self.text.finish(self.model.renderer.tokenizer()).map_err(InferenceError::Decode)?;
+        let rest = self.text.finish(self.model.prompter.tokenizer()).map_err(InferenceError::Decode)?;
         let (mut rest, stopped) = self.stops.push(rest.trim_end_matches(char::REPLACEMENT_CHARACTER));
         if !stopped {
             rest.push_str(&self.stops.finish());

@@ -1,13 +1,16 @@
 //! The handle that callers hold.
 
+use std::ffi::OsString;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use hearth_kernels::Cpu;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::models::Models;
+use crate::render::RenderProcesses;
 use crate::sample::Sampler;
 use crate::scheduler::{Job, Scheduler};
 use crate::{GenerateRequest, Generation, InferenceError, ModelRef};
@@ -25,11 +28,23 @@ pub struct Limits {
     pub max_bases: usize,
     /// Adapters that stay loaded.
     pub max_adapters: usize,
+    /// Processes that render chat templates at the same time.
+    pub max_renders: usize,
+    /// Longest time that such a process may take.
+    pub render_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_batch: 8, max_waiting: 64, kv_cache_bytes: 2 << 30, max_bases: 4, max_adapters: 32 }
+        Self {
+            max_batch: 8,
+            max_waiting: 64,
+            kv_cache_bytes: 2 << 30,
+            max_bases: 4,
+            max_adapters: 32,
+            max_renders: 2,
+            render_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -42,6 +57,7 @@ pub struct Service {
 struct Shared {
     limits: Limits,
     models: Models,
+    renders: RenderProcesses,
     places: Arc<Semaphore>,
     inbox: Mutex<Sender<Job>>,
 }
@@ -49,21 +65,31 @@ struct Shared {
 impl Service {
     /// Starts the scheduler's thread. Models are loaded when they are first asked for.
     ///
+    /// `render_command` is the program, with its arguments, that renders the chat template of an adapter that is not
+    /// its base's own: it reads a [`RenderRequest`](hearth_data::template::process::RenderRequest) as JSON, writes a
+    /// [`RenderReply`](hearth_data::template::process::RenderReply), limits its own memory, and starts no other
+    /// process. If it is empty, such adapters cannot be asked.
+    ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(backend: Arc<Cpu>, limits: Limits) -> std::io::Result<Self> {
-        let (service, scheduler) = Self::parts(backend, limits);
+    pub fn start(backend: Arc<Cpu>, limits: Limits, render_command: Vec<OsString>) -> std::io::Result<Self> {
+        let (service, scheduler) = Self::parts(backend, limits, render_command);
         thread::Builder::new().name("inference".to_owned()).spawn(move || scheduler.run())?;
         Ok(service)
     }
 
     /// The handle and a scheduler that does not run yet.
-    pub(crate) fn parts(backend: Arc<Cpu>, limits: Limits) -> (Self, Scheduler) {
+    pub(crate) fn parts(
+        backend: Arc<Cpu>,
+        limits: Limits,
+        render_command: Vec<OsString>,
+    ) -> (Self, Scheduler) {
         assert!(limits.max_batch > 0 && limits.max_waiting > 0, "a service answers something");
         let (sender, inbox) = std::sync::mpsc::channel();
         let scheduler = Scheduler::new(limits.clone(), inbox);
         let shared = Shared {
             models: Models::new(backend, limits.max_bases, limits.max_adapters),
+            renders: RenderProcesses::new(render_command, &limits),
             places: Arc::new(Semaphore::new(limits.max_waiting)),
             inbox: Mutex::new(sender),
             limits,
@@ -113,14 +139,14 @@ impl Service {
         place: OwnedSemaphorePermit,
     ) -> Result<Generation, InferenceError> {
         let model = self.shared.models.get(&request.model)?;
-        let prompt = model.renderer.prompt(&request.messages).map_err(InferenceError::Template)?;
-        let prompt_tokens = prompt.len();
+        let prompt = model.prompter.prompt(&request.messages, &self.shared.renders)?;
+        let prompt_tokens = prompt.ids.len();
         let config = model.base.decoder.config();
         let (context_length, vocab_size) = (config.max_position_embeddings, config.vocab_size);
         if prompt_tokens == 0 || prompt_tokens >= context_length {
             return Err(InferenceError::PromptTooLong { prompt_tokens, context_length });
         }
-        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= vocab_size) {
+        if let Some(&token) = prompt.ids.iter().find(|&&token| token as usize >= vocab_size) {
             return Err(InferenceError::UnknownToken { token, vocab_size });
         }
         let max_tokens = request.max_tokens.min(context_length - prompt_tokens);

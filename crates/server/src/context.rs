@@ -110,7 +110,7 @@ mod tests {
     async fn state(dir: &std::path::Path) -> AppState {
         let store = Store::open(dir, 0).await.unwrap();
         let cpu = Cpu::new(CpuOptions { threads: 1, ..CpuOptions::default() }).unwrap();
-        let inference = Service::start(Arc::new(cpu), Limits::default()).unwrap();
+        let inference = Service::start(Arc::new(cpu), Limits::default(), vec![]).unwrap();
         AppState::new(store, inference, Arc::new(Notify::new()), "127.0.0.1:1".parse().unwrap(), None)
     }
 

@@ -1,5 +1,6 @@
 //! Starting and stopping a server.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -45,6 +46,9 @@ pub struct ServerConfig {
     pub inference_threads: usize,
     /// What chats may use.
     pub inference_limits: Limits,
+    /// Program, with its arguments, that renders chat templates of jobs; see [`Service::start`]. `None` is this
+    /// executable with the argument `render-template`.
+    pub render_command: Option<Vec<OsString>>,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
     pub jobs: Option<JobsConfig>,
 }
@@ -58,6 +62,7 @@ impl ServerConfig {
             public_url: None,
             inference_threads: 0,
             inference_limits: Limits::default(),
+            render_command: None,
             jobs: None,
         }
     }
@@ -120,15 +125,19 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     store.dataset_sweep().await?;
     installed::sweep(data_dir)?;
     crate::state::sync_models(&store).await?;
-    let inference = inference(config.inference_threads, config.inference_limits)?;
+    let this_executable = |source| ServerError::internal("finding this executable", source);
+    let render_command = match config.render_command {
+        Some(command) => command,
+        None => vec![std::env::current_exe().map_err(this_executable)?.into(), "render-template".into()],
+    };
+    let inference = inference(config.inference_threads, config.inference_limits, render_command)?;
     let addr = listener
         .local_addr()
         .map_err(|source| ServerError::internal("reading the address of the listener", source))?;
     let wake = Arc::new(Notify::new());
     let jobs = match config.jobs {
         Some(jobs) => jobs,
-        None => JobsConfig::of_this_executable()
-            .map_err(|source| ServerError::internal("finding this executable", source))?,
+        None => JobsConfig::of_this_executable().map_err(this_executable)?,
     };
     let scheduler = Scheduler::start(store.clone(), jobs, Arc::clone(&wake))
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
@@ -151,10 +160,10 @@ fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-fn inference(threads: usize, limits: Limits) -> Result<Service, ServerError> {
+fn inference(threads: usize, limits: Limits, render_command: Vec<OsString>) -> Result<Service, ServerError> {
     let cpu = Cpu::new(CpuOptions { threads, ..CpuOptions::default() })
         .map_err(|source| ServerError::internal("starting the threads that answer chats", source))?;
-    Service::start(Arc::new(cpu), limits)
+    Service::start(Arc::new(cpu), limits, render_command)
         .map_err(|source| ServerError::internal("starting the thread that batches chats", source))
 }
 

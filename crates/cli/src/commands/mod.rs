@@ -8,6 +8,7 @@ mod dataset;
 mod demo;
 mod job;
 mod model;
+mod render_template;
 mod serve;
 mod train;
 
@@ -50,6 +51,8 @@ enum Command {
     SupervisedFineTuningJob(job::Command),
     Chat(chat::Args),
     Train(train::Args),
+    #[command(hide = true)]
+    RenderTemplate(render_template::Args),
     #[command(subcommand)]
     Bench(bench::Command),
     Demo(demo::Args),
@@ -68,6 +71,7 @@ impl Cli {
             Command::SupervisedFineTuningJob(command) => command.run(json),
             Command::Chat(args) => args.run(json),
             Command::Train(args) => args.run(),
+            Command::RenderTemplate(args) => args.run(),
             Command::Bench(command) => command.run(json),
             Command::Demo(args) => args.run(json),
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::row::Role::{Assistant, System, User};
+use crate::template::process::{RenderReply, RenderRequest};
 use crate::tokenizer::SpecialTokens;
 
 fn tiny_dir() -> PathBuf {
@@ -355,4 +356,24 @@ fn the_special_tokens_reach_the_template() {
     let special = SpecialTokens { bos: Some("<|endoftext|>".into()), ..Default::default() };
     let template = ChatTemplate::compile("{{ bos_token }}{{ eos_token }}|", &special).expect("it compiles");
     assert_eq!(template.render(&[], false).expect("it renders"), "<|endoftext|>|");
+}
+
+/// What a process of its own says gives the same ids as rendering here.
+#[test]
+fn texts_from_outside_give_the_same_ids() {
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}\
+        {% else %}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    let inside = tiny(Some(template));
+    let outside = Renderer::new(Tokenizer::open(&tiny_dir()).expect("it opens"), None).expect("it opens");
+    let messages = [Message::new(System, "s"), Message::new(User, "a \"q\"\n\u{0}é")];
+    let request = RenderRequest::new(template, inside.tokenizer().special_tokens(), &messages);
+    let request = serde_json::to_vec(&request).expect("JSON");
+    let reply = serde_json::from_slice::<RenderRequest>(&request).expect("a request").render();
+    let RenderReply::Rendered { prompt, answer } = reply else { panic!("{reply:?}") };
+    assert_eq!(outside.prompt_from_text(&prompt).expect("ids"), inside.prompt(&messages).expect("ids"));
+    assert_eq!(outside.stop_ids_from_text(&answer).expect("ids"), inside.stop_ids());
+
+    let refuses = RenderRequest::new("\n{{ raise_exception('no') }}", &SpecialTokens::default(), &messages);
+    let message = "refused the conversation: no".to_owned();
+    assert_eq!(refuses.render(), RenderReply::Error { message, line: Some(2) });
 }

@@ -116,7 +116,7 @@ fn the_files_of_a_model_directory() {
     let text = include_str!("../../tests/fixtures/tiny/tokenizer.json");
     let tokenizer = Tokenizer::from_parts(text, &config, &json!({"eos_token_id": [2, 0]})).expect("it opens");
     assert_eq!(tokenizer.eos_ids(), [2, 0]);
-    assert_eq!(tokenizer.config_chat_template(), Some("d"));
+    assert_eq!(template_of(&config["chat_template"]).as_deref(), Some("d"));
     let error =
         Tokenizer::from_parts(text, &json!({"eos_token": "</s>"}), &Value::Null).err().expect("an error");
     assert_eq!(

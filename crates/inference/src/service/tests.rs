@@ -1,8 +1,10 @@
 //! Whole answers of tiny random models. The scheduler is stepped by hand, so nothing depends on timing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use hearth_data::template::process::{RenderReply, RenderRequest};
+use hearth_data::template::source_of;
 use hearth_data::{Message, Role, Tokenizer};
 use hearth_kernels::CpuOptions;
 use hearth_model::{DecodeSeq, Decoder, KvCache, Lora, Workspace};
@@ -43,9 +45,14 @@ impl Answer {
 
 impl Fixture {
     fn new(limits: Limits) -> Self {
+        Self::rendering_by(limits, |_| vec![])
+    }
+
+    /// The command may name files of the fixture's directory.
+    fn rendering_by(limits: Limits, command: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
         let dir = TempDir::new().unwrap();
         write_base(&dir.path().join("base"), 1);
-        let (service, scheduler) = Service::parts(backend(), limits);
+        let (service, scheduler) = Service::parts(backend(), limits, command(dir.path()));
         Self { dir, service, scheduler }
     }
 
@@ -249,6 +256,36 @@ fn adapters_change_answers_and_a_replaced_directory_is_another_adapter() {
     assert!(base != first && first != second && base != second, "{base:?} {first:?} {second:?}");
 }
 
+/// The process is one that says what a file holds.
+#[test]
+fn a_template_that_is_not_the_bases_is_rendered_by_a_process() {
+    let mut fixture =
+        Fixture::rendering_by(Limits::default(), |dir| vec!["/bin/cat".into(), dir.join("reply").into()]);
+    for name in ["same", "own"] {
+        write_adapter(&fixture.adapter_dir(name), 1);
+    }
+    let tokenizer = Tokenizer::open(&fixture.base_dir()).unwrap();
+    let source = source_of(&fixture.base_dir()).unwrap().unwrap();
+    fs::write(fixture.adapter_dir("same").join("chat_template.jinja"), &source).unwrap();
+    let template = format!("{source}{{# another, though it says the same #}}");
+    fs::write(fixture.adapter_dir("own").join("chat_template.jinja"), &template).unwrap();
+
+    let same = GenerateRequest { model: fixture.adapted("same"), ..fixture.request("hello") };
+    let own = GenerateRequest { model: fixture.adapted("own"), ..fixture.request("hello") };
+    let expect = fixture.answer(same);
+    fs::write(fixture.dir.path().join("reply"), "").unwrap();
+    assert!(matches!(fixture.submit(own.clone()), Err(InferenceError::TemplateLimits)));
+    let reply = RenderRequest::new(&template, tokenizer.special_tokens(), &own.messages).render();
+    fs::write(fixture.dir.path().join("reply"), serde_json::to_vec(&reply).unwrap()).unwrap();
+    assert_eq!(fixture.answer(own.clone()), expect);
+    let reply = RenderReply::Error { message: "no".to_owned(), line: Some(2) };
+    fs::write(fixture.dir.path().join("reply"), serde_json::to_vec(&reply).unwrap()).unwrap();
+    let Err(InferenceError::Template(error)) = fixture.submit(own) else {
+        panic!("an error of the template")
+    };
+    assert_eq!(error.to_string(), "chat template, line 2: no");
+}
+
 #[test]
 fn the_queue_has_a_limit_and_abandoned_requests_leave_it() {
     let mut fixture = Fixture::new(Limits { max_batch: 1, max_waiting: 2, ..Limits::default() });
@@ -319,7 +356,7 @@ fn the_context_bounds_prompt_and_answer() {
 #[test]
 fn a_running_service_answers_and_survives_readers_that_leave() {
     let fixture = Fixture::new(Limits::default());
-    let service = Service::start(backend(), Limits { max_batch: 2, ..Limits::default() }).unwrap();
+    let service = Service::start(backend(), Limits { max_batch: 2, ..Limits::default() }, vec![]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let request = fixture.request("hello");

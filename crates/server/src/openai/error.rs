@@ -128,6 +128,7 @@ impl From<InferenceError> for OpenAiError {
             E::Template(source) => {
                 Self { code: "template_error", ..Self::invalid("messages", format!("{message}: {source}")) }
             }
+            E::TemplateLimits => Self { code: "template_error", ..Self::invalid("model", message) },
             E::PromptTooLong { .. } => {
                 Self { code: "context_length_exceeded", ..Self::invalid("messages", message) }
             }
@@ -147,7 +148,7 @@ impl From<InferenceError> for OpenAiError {
                     "the model could not be loaded",
                 )
             }
-            E::UnknownToken { .. } | E::NotFinite | E::Decode(_) | E::StepFailed => {
+            E::UnknownToken { .. } | E::NotFinite | E::Decode(_) | E::StepFailed | E::RenderProcess(_) => {
                 tracing::error!(error = %WithSources(&error), "generation failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "generation_failed", message)
             }

@@ -1,0 +1,78 @@
+//! Rendering in a process of its own: what it reads and what it says, as JSON.
+//!
+//! The process limits its memory and time, and may end at any moment: it holds nothing but one request. The template
+//! is compiled there too, since compiling computes constants. Tokenising stays outside: the text goes into
+//! [`Renderer::prompt_from_text`](crate::Renderer::prompt_from_text), so the ids are those that rendering in one
+//! process gives.
+
+use serde::{Deserialize, Serialize};
+
+use super::ChatTemplate;
+use crate::error::Error;
+use crate::row::{Message, Role};
+use crate::tokenizer::SpecialTokens;
+
+/// Longest request, in bytes of JSON: room for the longest chat request with every byte escaped.
+pub const MAX_REQUEST_BYTES: usize = 64 << 20;
+/// Longest reply, in bytes of JSON: many times the longest context. All of it is tokenised.
+pub const MAX_REPLY_BYTES: usize = 8 << 20;
+
+/// A conversation and the template for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RenderRequest {
+    template: String,
+    special_tokens: SpecialTokens,
+    /// Role and content.
+    messages: Vec<(String, String)>,
+}
+
+/// What came of a [`RenderRequest`].
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenderReply {
+    /// The texts.
+    Rendered {
+        /// The conversation with the opening of an assistant turn.
+        prompt: String,
+        /// What follows the prompt for a short answer: the end-of-turn token stands there.
+        answer: String,
+    },
+    /// The template is not usable, or refused this conversation; as [`Error::Template`].
+    Error {
+        /// What is wrong.
+        message: String,
+        /// Line of the template, from 1.
+        line: Option<usize>,
+    },
+}
+
+impl RenderRequest {
+    /// A request to render `messages` with the template of this source.
+    pub fn new(template: &str, special_tokens: &SpecialTokens, messages: &[Message]) -> Self {
+        Self {
+            template: template.to_owned(),
+            special_tokens: special_tokens.clone(),
+            messages: messages.iter().map(|m| (m.role.as_str().to_owned(), m.content.clone())).collect(),
+        }
+    }
+
+    /// Renders in this process.
+    pub fn render(&self) -> RenderReply {
+        match self.try_render() {
+            Ok((prompt, answer)) => RenderReply::Rendered { prompt, answer },
+            Err(Error::Template { message, line }) => RenderReply::Error { message, line },
+            Err(error) => RenderReply::Error { message: error.to_string(), line: None },
+        }
+    }
+
+    fn try_render(&self) -> Result<(String, String), Error> {
+        let unknown = || Error::Template { message: "a role is unknown".to_owned(), line: None };
+        let messages: Option<Vec<Message>> = self
+            .messages
+            .iter()
+            .map(|(role, content)| Some(Message::new(Role::parse(role)?, content.as_str())))
+            .collect();
+        let template = ChatTemplate::compile(&self.template, &self.special_tokens)?;
+        Ok((template.render(&messages.ok_or_else(unknown)?, true)?, template.short_answer()?))
+    }
+}
