@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GgufConfig
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -25,7 +25,9 @@ def main():
     arguments = parser.parse_args()
     torch.manual_seed(0)
     dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(arguments.model_dir, gguf_file="model.gguf", dtype=dtype)
+    # Dense weights: the peer's packed GGUF layers are slower.
+    model = AutoModelForCausalLM.from_pretrained(
+        arguments.model_dir, gguf_file="model.gguf", dtype=dtype, quantization_config=GgufConfig(dequantize=True))
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM"))
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)

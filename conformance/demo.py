@@ -14,7 +14,7 @@ import time
 import torch
 from harness import BASE_DIR, HEARTH, scratch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 RELATIVE_BOUND = 1e-3
 DEMO_LIMIT_S = 360
@@ -38,7 +38,8 @@ def hearth_logits(adapter, tokens):
 
 
 def compare(adapter):
-    base = AutoModelForCausalLM.from_pretrained(BASE_DIR, gguf_file="model.gguf", dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(
+        BASE_DIR, gguf_file="model.gguf", dtype=torch.float32, quantization_config=GgufConfig(dequantize=True))
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     model = PeftModel.from_pretrained(base, adapter).eval()
     for prompt in PROMPTS:

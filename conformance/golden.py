@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GgufConfig, LlamaConfig, LlamaForCausalLM
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_GOLDEN = ROOT / "crates/model/tests/golden"
@@ -166,7 +166,8 @@ def smollm2(path):
     name = "smollm2-135m-instruct"
     folder = MODEL_GOLDEN / name
     folder.mkdir(parents=True, exist_ok=True)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True))
     model = with_adapter(folder, model, f"accounts/fireworks/models/{name}", r=2, alpha=4, scale=0.02)
     generator = np.random.default_rng(5)
     rows = [sample(generator, 49152, n) for n in (37, 12, 51)]
