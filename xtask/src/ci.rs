@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
         cargo()
             .args(["nextest", "run", "--release", "--workspace"])
             .env("HEARTH_TEST_MODELS_DIR", setup::data_dir().join("models"))
-            .env("INSTA_CI", "1"),
+            .env("INSTA_UPDATE", "no"),
     )?;
     run_command(
         cargo()
