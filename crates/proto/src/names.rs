@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not a resource name of the form {expected}")]
 pub struct NameError {
-    /// What was given, cut after [`FOUND_MAX_CHARS`] characters.
+    /// What was given, cut after `FOUND_MAX_CHARS` characters.
     pub found: String,
     /// The pattern.
     pub expected: &'static str,
