@@ -14,7 +14,7 @@ use axum::routing::any;
 use hearth_domain::{Account, AccountId, Role};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
 use hearth_store::{NewApiKey, Store, StoreError, installed, write_secret_file};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,8 @@ use crate::{context, grpc, http, listen, openai, transcode};
 const LOCK_FILE: &str = "server.lock";
 /// File that holds the operator's key.
 const API_KEY_FILE: &str = "api-key";
+/// Connections that wait to be accepted; the system refuses more.
+const LISTEN_BACKLOG: u32 = 1024;
 /// Account of the operator.
 const OPERATOR_ACCOUNT: &str = "default";
 /// Address of the operator's key.
@@ -116,10 +118,10 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .create(data_dir)
         .map_err(|source| ServerError::internal("making the data directory", source))?;
     let lock = lock(data_dir)?;
-    // Before the key is made: a start that fails could not show it.
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|source| ServerError::internal("listening on the address", source))?;
+    // The address is taken before the key is made: a start that fails could not show it. Connections are accepted
+    // only when all is ready, so whoever gets one finds the key file.
+    let taking = |source| ServerError::internal("listening on the address", source);
+    let socket = bind(config.listen).map_err(taking)?;
     let store = Store::open(data_dir, crate::now_ms()).await?;
     let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
     store.dataset_sweep().await?;
@@ -131,7 +133,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         None => vec![std::env::current_exe().map_err(this_executable)?.into(), "render-template".into()],
     };
     let inference = inference(config.inference_threads, config.inference_limits, render_command)?;
-    let addr = listener
+    let addr = socket
         .local_addr()
         .map_err(|source| ServerError::internal("reading the address of the listener", source))?;
     let wake = Arc::new(Notify::new());
@@ -143,8 +145,18 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
     let state = AppState::new(store.clone(), inference, wake, addr, config.public_url);
     let stop = CancellationToken::new();
+    let listener = socket.listen(LISTEN_BACKLOG).map_err(taking)?;
     let listener = tokio::spawn(listen::run(listener, router(state), stop.clone()));
     Ok(RunningServer { addr, new_key, stop, listener, scheduler, store, lock })
+}
+
+/// A socket that has the address and takes no connections yet.
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that starts again must not wait for the old one's connections to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// All that one port answers.
