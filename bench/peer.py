@@ -25,7 +25,7 @@ def main():
     arguments = parser.parse_args()
     torch.manual_seed(0)
     dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
-    # Dense weights: the peer's packed GGUF layers are slower.
+    # Dense weights, as most people train; transformers would otherwise keep the GGUF blocks packed.
     model = AutoModelForCausalLM.from_pretrained(
         arguments.model_dir, gguf_file="model.gguf", dtype=dtype, quantization_config=GgufConfig(dequantize=True))
     model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM"))
