@@ -29,8 +29,10 @@ mod cpu;
 mod dequant;
 mod error;
 mod gemm;
+mod glu;
 mod linear;
 mod loss;
+mod numbers;
 mod optimizer;
 mod options;
 mod pool;
@@ -40,12 +42,13 @@ mod rmsnorm;
 mod rope;
 mod rows;
 mod simd;
-mod swiglu;
 
 #[cfg(test)]
 mod testing;
 
-pub use backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+pub use backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LoraSpan, LossSums,
+};
 pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};

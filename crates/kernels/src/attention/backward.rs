@@ -155,7 +155,7 @@ impl Scores {
 
 impl Task<'_> {
     fn run(mut self, input: &Inputs<'_>) {
-        let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale } = input.shape;
+        let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale, .. } = input.shape;
         let (mode, segment) = (input.mode, self.segment.clone());
         let (n, kv_head) = (segment.len(), self.head / (h / hkv));
         let side = QuerySide::new(input, &segment, self.head);

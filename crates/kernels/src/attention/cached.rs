@@ -56,7 +56,7 @@ pub fn forward(
     shape: AttentionShape,
     out: &mut [f32],
 ) {
-    let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale } = shape;
+    let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale, .. } = shape;
     assert!(h.is_multiple_of(hkv), "query heads are a multiple of key heads");
     assert!(spans.len() == k_caches.len() && spans.len() == v_caches.len(), "one cache pair per span");
     let group = h / hkv;

@@ -85,7 +85,7 @@ pub struct Queries<'a> {
 impl Queries<'_> {
     /// Attends to `k` and `v`, whose row 0 is the first key that these queries may see.
     pub fn attend(mut self, mode: Mode, k: &[f32], v: &[f32], shape: AttentionShape) {
-        let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale } = shape;
+        let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale, .. } = shape;
         let (isa, words, group) = (mode.isa, mode.words(), h / hkv);
         let rows = self.rows.len() * group;
         let q_stride = lhs_stride(words, &[d]);

@@ -116,7 +116,7 @@ pub fn backward<F: Real>(
     shape: AttentionShape,
     grads: Grads<'_, F>,
 ) {
-    let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale } = shape;
+    let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale, .. } = shape;
     let Grads { dq, dk, dv } = grads;
     let scale = F::of(scale);
     for segment in segments {

@@ -11,7 +11,7 @@ use crate::testing::{Case, check, check_gradient, check_threads, nan, random};
 
 fn shape(n_kv_heads: usize, group: usize, head_dim: usize) -> AttentionShape {
     let scale = 1.0 / (head_dim as f32).sqrt();
-    AttentionShape { n_heads: n_kv_heads * group, n_kv_heads, head_dim, scale }
+    AttentionShape { n_heads: n_kv_heads * group, n_kv_heads, head_dim, scale, window: None, softcap: None }
 }
 
 fn segments(lengths: &[usize]) -> Vec<Range<usize>> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::kernel::PANEL;
-use super::{Block, Matrix, Mode, Side};
+use super::{Matrix, Mode, Side};
 use crate::dequant;
 use crate::options::Isa;
 use crate::simd::{per_isa, round_bf16, to_bf16};
@@ -163,30 +163,22 @@ fn row_of<'a>(
     }
 }
 
-/// Packs one block of the reduction for `outputs` into `panels` `[panel][words][PANEL]`; returns its words.
-pub fn block(
+/// Packs `range` of the reduction for `outputs` into `panels` `[panel][words][PANEL]`, with
+/// `words.count(range.len())` words; columns of the last panel behind the outputs become 0.
+pub fn pack(
     mode: Mode,
     side: Side,
-    parts: &[Matrix<'_>],
-    block: &Block,
+    matrix: &Matrix<'_>,
     outputs: Range<usize>,
-    panels: &mut Vec<u32>,
-) -> usize {
-    let words = mode.words();
-    let kw: usize = block.iter().map(|(_, range)| words.count(range.len())).sum();
-    let needed = outputs.len().div_ceil(PANEL) * PANEL * kw;
-    if panels.len() < needed {
-        panels.resize(needed, 0);
+    range: Range<usize>,
+    panels: &mut [u32],
+) {
+    let kw = mode.words().count(range.len());
+    assert!(panels.len() >= outputs.len().div_ceil(PANEL) * PANEL * kw, "panels are too short");
+    match side {
+        Side::Rows => pack_rows(mode, matrix, outputs, range, kw, panels),
+        Side::Cols => pack_cols(mode, matrix, outputs, range, kw, panels),
     }
-    let mut at = 0;
-    for (part, range) in block {
-        match side {
-            Side::Rows => pack_rows(mode, &parts[*part], outputs.clone(), range.clone(), kw, at, panels),
-            Side::Cols => pack_cols(mode, &parts[*part], outputs.clone(), range.clone(), kw, at, panels),
-        }
-        at += words.count(range.len());
-    }
-    kw
 }
 
 /// Rows of the matrix are outputs.
@@ -196,7 +188,6 @@ fn pack_rows(
     outputs: Range<usize>,
     range: Range<usize>,
     kw: usize,
-    at: usize,
     panels: &mut [u32],
 ) {
     let words = mode.words();
@@ -214,7 +205,7 @@ fn pack_rows(
                     Matrix::Stored(w) => dequant::expand_row(mode.isa, w, first + row, k..k + len, own),
                 }
             }
-            let word = at + (k - range.start) / words.per_word();
+            let word = (k - range.start) / words.per_word();
             strip_to_panel(mode.isa, words, &strip, rows, len, &mut panels[(p * kw + word) * PANEL..]);
         }
     }
@@ -227,7 +218,6 @@ fn pack_cols(
     outputs: Range<usize>,
     range: Range<usize>,
     kw: usize,
-    at: usize,
     panels: &mut [u32],
 ) {
     let words = mode.words();
@@ -244,6 +234,6 @@ fn pack_cols(
         } else {
             &[]
         };
-        rows_to_panels(mode.isa, words, a, b, kw * PANEL, &mut panels[(at + word) * PANEL..]);
+        rows_to_panels(mode.isa, words, a, b, kw * PANEL, &mut panels[word * PANEL..]);
     }
 }

@@ -100,7 +100,7 @@ pub fn product(
                     let o = unsafe { &mut *out_ptr.get().add(j * n + i) };
                     *o = match start {
                         Start::Zero => scale * sum,
-                        Start::Out => *o + scale * sum,
+                        Start::Out(bias) => *o + bias.map_or(0.0, |bias| bias[i]) + scale * sum,
                         Start::Bias(bias) => bias[i] + scale * sum,
                     };
                 }
