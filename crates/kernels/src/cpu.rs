@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 
 use crate::attention::{self, reference::Grads};
-use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
+use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums};
 use crate::context::Context;
 use crate::error::KernelError;
 use crate::gemm::Mode;
@@ -193,6 +193,18 @@ impl Backend for Cpu {
 
     fn add(&self, x: &CpuBuf, y: &mut CpuBuf, n: usize) {
         rows::add(&self.ctx, &x[..n], &mut y[..n]);
+    }
+
+    fn copy_columns(
+        &self,
+        src: &CpuBuf,
+        from: Columns,
+        t: usize,
+        width: usize,
+        dst: &mut CpuBuf,
+        to: Columns,
+    ) {
+        rows::copy_columns(&self.ctx, src.numbers(), from, t, width, dst.numbers_mut(), to);
     }
 
     fn rmsnorm(
