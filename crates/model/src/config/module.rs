@@ -53,6 +53,21 @@ impl Module {
         Self::ALL.into_iter().chain([Self::Qkv, Self::GateUp]).find(|m| m.name() == name)
     }
 
+    /// What is stored in it: itself, or the linears of other models that are fused in it.
+    pub fn parts(self) -> &'static [Self] {
+        match self {
+            Self::Qkv => &[Self::Q, Self::K, Self::V],
+            Self::GateUp => &[Self::Gate, Self::Up],
+            Self::Q => &[Self::Q],
+            Self::K => &[Self::K],
+            Self::V => &[Self::V],
+            Self::O => &[Self::O],
+            Self::Gate => &[Self::Gate],
+            Self::Up => &[Self::Up],
+            Self::Down => &[Self::Down],
+        }
+    }
+
     /// `self_attn` or `mlp`.
     pub fn parent(self) -> &'static str {
         match self {
