@@ -282,7 +282,10 @@ impl Packed {
             Side::Rows => (matrix.cols(), matrix.rows()),
             Side::Cols => (matrix.rows(), matrix.cols()),
         };
-        self.kw = pack::block(mode, side, &[matrix], &[(0, 0..len)], 0..n, &mut self.panels);
+        self.kw = mode.words().count(len);
+        let needed = n.div_ceil(kernel::PANEL) * kernel::PANEL * self.kw;
+        self.panels.resize(needed.max(self.panels.len()), 0);
+        pack::pack(mode, side, &matrix, 0..n, 0..len, &mut self.panels);
         self.n = n;
     }
 }
