@@ -13,7 +13,7 @@ use crate::dequant::avx512::{GROUP, Stored, by_form};
 
 /// How many rows ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not
 /// foresee.
-const AHEAD_ROWS: usize = 32;
+const AHEAD_ROWS: usize = 48;
 /// Rows whose words are brought into columns together.
 const SQUARE: usize = 16;
 
