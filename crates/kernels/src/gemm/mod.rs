@@ -94,13 +94,6 @@ impl Matrix<'_> {
             Matrix::Plain { cols, .. } => *cols,
         }
     }
-
-    fn block_len(&self) -> usize {
-        match self {
-            Matrix::Stored(w) => w.dtype.block_len(),
-            Matrix::Plain { .. } => 1,
-        }
-    }
 }
 
 /// Which side of the right-hand matrices is the output.
@@ -297,13 +290,7 @@ impl<'a> Plan<'a> {
         let blocks = blocks(mode.words(), &lengths);
         let depth = |block: &Block| block.iter().map(|(_, range)| mode.words().count(range.len())).sum();
         let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
-        // Stored blocks run along rows: where columns are outputs, a task takes whole ones.
-        let align = match side {
-            Side::Rows => PANEL,
-            Side::Cols => terms.iter().map(|t| t.right.block_len()).max().unwrap_or(1).max(PANEL),
-        };
-        let panels = (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
-        let task_outputs = (panels * PANEL).next_multiple_of(align);
+        let task_outputs = PANEL * (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
         Plan {
             side,
             terms,

@@ -28,7 +28,7 @@ pub(super) unsafe fn pack(part: &Part<'_>, panels: &mut [u32]) {
         rows: part.rows.rows(),
         outputs: part.outputs.clone(),
         range: part.range.clone(),
-        panel_stride: part.panel_stride,
+        panel_stride: part.panel_stride(),
         panels: panels.as_mut_ptr(),
     };
     // SAFETY: the caller's contract; words of bf16 pairs are used only where the instructions are available.
