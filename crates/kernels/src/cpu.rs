@@ -24,7 +24,7 @@ use crate::weight::WeightBytes;
 const LINE: usize = 16;
 
 /// Numbers, or operands in bf16, that begin on a 64-byte border. As a slice it is its f32 numbers; operands in
-/// bf16 are reached by [`CpuBuf::numbers`] alone.
+/// bf16 cannot be seen.
 pub struct CpuBuf {
     // The bytes begin at `data[start]`; the vector never grows, so its address stays.
     data: Vec<u32>,

@@ -162,7 +162,7 @@ pub struct Lhs<'a> {
 
 impl<'a> Lhs<'a> {
     /// The part of each row from word `at`.
-    pub fn from_word(self, at: usize) -> Lhs<'a> {
+    pub fn skip_words(self, at: usize) -> Lhs<'a> {
         let at = if self.m == 0 { 0 } else { at };
         Lhs { words: &self.words[at..], ..self }
     }

@@ -13,7 +13,7 @@ use crate::dequant::avx512::{GROUP, Stored, by_form};
 
 /// How many rows ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not
 /// foresee.
-const AHEAD_ROWS: usize = 32;
+const AHEAD_ROWS: usize = 48;
 /// Rows whose words are brought into columns together.
 const SQUARE: usize = 16;
 
@@ -28,7 +28,7 @@ pub(super) unsafe fn pack(part: &Part<'_>, panels: &mut [u32]) {
         rows: part.rows.rows(),
         outputs: part.outputs.clone(),
         range: part.range.clone(),
-        panel_stride: part.panel_stride,
+        panel_stride: part.panel_stride(),
         panels: panels.as_mut_ptr(),
     };
     // SAFETY: the caller's contract; words of bf16 pairs are used only where the instructions are available.
