@@ -24,7 +24,7 @@ use crate::weight::WeightBytes;
 const LINE: usize = 16;
 
 /// Numbers, or operands in bf16, that begin on a 64-byte border. As a slice it is its f32 numbers; operands in
-/// bf16 are reached by [`CpuBuf::numbers`] alone.
+/// bf16 cannot be seen.
 pub struct CpuBuf {
     // The bytes begin at `data[start]`; the vector never grows, so its address stays.
     data: Vec<u32>,
@@ -84,6 +84,7 @@ impl fmt::Debug for CpuBuf {
 
 /// The CPU backend. Ops of several callers follow one another; each uses all threads.
 pub struct Cpu {
+    isa: Isa,
     ctx: Context,
     rope_tables: rope::Tables,
 }
@@ -96,8 +97,9 @@ impl Cpu {
             let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
             return Err(KernelError::IsaUnavailable { isa, available: names.join(", ") });
         }
-        let mode = Mode { isa, precision: options.precision };
+        let mode = Mode::new(isa, options.precision);
         Ok(Self {
+            isa,
             ctx: Context::new(Pool::new(options.threads)?, mode),
             rope_tables: rope::Tables::default(),
         })
@@ -110,7 +112,7 @@ impl Cpu {
 
     /// Instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.ctx.mode.isa
+        self.isa
     }
 
     /// Rounding of the inputs of matrix products.

@@ -38,15 +38,14 @@ macro_rules! per_isa {
                 fn avx2<$($g: $crate::numbers::Number),*>($($arg: $ty),*) $(-> $ret)? {
                     $($fused)+($($arg),*)
                 }
+                use $crate::options::Isa;
                 match isa {
                     // SAFETY: `Cpu::new` lets an `Isa` through only after `is_available()` said yes, which
                     // checks every feature named above.
-                    $crate::options::Isa::Avx512Bf16 | $crate::options::Isa::Avx512 => unsafe {
-                        avx512($($arg),*)
-                    },
+                    Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::options::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                    $crate::options::Isa::Plain => $($plain)+($($arg),*),
+                    Isa::Avx2 => unsafe { avx2($($arg),*) },
+                    Isa::Plain => $($plain)+($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]

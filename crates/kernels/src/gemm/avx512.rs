@@ -155,9 +155,13 @@ unsafe fn bias(tile: &Tile<'_>, v: usize) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(lanes(tile, v), tile.out.bias.add(tile.panel * PANEL + 16 * v)) }
 }
 
+/// Writes the sums of a tile to an f32 output.
+///
+/// # Safety
+/// The output of the tile must be valid for what it describes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+pub(super) unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
     for v in 0..NV {
         // SAFETY: the mask keeps reads and writes to the `nr` columns of rows below mr.
         unsafe {
@@ -175,9 +179,13 @@ unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512
     }
 }
 
+/// Writes the sums of a tile to a bf16 output.
+///
+/// # Safety
+/// The output of the tile must be valid for what it describes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
-unsafe fn store_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+pub(super) unsafe fn store_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
     for v in 0..NV {
         // SAFETY: the mask keeps writes to the `nr` columns of rows below mr.
         unsafe {

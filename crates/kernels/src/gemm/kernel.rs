@@ -6,8 +6,10 @@ use crate::numbers::Form;
 use crate::options::Isa;
 use crate::simd::to_bf16;
 
-/// Rows of a tile at most.
-pub const MAX_ROWS: usize = 12;
+/// Rows of a tile at most, in vector registers.
+pub const VECTOR_ROWS: usize = 12;
+/// Rows of a tile at most, in tile registers.
+pub const TILE_ROWS: usize = 32;
 /// Outputs of one packed panel.
 pub const PANEL: usize = 32;
 
@@ -93,30 +95,39 @@ impl Tile<'_> {
 /// Each term must be valid for reads of `m` rows and of all panels that `out.n` columns take; `out` must be
 /// valid for reads and writes of the described rows, and nobody else may use them.
 pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
-    // With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.
-    for row in (0..m).step_by(MAX_ROWS) {
-        for column in (0..out.n).step_by(PANEL) {
-            let tile = Tile {
-                terms,
-                row,
-                mr: MAX_ROWS.min(m - row),
-                panel: column / PANEL,
-                nr: PANEL.min(out.n - column),
-                out,
-            };
-            // SAFETY: the caller vouches for the operands; an instruction set reaches this place only if it
-            // is available.
-            unsafe {
-                match (mode.words(), mode.isa) {
-                    #[cfg(target_arch = "x86_64")]
-                    (Words::Bf16Pairs, _) => super::avx512::tile_bf16(tile),
-                    #[cfg(target_arch = "x86_64")]
-                    (_, Isa::Avx512 | Isa::Avx512Bf16) => super::avx512::tile_f32(tile),
-                    #[cfg(target_arch = "x86_64")]
-                    (_, Isa::Avx2) => super::avx2::tile_f32(tile),
-                    _ => tile_plain(tile),
-                }
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if mode.tiles {
+        // SAFETY: the caller vouches for the operands; `tiles` says that the instructions are available.
+        return unsafe {
+            crate::amx::with(|tiles| {
+                each_tile(mode, terms, m, out, |tile| super::amx::tile_bf16(tiles, tile));
+            })
+        };
+    }
+    each_tile(mode, terms, m, out, |tile| {
+        // SAFETY: the caller vouches for the operands; an instruction set reaches this place only if it is
+        // available.
+        unsafe {
+            match (mode.words(), mode.isa) {
+                #[cfg(target_arch = "x86_64")]
+                (Words::Bf16Pairs, _) => super::avx512::tile_bf16(tile),
+                #[cfg(target_arch = "x86_64")]
+                (_, Isa::Avx512 | Isa::Avx512Bf16) => super::avx512::tile_f32(tile),
+                #[cfg(target_arch = "x86_64")]
+                (_, Isa::Avx2) => super::avx2::tile_f32(tile),
+                _ => tile_plain(tile),
             }
+        }
+    });
+}
+
+/// With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.
+fn each_tile(mode: Mode, terms: &[Term], m: usize, out: Output, mut body: impl FnMut(Tile<'_>)) {
+    let rows = mode.tile_rows();
+    for row in (0..m).step_by(rows) {
+        for column in (0..out.n).step_by(PANEL) {
+            let (mr, nr) = (rows.min(m - row), PANEL.min(out.n - column));
+            body(Tile { terms, row, mr, panel: column / PANEL, nr, out });
         }
     }
 }

@@ -21,6 +21,8 @@ mod kernel;
 mod pack;
 pub mod small;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -37,7 +39,7 @@ use crate::options::{Isa, Precision};
 use crate::pool::Pool;
 use crate::weight::WeightBytes;
 
-use kernel::{MAX_ROWS, Output, PANEL, tile_product};
+use kernel::{Output, PANEL, TILE_ROWS, VECTOR_ROWS, tile_product};
 
 pub use pack::{Words, lhs_row};
 
@@ -52,7 +54,7 @@ const TASK_PANELS: usize = 3;
 /// Rows are split as well until there are this many tasks per thread, so that threads end at about the same time.
 const TASKS_PER_THREAD: usize = 4;
 /// But never into chunks of fewer rows than this, since each chunk expands the matrix again.
-const MIN_TASK_ROWS: usize = 40 * MAX_ROWS;
+const MIN_TASK_ROWS: usize = 480;
 
 /// A right-hand matrix.
 #[derive(Clone, Copy)]
@@ -94,13 +96,6 @@ impl Matrix<'_> {
             Matrix::Plain { cols, .. } => *cols,
         }
     }
-
-    fn block_len(&self) -> usize {
-        match self {
-            Matrix::Stored(w) => w.dtype.block_len(),
-            Matrix::Plain { .. } => 1,
-        }
-    }
 }
 
 /// Which side of the right-hand matrices is the output.
@@ -115,13 +110,27 @@ pub enum Side {
 /// How products are computed: instruction set and rounding.
 #[derive(Clone, Copy)]
 pub struct Mode {
-    /// Instruction set, known to be available.
+    /// Instruction set of everything but products in tile registers, known to be available; never
+    /// [`Isa::Amx`].
     pub isa: Isa,
+    /// Whether products of bf16 pairs run in tile registers.
+    pub tiles: bool,
     /// Rounding of inputs.
     pub precision: Precision,
 }
 
 impl Mode {
+    /// `isa` must be available.
+    pub fn new(isa: Isa, precision: Precision) -> Self {
+        let tiles = isa == Isa::Amx && precision == Precision::Bf16;
+        Self { isa: isa.vectors(), tiles, precision }
+    }
+
+    /// Rows of a tile at most.
+    pub fn tile_rows(self) -> usize {
+        if self.tiles { TILE_ROWS } else { VECTOR_ROWS }
+    }
+
     /// How inputs of products are kept.
     pub fn operand_form(self) -> Form {
         match self.precision {
@@ -153,7 +162,7 @@ pub struct Lhs<'a> {
 
 impl<'a> Lhs<'a> {
     /// The part of each row from word `at`.
-    pub fn from_word(self, at: usize) -> Lhs<'a> {
+    pub fn skip_words(self, at: usize) -> Lhs<'a> {
         let at = if self.m == 0 { 0 } else { at };
         Lhs { words: &self.words[at..], ..self }
     }
@@ -297,13 +306,8 @@ impl<'a> Plan<'a> {
         let blocks = blocks(mode.words(), &lengths);
         let depth = |block: &Block| block.iter().map(|(_, range)| mode.words().count(range.len())).sum();
         let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
-        // Stored blocks run along rows: where columns are outputs, a task takes whole ones.
-        let align = match side {
-            Side::Rows => PANEL,
-            Side::Cols => terms.iter().map(|t| t.right.block_len()).max().unwrap_or(1).max(PANEL),
-        };
         let panels = (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
-        let task_outputs = (panels * PANEL).next_multiple_of(align);
+        let task_outputs = panels * PANEL;
         Plan {
             side,
             terms,
@@ -321,10 +325,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Splits the rows into about `chunks` parts.
-    fn split_rows(&mut self, chunks: usize) {
+    /// Splits the rows into about `chunks` parts of whole tiles.
+    fn split_rows(&mut self, mode: Mode, chunks: usize) {
         let chunks = chunks.min(self.m.div_ceil(MIN_TASK_ROWS)).max(1);
-        self.chunk_rows = self.m.div_ceil(chunks).next_multiple_of(MAX_ROWS).max(1);
+        self.chunk_rows = self.m.div_ceil(chunks).next_multiple_of(mode.tile_rows()).max(1);
         self.row_chunks = self.m.div_ceil(self.chunk_rows);
     }
 
@@ -417,7 +421,7 @@ pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
     // How rows and columns are split changes no sum, so it may depend on the number of threads.
     let wanted = if pool.threads() == 1 { 1 } else { TASKS_PER_THREAD * pool.threads() };
     for plan in &mut plans {
-        plan.split_rows(wanted.div_ceil(columns.max(1)));
+        plan.split_rows(mode, wanted.div_ceil(columns.max(1)));
     }
     let tasks = plans.iter().map(Plan::tasks).sum();
     pool.run(tasks, |mut task| {

@@ -113,7 +113,7 @@ fn block_product_body<const FMA: bool, T: Number, U: Number>(
 }
 
 /// `out[j, c] = sum over t of f[t, j] * x[t, c]`: `f` `[T, width]`, of which `which` columns count, `x` `[T, n]`,
-/// `out` `[which.len(), n]`. Inputs are rounded to operands. Sums run over blocks of [`ROWS`] rows in order.
+/// `out` `[which.len(), n]`. Sums run over blocks of [`ROWS`] rows in order.
 #[allow(clippy::too_many_arguments, reason = "the operands of one product")]
 pub fn transposed_product(
     ctx: &Context,
