@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
+use hearth_kernels::Isa;
 
 use crate::{cargo, run as run_command, setup, tidy};
 
@@ -31,5 +32,22 @@ pub fn run() -> Result<()> {
         run_command(Command::new(setup::python()).arg(format!("conformance/{suite}")))?;
     }
     println!("all checks passed");
+    name_instruction_sets();
     Ok(())
+}
+
+/// Says last, where it is seen, which kernels these checks did not run because the machine cannot.
+fn name_instruction_sets() {
+    let (run, missing): (Vec<Isa>, Vec<Isa>) = Isa::ALL.into_iter().partition(|isa| isa.is_available());
+    let names = |sets: &[Isa]| sets.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+    println!("instruction sets that were run: {}", names(&run));
+    if missing.is_empty() {
+        return;
+    }
+    eprintln!("*** NOT RUN, because this machine lacks them: {} ***", names(&missing));
+    if missing.contains(&Isa::Amx) && cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        eprintln!(
+            "*** amx: only the tests of hearth-kernels ran it, with its tile instructions emulated ***"
+        );
+    }
 }

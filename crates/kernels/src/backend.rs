@@ -6,6 +6,11 @@
 //! vocabulary. Shapes that disagree with the buffers are programmer errors and panic.
 //!
 //! Every op writes its whole output (overwrites) unless its name or its text says that it accumulates.
+//!
+//! A buffer holds *numbers* (f32) or *operands*: numbers that feed matrix products only and are stored as
+//! those round them. Ops read and write either form of any activation, if their text does not say otherwise;
+//! what is written to operands is rounded once. Parameters, their gradients and sums (`rstd`, `lse`) are
+//! numbers.
 
 use std::ops::Range;
 
@@ -28,6 +33,30 @@ pub struct LoraSpan<'a, Buf> {
     pub scale: f32,
 }
 
+/// One linear layer of a call: `x Wᵀ + bias`, plus the low-rank terms of its spans.
+#[derive(Debug)]
+pub struct Linear<'a, Buf, Weight> {
+    /// Frozen matrix `[N, K]`.
+    pub weight: &'a Weight,
+    /// `[N]`.
+    pub bias: Option<&'a Buf>,
+    /// Adapters of rows; they do not overlap.
+    pub spans: Vec<LoraSpan<'a, Buf>>,
+}
+
+/// Gradients of one linear's adapter: `da` `[r, K]` and `db` `[N, r]`.
+pub type LoraGrad<'a, Buf> = (&'a mut Buf, &'a mut Buf);
+
+/// The nonlinearity of the gated MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    #[default]
+    Silu,
+    /// `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`, HF `gelu_pytorch_tanh`.
+    GeluTanh,
+}
+
 /// Shape of one attention call. `q` is `[T, n_heads * head_dim]`; `k`, `v` are `[.., n_kv_heads * head_dim]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
@@ -39,6 +68,10 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor on the scores, usually `head_dim^-0.5`.
     pub scale: f32,
+    /// Sliding window: row `i` of a segment sees rows `j <= i` with `i - j` below it. `None` sees all.
+    pub window: Option<usize>,
+    /// Scaled scores `s` become `c * tanh(s / c)`. Source: Gemma 2, arXiv:2408.00118.
+    pub softcap: Option<f32>,
 }
 
 /// One sequence of a cached attention call: `n_new` query rows from row `start`, after `past` cached rows.
@@ -94,6 +127,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A buffer of `len` zeros.
     fn zeros(&self, len: usize) -> Self::Buf;
+    /// A buffer of `len` zeros for operands: bf16 with `Precision::Bf16`.
+    fn operands(&self, len: usize) -> Self::Buf;
+    /// Bytes that [`Backend::operands`] takes per number.
+    fn operand_bytes(&self) -> usize;
     /// A buffer with a copy of `data`.
     fn upload(&self, data: &[f32]) -> Self::Buf;
     /// Overwrites the first `data.len()` numbers of `buf`.
@@ -111,19 +148,21 @@ pub trait Backend: Send + Sync + 'static {
 
     // Rows --------------------------------------------------------------------------------------
 
-    /// `out[t] = table[ids[t]]`, `out` `[T, C]`. Ids are below the table's rows.
-    fn embed(&self, table: &Self::Weight, ids: &[u32], out: &mut Self::Buf);
-    /// `out[i] = x[rows[i]]`, rows of width `c`.
+    /// `out[t] = scale * table[ids[t]]`, `out` `[T, C]` of numbers. Ids are below the table's rows.
+    fn embed(&self, table: &Self::Weight, ids: &[u32], scale: f32, out: &mut Self::Buf);
+    /// `out[i] = x[rows[i]]`, rows of width `c`; numbers.
     fn gather_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
-    /// `out[rows[i]] += x[i]`, rows of width `c`; `rows` has no repeats.
-    fn scatter_add_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
-    /// `y += x` over the first `n` elements.
+    /// `out[rows[i]] = x[i]` and 0 in all other rows of `out` `[T, C]`, `c` wide; `rows` has no repeats. Numbers.
+    fn scatter_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
+    /// `y += x` over the first `n` numbers.
     fn add(&self, x: &Self::Buf, y: &mut Self::Buf, n: usize);
 
     // Norm --------------------------------------------------------------------------------------
 
     /// RMSNorm: `out = x * rsqrt(mean(x^2) + eps) * w`, mean over `C = len(w)`; `t` rows.
-    /// Writes `rstd` `[T]` for the backward. Source: arXiv:1910.07467, HF `LlamaRMSNorm`.
+    /// Writes `rstd` `[T]` for the backward, and a copy of `x` to `kept` if given.
+    /// Source: arXiv:1910.07467, HF `LlamaRMSNorm`.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn rmsnorm(
         &self,
         x: &Self::Buf,
@@ -132,8 +171,11 @@ pub trait Backend: Send + Sync + 'static {
         t: usize,
         out: &mut Self::Buf,
         rstd: &mut Self::Buf,
+        kept: Option<&mut Self::Buf>,
     );
-    /// Accumulates into `dx`. The norm's own weight is frozen and gets no gradient.
+    /// Accumulates into `dx` (numbers), and writes a copy of the sum to `copy` if given. The norm's own weight
+    /// is frozen and gets no gradient.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn rmsnorm_backward(
         &self,
         dout: &Self::Buf,
@@ -142,62 +184,58 @@ pub trait Backend: Send + Sync + 'static {
         rstd: &Self::Buf,
         t: usize,
         dx: &mut Self::Buf,
+        copy: Option<&mut Self::Buf>,
     );
 
     // Linear with LoRA --------------------------------------------------------------------------
 
-    /// `out = x Wᵀ + bias`, plus `scale * (x Aᵀ) Bᵀ` on the rows of each span.
-    /// `x` `[T, K]`, `out` `[T, N]`, `bias` `[N]`. For each span, `x Aᵀ` `[span rows, r]` is kept in
-    /// `xa[i]` for the backward when `xa` is given (one buffer per span, at least that long).
-    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    /// Linears that share their input `x` `[T, K]`: `outs[i]` `[T, N_i]` becomes (with `add`: grows by)
+    /// `x W_iᵀ + bias_i`, plus `scale * (x Aᵀ) Bᵀ` on the rows of each span. With `add`, outputs are numbers.
+    ///
+    /// When `xa` is given, each linear has at most one span, which covers all rows, and
+    /// `scale * x Aᵀ` is kept there for the backward: `[T, sum of r]`, linear after linear.
     fn linear(
         &self,
         x: &Self::Buf,
         t: usize,
-        w: &Self::Weight,
-        bias: Option<&Self::Buf>,
-        spans: &[LoraSpan<'_, Self::Buf>],
-        xa: Option<&mut [Self::Buf]>,
-        out: &mut Self::Buf,
+        linears: &[Linear<'_, Self::Buf, Self::Weight>],
+        xa: Option<&mut Self::Buf>,
+        add: bool,
+        outs: &mut [&mut Self::Buf],
     );
-    /// Gradient of [`Backend::linear`] with respect to its input: accumulates
-    /// `dout W + scale * (dout B) A` into `dx` `[T, K]`. No gradient GEMM for the frozen weight.
-    fn linear_backward_input(
-        &self,
-        dout: &Self::Buf,
-        t: usize,
-        w: &Self::Weight,
-        span: Option<&LoraSpan<'_, Self::Buf>>,
-        dx: &mut Self::Buf,
-    );
-    /// Gradient of the adapter: accumulates `scale * (dout B)ᵀ x` into `da` `[r, K]` and
-    /// `scale * doutᵀ xa` into `db` `[N, r]`. `x` `[T, K]` is the forward's input, `xa` what it kept.
+    /// Gradient of [`Backend::linear`] for linears whose spans, if any, cover all rows. With `g_i = douts[i]`
+    /// `[T, N_i]`: `dx` `[T, K]`, if given, becomes the sum of `g_i W_i + scale * (g_i B_i) A_i`; `da`, `db` of
+    /// each adapted linear grow by `scale * (g B)ᵀ x` and `gᵀ (scale * x Aᵀ)`. `x` is the forward's input, `xa`
+    /// what it kept. No gradient GEMM for a frozen weight.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
-    fn linear_backward_lora(
+    fn linear_backward(
         &self,
-        dout: &Self::Buf,
+        douts: &[&Self::Buf],
         t: usize,
+        linears: &[Linear<'_, Self::Buf, Self::Weight>],
         x: &Self::Buf,
-        xa: &Self::Buf,
-        span: &LoraSpan<'_, Self::Buf>,
-        da: &mut Self::Buf,
-        db: &mut Self::Buf,
+        xa: Option<&Self::Buf>,
+        grads: &mut [Option<LoraGrad<'_, Self::Buf>>],
+        dx: Option<&mut Self::Buf>,
     );
 
     // Attention ---------------------------------------------------------------------------------
 
-    /// Rotates pairs `(i, i + head_dim/2)` of every head in place by `positions[t] * inv_freq[i]`
-    /// (an f32 product; HF `rotate_half` layout); `inverse` rotates back, which is the backward. `x` `[T, heads * head_dim]`.
+    /// Rotates pairs `(i, i + head_dim/2)` of every head by `positions[t] * inv_freq[i]` (an f32 product; HF
+    /// `rotate_half` layout); `inverse` rotates back, which is the backward. `x`, `out` `[T, heads * head_dim]`.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn rope(
         &self,
-        x: &mut Self::Buf,
+        x: &Self::Buf,
         positions: &[u32],
         n_heads: usize,
         head_dim: usize,
         inv_freq: &[f32],
         inverse: bool,
+        out: &mut Self::Buf,
     );
     /// Causal attention inside each segment of packed rows; segments cover `0..T` without overlap.
+    /// `q`, `k`, `v`, `out` are of one form.
     /// `out` `[T, n_heads * head_dim]`; `lse` `[T, n_heads]` (log-sum-exp of the scaled scores) is kept
     /// for the backward. Work grows with the sum of squared segment lengths.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
@@ -211,7 +249,7 @@ pub trait Backend: Send + Sync + 'static {
         out: &mut Self::Buf,
         lse: &mut Self::Buf,
     );
-    /// Overwrites `dq`, `dk`, `dv`.
+    /// Overwrites `dq`, `dk`, `dv`. `dout`, `q`, `k`, `v`, `out` are of one form.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn attention_backward(
         &self,
@@ -227,7 +265,7 @@ pub trait Backend: Send + Sync + 'static {
         dk: &mut Self::Buf,
         dv: &mut Self::Buf,
     );
-    /// Copies rows `src_start..src_start + n` of `src` (width `c`) to rows from `dst_start` of `dst`.
+    /// Copies rows, between forms too: `src_start..src_start + n` of `src` (width `c`) to rows from `dst_start` of `dst`.
     fn copy_rows(
         &self,
         src: &Self::Buf,
@@ -251,11 +289,13 @@ pub trait Backend: Send + Sync + 'static {
 
     // Gated MLP ---------------------------------------------------------------------------------
 
-    /// `out = silu(gate) * up` over the first `n` elements.
-    fn swiglu(&self, gate: &Self::Buf, up: &Self::Buf, n: usize, out: &mut Self::Buf);
-    /// Overwrites `dgate` and `dup`.
-    fn swiglu_backward(
+    /// `out = activation(gate) * up` over the first `n` elements. Source: arXiv:2002.05202.
+    fn glu(&self, activation: Activation, gate: &Self::Buf, up: &Self::Buf, n: usize, out: &mut Self::Buf);
+    /// Overwrites `dgate` and `dup`. All buffers are of one form.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    fn glu_backward(
         &self,
+        activation: Activation,
         dout: &Self::Buf,
         gate: &Self::Buf,
         up: &Self::Buf,
@@ -266,10 +306,12 @@ pub trait Backend: Send + Sync + 'static {
 
     // Loss and optimiser ------------------------------------------------------------------------
 
-    /// Weighted cross-entropy of `softmax(hidden Wᵀ)`, with logits made in chunks and never kept.
-    /// `hidden` `[n, C]`, `head` `[V, C]`; `targets` and `weights` have `n` entries. When `dhidden` `[n, C]`
-    /// is given it is overwritten with `scale * weight * (softmax - onehot) W`. A row of weight 0 has loss 0 and
-    /// a zero gradient, and its target may be any number; other targets are below `V`.
+    /// Weighted cross-entropy of `softmax(z)`, `z = hidden Wᵀ` or with `softcap` `c * tanh(hidden Wᵀ / c)`, with
+    /// logits made in chunks and never kept. `hidden` `[n, C]`, `head` `[V, C]`; `targets` and `weights` have `n`
+    /// entries. When `dhidden` `[n, C]` (numbers) is given it is overwritten with the gradient of
+    /// `scale * weighted loss`. A row of weight 0 has loss 0 and a zero gradient, and its target may be any
+    /// number; other targets are below `V`.
+    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn cross_entropy(
         &self,
         hidden: &Self::Buf,
@@ -277,6 +319,7 @@ pub trait Backend: Send + Sync + 'static {
         targets: &[u32],
         weights: &[f32],
         scale: f32,
+        softcap: Option<f32>,
         dhidden: Option<&mut Self::Buf>,
     ) -> LossSums;
     /// Sum of squares, reduced in a fixed order in f64.

@@ -3,13 +3,18 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use crate::gemm::{Lhs, Mode, lhs_row, lhs_stride};
+use crate::cpu::CpuBuf;
+use crate::gemm::{Lhs, Mode, Words, lhs_row, lhs_stride};
+use crate::numbers::{Number, Numbers, either};
+use crate::options::Isa;
 use crate::pool::Pool;
 
 /// Scratch buffers kept for reuse; more are freed.
 const KEPT_BUFFERS: usize = 8;
 /// Rows of a left side that one task converts.
 const LHS_TASK_ROWS: usize = 48;
+/// Numbers of a row that are converted at a time.
+const ROW_PART: usize = 512;
 
 /// Threads, mode and scratch.
 pub struct Context {
@@ -29,43 +34,83 @@ impl Context {
         self.floats.take(len)
     }
 
-    /// An empty left side for `m` rows of parts with these lengths.
-    pub fn lhs(&self, m: usize, parts: &[usize]) -> LhsBuf<'_> {
-        let stride = lhs_stride(self.mode.words(), parts);
-        LhsBuf { words: self.words.take(m * stride), stride, m }
+    /// Operands of zeros.
+    pub fn operands(&self, len: usize) -> CpuBuf {
+        CpuBuf::new(self.mode.operand_form(), len)
     }
 
-    /// Converts `scale * x`, `[m, width]`, into the left side from word `at` of each row.
-    pub fn fill_lhs(&self, lhs: &mut LhsBuf<'_>, at: usize, x: &[f32], width: usize, scale: f32) {
-        let (m, stride, words) = (lhs.m, lhs.stride, self.mode.words());
-        let chunks = lhs.words[..m * stride].chunks_mut(LHS_TASK_ROWS * stride);
-        if width == 0 {
-            return;
+    /// As [`Context::left`], of numbers that live no longer.
+    pub fn left_of_floats(&self, x: Scratch<'_, f32>, m: usize, width: usize) -> Left<'_> {
+        let words = self.mode.words();
+        let stride = lhs_stride(words, &[width]);
+        let mut out = self.words.take(m * stride);
+        for (out, x) in out.chunks_mut(stride).zip(x.chunks(width)) {
+            lhs_row(self.mode.isa, words, 1.0, x, out);
         }
-        self.pool.for_each(chunks.zip(x[..m * width].chunks(LHS_TASK_ROWS * width)), |(out, x)| {
-            for (out, x) in out.chunks_mut(stride).zip(x.chunks(width)) {
-                lhs_row(self.mode.isa, words, scale, x, &mut out[at..]);
+        Left::Converted { words: out, stride, m }
+    }
+
+    /// `x`, `[m, width]`, as the left side of products: as it is where its form allows, else converted.
+    pub fn left<'a>(&'a self, x: Numbers<'a>, m: usize, width: usize) -> Left<'a> {
+        let words = self.mode.words();
+        let x = x.part(0, m * width);
+        match x {
+            Numbers::F32(x) if words == Words::F32 => {
+                return Left::Own { words: bytemuck::cast_slice(x), stride: width, m };
             }
-        });
+            Numbers::Bf16(x) if words == Words::Bf16Pairs && width.is_multiple_of(2) => {
+                if let Ok(words) = bytemuck::try_cast_slice(x) {
+                    return Left::Own { words, stride: width / 2, m };
+                }
+            }
+            _ => {}
+        }
+        let stride = lhs_stride(words, &[width]);
+        let mut scratch = self.words.take(m * stride);
+        if m * width > 0 {
+            let chunks = scratch.chunks_mut(LHS_TASK_ROWS * stride);
+            either!(Numbers, x => {
+                self.pool.for_each(chunks.zip(x.chunks(LHS_TASK_ROWS * width)), |(out, x)| {
+                    for (out, x) in out.chunks_mut(stride).zip(x.chunks(width)) {
+                        number_words(self.mode.isa, words, x, out);
+                    }
+                });
+            });
+        }
+        Left::Converted { words: scratch, stride, m }
     }
 }
 
-/// A left side in the making.
-pub struct LhsBuf<'a> {
-    pub words: Scratch<'a, u32>,
-    pub stride: usize,
-    pub m: usize,
+/// Words of a row of either form.
+fn number_words<T: Number>(isa: Isa, words: Words, x: &[T], out: &mut [u32]) {
+    let mut numbers = [0.0f32; ROW_PART];
+    for (x, out) in x.chunks(ROW_PART).zip(out.chunks_mut(ROW_PART / words.per_word())) {
+        for (number, x) in numbers.iter_mut().zip(x) {
+            *number = x.get();
+        }
+        lhs_row(isa, words, 1.0, &numbers[..x.len()], out);
+    }
 }
 
-impl LhsBuf<'_> {
-    /// The rows from `start`, `m` of them.
-    pub fn rows(&self, start: usize, m: usize) -> Lhs<'_> {
-        Lhs { words: &self.words[start * self.stride..(start + m) * self.stride], stride: self.stride, m }
-    }
+/// A left side: the numbers of a buffer themselves, or converted.
+pub enum Left<'a> {
+    Own { words: &'a [u32], stride: usize, m: usize },
+    Converted { words: Scratch<'a, u32>, stride: usize, m: usize },
+}
 
+impl Left<'_> {
     /// All rows.
     pub fn all(&self) -> Lhs<'_> {
-        self.rows(0, self.m)
+        match self {
+            Left::Own { words, stride, m } => Lhs { words, stride: *stride, m: *m },
+            Left::Converted { words, stride, m } => Lhs { words, stride: *stride, m: *m },
+        }
+    }
+
+    /// The rows from `start`, `m` of them.
+    pub fn rows(&self, start: usize, m: usize) -> Lhs<'_> {
+        let Lhs { words, stride, .. } = self.all();
+        Lhs { words: &words[start * stride..(start + m) * stride], stride, m }
     }
 }
 

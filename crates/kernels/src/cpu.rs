@@ -3,62 +3,91 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 
-use crate::attention::{self, reference::Grads};
-use crate::backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+use crate::attention::{
+    self,
+    backward::{Grads, Inputs},
+};
+use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
 use crate::context::Context;
 use crate::error::KernelError;
 use crate::gemm::Mode;
+use crate::glu::cpu as glu;
 use crate::linear::cpu as linear;
 use crate::loss::cpu as loss;
+use crate::numbers::{Form, Numbers, NumbersMut};
 use crate::optimizer::cpu as optimizer;
 use crate::options::{CpuOptions, Isa, Precision};
 use crate::pool::Pool;
 use crate::rmsnorm::cpu as rmsnorm;
 use crate::rope::cpu as rope;
-use crate::rows::{cpu as rows, reference};
-use crate::swiglu::cpu as swiglu;
+use crate::rows::cpu as rows;
 use crate::weight::WeightBytes;
 
-/// Numbers in one cache line, to which buffers are aligned.
+/// Words of 32 bits in one cache line, to which buffers are aligned.
 const LINE: usize = 16;
 
-/// f32 numbers that begin on a 64-byte border.
+/// Numbers, or operands in bf16, that begin on a 64-byte border. As a slice it is its f32 numbers; operands in
+/// bf16 are reached by [`CpuBuf::numbers`] alone.
 pub struct CpuBuf {
-    // The numbers are `data[start..start + len]`; the vector never grows, so its address stays.
-    data: Vec<f32>,
+    // The bytes begin at `data[start]`; the vector never grows, so its address stays.
+    data: Vec<u32>,
     start: usize,
     len: usize,
+    form: Form,
 }
 
 impl CpuBuf {
-    fn zeros(len: usize) -> Self {
-        let data = vec![0.0f32; len + LINE - 1];
-        let start = data.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE - 1);
-        Self { data, start, len }
+    pub(crate) fn new(form: Form, len: usize) -> Self {
+        let data = vec![0u32; (len * form.bytes()).div_ceil(4) + LINE - 1];
+        let start = data.as_ptr().align_offset(LINE * 4).min(LINE - 1);
+        Self { data, start, len, form }
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers<'_> {
+        let words = &self.data[self.start..];
+        match self.form {
+            Form::F32 => Numbers::F32(&bytemuck::cast_slice(words)[..self.len]),
+            Form::Bf16 => Numbers::Bf16(&bytemuck::cast_slice(words)[..self.len]),
+        }
+    }
+
+    pub(crate) fn numbers_mut(&mut self) -> NumbersMut<'_> {
+        let words = &mut self.data[self.start..];
+        match self.form {
+            Form::F32 => NumbersMut::F32(&mut bytemuck::cast_slice_mut(words)[..self.len]),
+            Form::Bf16 => NumbersMut::Bf16(&mut bytemuck::cast_slice_mut(words)[..self.len]),
+        }
     }
 }
 
 impl Deref for CpuBuf {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.data[self.start..self.start + self.len]
+        match self.numbers() {
+            Numbers::F32(x) => x,
+            Numbers::Bf16(_) => panic!("this buffer holds operands, not numbers"),
+        }
     }
 }
 
 impl DerefMut for CpuBuf {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.data[self.start..self.start + self.len]
+        match self.numbers_mut() {
+            NumbersMut::F32(x) => x,
+            NumbersMut::Bf16(_) => panic!("this buffer holds operands, not numbers"),
+        }
     }
 }
 
 impl fmt::Debug for CpuBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CpuBuf").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("CpuBuf").field("len", &self.len).field("form", &self.form).finish_non_exhaustive()
     }
 }
 
 /// The CPU backend. Ops of several callers follow one another; each uses all threads.
 pub struct Cpu {
+    isa: Isa,
     ctx: Context,
     rope_tables: rope::Tables,
 }
@@ -71,8 +100,9 @@ impl Cpu {
             let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
             return Err(KernelError::IsaUnavailable { isa, available: names.join(", ") });
         }
-        let mode = Mode { isa, precision: options.precision };
+        let mode = Mode::new(isa, options.precision);
         Ok(Self {
+            isa,
             ctx: Context::new(Pool::new(options.threads)?, mode),
             rope_tables: rope::Tables::default(),
         })
@@ -85,7 +115,7 @@ impl Cpu {
 
     /// Instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.ctx.mode.isa
+        self.isa
     }
 
     /// Rounding of the inputs of matrix products.
@@ -113,21 +143,29 @@ impl Backend for Cpu {
     }
 
     fn zeros(&self, len: usize) -> CpuBuf {
-        CpuBuf::zeros(len)
+        CpuBuf::new(Form::F32, len)
+    }
+
+    fn operands(&self, len: usize) -> CpuBuf {
+        self.ctx.operands(len)
+    }
+
+    fn operand_bytes(&self) -> usize {
+        self.ctx.mode.operand_form().bytes()
     }
 
     fn upload(&self, data: &[f32]) -> CpuBuf {
-        let mut buf = CpuBuf::zeros(data.len());
+        let mut buf = self.zeros(data.len());
         buf.copy_from_slice(data);
         buf
     }
 
     fn write(&self, buf: &mut CpuBuf, data: &[f32]) {
-        buf[..data.len()].copy_from_slice(data);
+        rows::convert(&self.ctx, Numbers::F32(data), buf.numbers_mut().first(data.len()));
     }
 
     fn download(&self, buf: &CpuBuf) -> Vec<f32> {
-        buf.to_vec()
+        buf.numbers().to_vec()
     }
 
     fn len(&self, buf: &CpuBuf) -> usize {
@@ -135,7 +173,7 @@ impl Backend for Cpu {
     }
 
     fn clear(&self, buf: &mut CpuBuf) {
-        buf.fill(0.0);
+        buf.data.fill(0);
     }
 
     fn weight(&self, bytes: WeightBytes) -> WeightBytes {
@@ -146,24 +184,34 @@ impl Backend for Cpu {
         (weight.rows, weight.cols)
     }
 
-    fn embed(&self, table: &WeightBytes, ids: &[u32], out: &mut CpuBuf) {
-        rows::embed(&self.ctx, table, ids, out);
+    fn embed(&self, table: &WeightBytes, ids: &[u32], scale: f32, out: &mut CpuBuf) {
+        rows::embed(&self.ctx, table, ids, scale, out);
     }
 
     fn gather_rows(&self, x: &CpuBuf, rows: &[u32], c: usize, out: &mut CpuBuf) {
         rows::gather(&self.ctx, x, rows, c, out);
     }
 
-    fn scatter_add_rows(&self, x: &CpuBuf, rows: &[u32], c: usize, out: &mut CpuBuf) {
-        reference::scatter_add(x, rows, c, out);
+    fn scatter_rows(&self, x: &CpuBuf, rows: &[u32], c: usize, out: &mut CpuBuf) {
+        rows::scatter(&self.ctx, x, rows, c, out);
     }
 
     fn add(&self, x: &CpuBuf, y: &mut CpuBuf, n: usize) {
         rows::add(&self.ctx, &x[..n], &mut y[..n]);
     }
 
-    fn rmsnorm(&self, x: &CpuBuf, w: &CpuBuf, eps: f32, t: usize, out: &mut CpuBuf, rstd: &mut CpuBuf) {
-        rmsnorm::forward(&self.ctx, x, w, eps, out, &mut rstd[..t]);
+    fn rmsnorm(
+        &self,
+        x: &CpuBuf,
+        w: &CpuBuf,
+        eps: f32,
+        t: usize,
+        out: &mut CpuBuf,
+        rstd: &mut CpuBuf,
+        kept: Option<&mut CpuBuf>,
+    ) {
+        let kept = kept.map(CpuBuf::numbers_mut);
+        rmsnorm::forward(&self.ctx, x.numbers(), w, eps, out.numbers_mut(), &mut rstd[..t], kept);
     }
 
     fn rmsnorm_backward(
@@ -174,58 +222,51 @@ impl Backend for Cpu {
         rstd: &CpuBuf,
         t: usize,
         dx: &mut CpuBuf,
+        copy: Option<&mut CpuBuf>,
     ) {
-        rmsnorm::backward(&self.ctx, dout, x, w, &rstd[..t], dx);
+        let copy = copy.map(CpuBuf::numbers_mut);
+        rmsnorm::backward(&self.ctx, dout.numbers(), x.numbers(), w, &rstd[..t], dx, copy);
     }
 
     fn linear(
         &self,
         x: &CpuBuf,
         t: usize,
-        w: &WeightBytes,
-        bias: Option<&CpuBuf>,
-        spans: &[LoraSpan<'_, CpuBuf>],
-        xa: Option<&mut [CpuBuf]>,
-        out: &mut CpuBuf,
+        linears: &[Linear<'_, CpuBuf, WeightBytes>],
+        xa: Option<&mut CpuBuf>,
+        add: bool,
+        outs: &mut [&mut CpuBuf],
     ) {
-        linear::forward(&self.ctx, x, t, w, bias.map(|b| &**b), spans, xa, out);
+        linear::forward(&self.ctx, x.numbers(), t, linears, xa.map(CpuBuf::numbers_mut), add, outs);
     }
 
-    fn linear_backward_input(
+    fn linear_backward(
         &self,
-        dout: &CpuBuf,
+        douts: &[&CpuBuf],
         t: usize,
-        w: &WeightBytes,
-        span: Option<&LoraSpan<'_, CpuBuf>>,
-        dx: &mut CpuBuf,
-    ) {
-        linear::backward_input(&self.ctx, &dout[..t * w.rows], t, w, span, dx);
-    }
-
-    fn linear_backward_lora(
-        &self,
-        dout: &CpuBuf,
-        t: usize,
+        linears: &[Linear<'_, CpuBuf, WeightBytes>],
         x: &CpuBuf,
-        xa: &CpuBuf,
-        span: &LoraSpan<'_, CpuBuf>,
-        da: &mut CpuBuf,
-        db: &mut CpuBuf,
+        xa: Option<&CpuBuf>,
+        grads: &mut [Option<LoraGrad<'_, CpuBuf>>],
+        dx: Option<&mut CpuBuf>,
     ) {
-        assert!(span.rows.end <= t, "a span ends behind the rows");
-        linear::backward_lora(&self.ctx, dout, x, xa, span, da, db);
+        let douts: Vec<Numbers<'_>> = douts.iter().map(|d| d.numbers()).collect();
+        let (xa, dx) = (xa.map(CpuBuf::numbers), dx.map(CpuBuf::numbers_mut));
+        linear::backward(&self.ctx, &douts, t, linears, x.numbers(), xa, grads, dx);
     }
 
     fn rope(
         &self,
-        x: &mut CpuBuf,
+        x: &CpuBuf,
         positions: &[u32],
         n_heads: usize,
         head_dim: usize,
         inv_freq: &[f32],
         inverse: bool,
+        out: &mut CpuBuf,
     ) {
-        rope::rope(&self.ctx, &self.rope_tables, x, positions, n_heads, head_dim, inv_freq, inverse);
+        let table = self.rope_tables.get(positions, inv_freq);
+        rope::rope(&self.ctx, x.numbers(), positions, &table, n_heads, head_dim, inverse, out.numbers_mut());
     }
 
     fn attention(
@@ -238,7 +279,8 @@ impl Backend for Cpu {
         out: &mut CpuBuf,
         lse: &mut CpuBuf,
     ) {
-        attention::cpu::forward(&self.ctx, q, k, v, segments, shape, out, lse);
+        let (q, k, v) = (q.numbers(), k.numbers(), v.numbers());
+        attention::forward::forward(&self.ctx, q, k, v, segments, shape, out.numbers_mut(), lse);
     }
 
     fn attention_backward(
@@ -255,8 +297,10 @@ impl Backend for Cpu {
         dk: &mut CpuBuf,
         dv: &mut CpuBuf,
     ) {
-        let grads = Grads { dq, dk, dv };
-        attention::backward::backward(&self.ctx, dout, q, k, v, out, lse, segments, shape, grads);
+        let (dout, q, k) = (dout.numbers(), q.numbers(), k.numbers());
+        let input = Inputs { dout, q, k, v: v.numbers(), out: out.numbers(), lse };
+        let grads = Grads { dq: dq.numbers_mut(), dk: dk.numbers_mut(), dv: dv.numbers_mut() };
+        attention::backward::backward(&self.ctx, input, segments, shape, grads);
     }
 
     fn copy_rows(
@@ -268,7 +312,8 @@ impl Backend for Cpu {
         dst: &mut CpuBuf,
         dst_start: usize,
     ) {
-        dst[dst_start * c..][..n * c].copy_from_slice(&src[src_start * c..][..n * c]);
+        let src = src.numbers().part(src_start * c, n * c);
+        rows::convert(&self.ctx, src, dst.numbers_mut().part(dst_start * c, n * c));
     }
 
     fn attention_cached(
@@ -280,17 +325,19 @@ impl Backend for Cpu {
         shape: AttentionShape,
         out: &mut CpuBuf,
     ) {
-        let k: Vec<&[f32]> = k_caches.iter().map(|k| &***k).collect();
-        let v: Vec<&[f32]> = v_caches.iter().map(|v| &***v).collect();
-        attention::cached::forward(&self.ctx, q, &k, &v, spans, shape, out);
+        let k: Vec<_> = k_caches.iter().map(|k| k.numbers()).collect();
+        let v: Vec<_> = v_caches.iter().map(|v| v.numbers()).collect();
+        attention::cached::forward(&self.ctx, q.numbers(), &k, &v, spans, shape, out.numbers_mut());
     }
 
-    fn swiglu(&self, gate: &CpuBuf, up: &CpuBuf, n: usize, out: &mut CpuBuf) {
-        swiglu::forward(&self.ctx, &gate[..n], &up[..n], &mut out[..n]);
+    fn glu(&self, activation: Activation, gate: &CpuBuf, up: &CpuBuf, n: usize, out: &mut CpuBuf) {
+        let (gate, up) = (gate.numbers().part(0, n), up.numbers().part(0, n));
+        glu::forward(&self.ctx, activation, gate, up, out.numbers_mut().first(n));
     }
 
-    fn swiglu_backward(
+    fn glu_backward(
         &self,
+        activation: Activation,
         dout: &CpuBuf,
         gate: &CpuBuf,
         up: &CpuBuf,
@@ -298,7 +345,9 @@ impl Backend for Cpu {
         dgate: &mut CpuBuf,
         dup: &mut CpuBuf,
     ) {
-        swiglu::backward(&self.ctx, &dout[..n], &gate[..n], &up[..n], &mut dgate[..n], &mut dup[..n]);
+        let inputs = [dout, gate, up].map(|x| x.numbers().part(0, n));
+        let (dgate, dup) = (dgate.numbers_mut().part(0, n), dup.numbers_mut().part(0, n));
+        glu::backward(&self.ctx, activation, inputs, dgate, dup);
     }
 
     fn cross_entropy(
@@ -308,10 +357,12 @@ impl Backend for Cpu {
         targets: &[u32],
         weights: &[f32],
         scale: f32,
+        softcap: Option<f32>,
         dhidden: Option<&mut CpuBuf>,
     ) -> LossSums {
         assert_eq!(targets.len(), weights.len(), "one weight per target");
-        loss::cross_entropy(&self.ctx, hidden, head, targets, weights, scale, dhidden.map(|d| &mut **d))
+        let dhidden = dhidden.map(|d| &mut **d);
+        loss::cross_entropy(&self.ctx, hidden.numbers(), head, targets, weights, scale, softcap, dhidden)
     }
 
     fn sum_squares(&self, x: &CpuBuf) -> f64 {

@@ -18,19 +18,23 @@
 //! every reduction has a fixed order. Across instruction sets results agree within stated tolerances only.
 //! No matrix is ever expanded as a whole; no tokens x vocabulary and no T x T matrix is kept.
 //! `unsafe` stands only in `pool` (a borrowed loop body for workers), `simd` (run-time dispatch), `gemm` (tiles of
-//! a shared output) and files named after an instruction set, always with its reason.
+//! a shared output), `amx` (tile registers) and files named after an instruction set, always with its reason.
 
 pub mod backend;
 pub mod weight;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod attention;
 mod context;
 mod cpu;
 mod dequant;
 mod error;
 mod gemm;
+mod glu;
 mod linear;
 mod loss;
+mod numbers;
 mod optimizer;
 mod options;
 mod pool;
@@ -40,12 +44,13 @@ mod rmsnorm;
 mod rope;
 mod rows;
 mod simd;
-mod swiglu;
 
 #[cfg(test)]
 mod testing;
 
-pub use backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+pub use backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LoraSpan, LossSums,
+};
 pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};

@@ -8,6 +8,8 @@ pub const MAX_THREADS: usize = 1024;
 /// A family of kernels, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
+    /// AVX-512 with BF16 as [`Isa::Avx512Bf16`], and products of bf16 in tile registers (AMX-BF16). Linux only.
+    Amx,
     /// AVX-512 with BF16 dot products (`vdpbf16ps`); f32 work as [`Isa::Avx512`].
     Avx512Bf16,
     /// AVX-512 F, BW, DQ, VL.
@@ -19,10 +21,11 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All, best first. (A family with tile registers goes first here when it comes.)
-    pub const ALL: [Isa; 4] = [Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Plain];
+    /// All, best first.
+    pub const ALL: [Isa; 5] = [Isa::Amx, Isa::Avx512Bf16, Isa::Avx512, Isa::Avx2, Isa::Plain];
 
-    /// Whether this machine (and its operating system) can run the family.
+    /// Whether this machine (and its operating system) can run the family. For tile registers this asks the
+    /// operating system for its permission to use them, once per process.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -32,8 +35,13 @@ impl Isa {
                 && std::is_x86_feature_detected!("avx512bw")
                 && std::is_x86_feature_detected!("avx512dq")
                 && std::is_x86_feature_detected!("avx512vl");
+            let avx512_bf16 = avx512 && std::is_x86_feature_detected!("avx512bf16");
             match self {
-                Isa::Avx512Bf16 => avx512 && std::is_x86_feature_detected!("avx512bf16"),
+                #[cfg(target_os = "linux")]
+                Isa::Amx => avx512_bf16 && crate::amx::available(),
+                #[cfg(not(target_os = "linux"))]
+                Isa::Amx => false,
+                Isa::Avx512Bf16 => avx512_bf16,
                 Isa::Avx512 => avx512,
                 Isa::Avx2 => avx2,
                 Isa::Plain => true,
@@ -55,9 +63,15 @@ impl Isa {
         Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
+    /// The family that runs everything but products in tile registers.
+    pub(crate) fn vectors(self) -> Isa {
+        if self == Isa::Amx { Isa::Avx512Bf16 } else { self }
+    }
+
     /// Name for flags, logs and reports.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Amx => "amx",
             Isa::Avx512Bf16 => "avx512-bf16",
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",

@@ -45,6 +45,8 @@ pub trait Real:
     fn ln(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
 }
 
 macro_rules! real {
@@ -73,6 +75,9 @@ macro_rules! real {
             }
             fn sqrt(self) -> Self {
                 self.sqrt()
+            }
+            fn tanh(self) -> Self {
+                self.tanh()
             }
         }
     };

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::attention::reference as attention;
-use crate::backend::{AdamW, AttentionShape, Backend, CachedSpan, LoraSpan, LossSums};
+use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
+use crate::glu::reference as glu;
 use crate::linear::reference as linear;
 use crate::loss::reference as loss;
 use crate::optimizer::reference as optimizer;
@@ -12,7 +13,6 @@ use crate::real::Real;
 use crate::rmsnorm::reference as rmsnorm;
 use crate::rope::reference as rope;
 use crate::rows::reference as rows;
-use crate::swiglu::reference as swiglu;
 use crate::weight::WeightBytes;
 
 /// Scalar backend in `F` (f32 or f64). Buffers are plain vectors, open to tests.
@@ -36,6 +36,14 @@ impl<F: Real> Backend for Reference<F> {
 
     fn zeros(&self, len: usize) -> Vec<F> {
         vec![F::ZERO; len]
+    }
+
+    fn operands(&self, len: usize) -> Vec<F> {
+        self.zeros(len)
+    }
+
+    fn operand_bytes(&self) -> usize {
+        size_of::<F>()
     }
 
     fn upload(&self, data: &[f32]) -> Vec<F> {
@@ -69,24 +77,36 @@ impl<F: Real> Backend for Reference<F> {
         (weight.rows, weight.cols)
     }
 
-    fn embed(&self, table: &WeightBytes, ids: &[u32], out: &mut Vec<F>) {
-        rows::embed(table, ids, out);
+    fn embed(&self, table: &WeightBytes, ids: &[u32], scale: f32, out: &mut Vec<F>) {
+        rows::embed(table, ids, scale, out);
     }
 
     fn gather_rows(&self, x: &Vec<F>, rows: &[u32], c: usize, out: &mut Vec<F>) {
         rows::gather(x, rows, c, out);
     }
 
-    fn scatter_add_rows(&self, x: &Vec<F>, rows: &[u32], c: usize, out: &mut Vec<F>) {
-        rows::scatter_add(x, rows, c, out);
+    fn scatter_rows(&self, x: &Vec<F>, rows: &[u32], c: usize, out: &mut Vec<F>) {
+        rows::scatter(x, rows, c, out);
     }
 
     fn add(&self, x: &Vec<F>, y: &mut Vec<F>, n: usize) {
         rows::add(&x[..n], &mut y[..n]);
     }
 
-    fn rmsnorm(&self, x: &Vec<F>, w: &Vec<F>, eps: f32, t: usize, out: &mut Vec<F>, rstd: &mut Vec<F>) {
+    fn rmsnorm(
+        &self,
+        x: &Vec<F>,
+        w: &Vec<F>,
+        eps: f32,
+        t: usize,
+        out: &mut Vec<F>,
+        rstd: &mut Vec<F>,
+        kept: Option<&mut Vec<F>>,
+    ) {
         rmsnorm::forward(x, w, eps, out, &mut rstd[..t]);
+        if let Some(kept) = kept {
+            kept[..t * w.len()].copy_from_slice(&x[..t * w.len()]);
+        }
     }
 
     fn rmsnorm_backward(
@@ -97,72 +117,50 @@ impl<F: Real> Backend for Reference<F> {
         rstd: &Vec<F>,
         t: usize,
         dx: &mut Vec<F>,
+        copy: Option<&mut Vec<F>>,
     ) {
         rmsnorm::backward(dout, x, w, &rstd[..t], dx);
+        if let Some(copy) = copy {
+            copy[..t * w.len()].copy_from_slice(&dx[..t * w.len()]);
+        }
     }
 
     fn linear(
         &self,
         x: &Vec<F>,
         t: usize,
-        w: &WeightBytes,
-        bias: Option<&Vec<F>>,
-        spans: &[LoraSpan<'_, Vec<F>>],
-        mut xa: Option<&mut [Vec<F>]>,
-        out: &mut Vec<F>,
+        linears: &[Linear<'_, Vec<F>, WeightBytes>],
+        xa: Option<&mut Vec<F>>,
+        add: bool,
+        outs: &mut [&mut Vec<F>],
     ) {
-        linear::forward(x, t, w, bias.map(Vec::as_slice), out);
-        for (i, span) in spans.iter().enumerate() {
-            let mut own = Vec::new();
-            let xa = match xa.as_deref_mut() {
-                Some(kept) => &mut kept[i],
-                None => {
-                    own.resize(span.rows.len() * span.r, F::ZERO);
-                    &mut own
-                }
-            };
-            linear::forward_lora(x, w.cols, w.rows, span, xa, out);
-        }
+        linear::forward(x, t, linears, xa.map(Vec::as_mut_slice), add, outs);
     }
 
-    fn linear_backward_input(
+    fn linear_backward(
         &self,
-        dout: &Vec<F>,
+        douts: &[&Vec<F>],
         t: usize,
-        w: &WeightBytes,
-        span: Option<&LoraSpan<'_, Vec<F>>>,
-        dx: &mut Vec<F>,
-    ) {
-        linear::backward_input(dout, t, w, dx);
-        if let Some(span) = span {
-            linear::backward_input_lora(dout, w.rows, w.cols, span, dx);
-        }
-    }
-
-    fn linear_backward_lora(
-        &self,
-        dout: &Vec<F>,
-        t: usize,
+        linears: &[Linear<'_, Vec<F>, WeightBytes>],
         x: &Vec<F>,
-        xa: &Vec<F>,
-        span: &LoraSpan<'_, Vec<F>>,
-        da: &mut Vec<F>,
-        db: &mut Vec<F>,
+        xa: Option<&Vec<F>>,
+        grads: &mut [Option<LoraGrad<'_, Vec<F>>>],
+        dx: Option<&mut Vec<F>>,
     ) {
-        assert!(span.rows.end <= t, "a span ends behind the rows");
-        linear::backward_lora(dout, x, xa, span, da, db);
+        linear::backward(douts, t, linears, x, xa.map(Vec::as_slice), grads, dx.map(Vec::as_mut_slice));
     }
 
     fn rope(
         &self,
-        x: &mut Vec<F>,
+        x: &Vec<F>,
         positions: &[u32],
         n_heads: usize,
         head_dim: usize,
         inv_freq: &[f32],
         inverse: bool,
+        out: &mut Vec<F>,
     ) {
-        rope::rope(x, positions, n_heads, head_dim, inv_freq, inverse);
+        rope::rope(x, positions, n_heads, head_dim, inv_freq, inverse, out);
     }
 
     fn attention(
@@ -222,12 +220,13 @@ impl<F: Real> Backend for Reference<F> {
         attention::cached(q, &k, &v, spans, shape, out);
     }
 
-    fn swiglu(&self, gate: &Vec<F>, up: &Vec<F>, n: usize, out: &mut Vec<F>) {
-        swiglu::forward(gate, up, &mut out[..n]);
+    fn glu(&self, activation: Activation, gate: &Vec<F>, up: &Vec<F>, n: usize, out: &mut Vec<F>) {
+        glu::forward(activation, gate, up, &mut out[..n]);
     }
 
-    fn swiglu_backward(
+    fn glu_backward(
         &self,
+        activation: Activation,
         dout: &Vec<F>,
         gate: &Vec<F>,
         up: &Vec<F>,
@@ -235,7 +234,7 @@ impl<F: Real> Backend for Reference<F> {
         dgate: &mut Vec<F>,
         dup: &mut Vec<F>,
     ) {
-        swiglu::backward(&dout[..n], gate, up, dgate, dup);
+        glu::backward(activation, &dout[..n], gate, up, dgate, dup);
     }
 
     fn cross_entropy(
@@ -245,10 +244,12 @@ impl<F: Real> Backend for Reference<F> {
         targets: &[u32],
         weights: &[f32],
         scale: f32,
+        softcap: Option<f32>,
         dhidden: Option<&mut Vec<F>>,
     ) -> LossSums {
         assert_eq!(targets.len(), weights.len(), "one weight per target");
-        loss::cross_entropy(hidden, head, targets, weights, scale, dhidden.map(Vec::as_mut_slice))
+        let dhidden = dhidden.map(Vec::as_mut_slice);
+        loss::cross_entropy(hidden, head, targets, weights, scale, softcap, dhidden)
     }
 
     fn sum_squares(&self, x: &Vec<F>) -> f64 {

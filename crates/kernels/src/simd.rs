@@ -6,46 +6,46 @@
 /// Defines functions `name(isa, args..)` that run `body(args..)` compiled for `isa`.
 ///
 /// `body` must be `#[inline(always)]`, or it keeps the baseline instructions. With `fma` before the body it
-/// gets a const parameter that says whether fused multiply-add is one instruction.
+/// gets a const parameter that says whether fused multiply-add is one instruction. Type parameters in brackets
+/// are [`crate::numbers::Number`]s, one copy per stored form.
 macro_rules! per_isa {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = fma $($body:ident)::+;) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $([$($g:ident),+])? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = fma $($body:ident)::+;) => {
         $crate::simd::per_isa! {
-            @define $(#[$meta])* $vis fn $name($($arg: $ty),*) $(-> $ret)?,
-            ($($body)::+::<true>), ($($body)::+::<false>)
+            @define $(#[$meta])* $vis fn $name [$($($g),+)?] ($($arg: $ty),*) $(-> $ret)?,
+            ($($body)::+::<true $($(, $g)+)?>), ($($body)::+::<false $($(, $g)+)?>)
         }
     };
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $($body:ident)::+;) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $([$($g:ident),+])? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $($body:ident)::+;) => {
         $crate::simd::per_isa! {
-            @define $(#[$meta])* $vis fn $name($($arg: $ty),*) $(-> $ret)?, ($($body)::+), ($($body)::+)
+            @define $(#[$meta])* $vis fn $name [$($($g),+)?] ($($arg: $ty),*) $(-> $ret)?, ($($body)::+), ($($body)::+)
         }
     };
-    (@define $(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?,
+    (@define $(#[$meta:meta])* $vis:vis fn $name:ident [$($g:ident),*] ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?,
         ($($fused:tt)+), ($($plain:tt)+)
     ) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments, reason = "the arguments of one op")]
-        $vis fn $name(isa: $crate::options::Isa, $($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name<$($g: $crate::numbers::Number),*>(isa: $crate::options::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
                 #[allow(clippy::too_many_arguments, reason = "the arguments of one op")]
-                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                fn avx512<$($g: $crate::numbers::Number),*>($($arg: $ty),*) $(-> $ret)? {
                     $($fused)+($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments, reason = "the arguments of one op")]
-                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                fn avx2<$($g: $crate::numbers::Number),*>($($arg: $ty),*) $(-> $ret)? {
                     $($fused)+($($arg),*)
                 }
+                use $crate::options::Isa;
                 match isa {
                     // SAFETY: `Cpu::new` lets an `Isa` through only after `is_available()` said yes, which
                     // checks every feature named above.
-                    $crate::options::Isa::Avx512Bf16 | $crate::options::Isa::Avx512 => unsafe {
-                        avx512($($arg),*)
-                    },
+                    Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::options::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                    $crate::options::Isa::Plain => $($plain)+($($arg),*),
+                    Isa::Avx2 => unsafe { avx2($($arg),*) },
+                    Isa::Plain => $($plain)+($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]

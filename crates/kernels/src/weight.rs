@@ -98,6 +98,62 @@ impl WeightBytes {
     }
 }
 
+/// Rows of a matrix in memory, in any stored form and any distance apart: what kernels expand.
+#[derive(Clone, Copy)]
+pub(crate) struct StoredRows<'a> {
+    dtype: WeightDtype,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> StoredRows<'a> {
+    /// `rows` rows of `cols` elements, `stride` bytes from row to row. Panics if `bytes` is too short.
+    pub fn new(dtype: WeightDtype, rows: usize, cols: usize, stride: usize, bytes: &'a [u8]) -> Self {
+        let row_bytes = dtype.row_bytes(cols).expect("cols is a whole number of blocks");
+        assert!(rows <= 1 || stride >= row_bytes, "rows overlap");
+        assert!(rows == 0 || bytes.len() >= (rows - 1) * stride + row_bytes, "too few bytes for the rows");
+        Self { dtype, rows, cols, stride, bytes }
+    }
+
+    /// Storage form.
+    pub fn dtype(&self) -> WeightDtype {
+        self.dtype
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Width of a row in elements.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes from row to row.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The bytes of `cols` of one row. `cols` begins and ends on block borders.
+    pub fn row(&self, row: usize, cols: Range<usize>) -> &'a [u8] {
+        let (len, size) = (self.dtype.block_len(), self.dtype.block_bytes());
+        assert!(row < self.rows && cols.end <= self.cols, "outside of the matrix");
+        assert!(cols.start.is_multiple_of(len) && cols.end.is_multiple_of(len), "inside of a block");
+        let start = row * self.stride;
+        &self.bytes[start + cols.start / len * size..start + cols.end / len * size]
+    }
+}
+
+impl<'a> From<&'a WeightBytes> for StoredRows<'a> {
+    fn from(w: &'a WeightBytes) -> Self {
+        let stride = w.dtype.row_bytes(w.cols).expect("cols is a whole number of blocks");
+        Self::new(w.dtype, w.rows, w.cols, stride, w.bytes())
+    }
+}
+
 impl fmt::Debug for WeightBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeightBytes")

@@ -3,14 +3,15 @@
 //! Goes down from the head block by block and stops at the lowest adapted linear. Frozen weights take part
 //! only in the gradient of their input.
 
-use hearth_kernels::backend::{Backend, LossSums};
+use hearth_kernels::backend::{Activation, Backend, LossSums};
 
-use crate::config::Module;
+use crate::config::{Group, Module};
 use crate::decoder::Decoder;
 use crate::error::Result;
+use crate::forward::{Attend, Call};
 use crate::lora::{Adapters, Lora, LoraGrads};
 use crate::packed::Packed;
-use crate::workspace::{Acts, Backward, Forward, Grads, Temp, Workspace};
+use crate::workspace::{Acts, Backward, Forward, Grads, Kept, Temp, Workspace};
 
 /// What every part of a block's backward is given.
 struct At<'a, B: Backend> {
@@ -20,6 +21,7 @@ struct At<'a, B: Backend> {
     t: usize,
     lora: &'a Lora<B>,
     packed: &'a Packed,
+    adapters: &'a Adapters<'a, B>,
 }
 
 impl<B: Backend> Decoder<B> {
@@ -44,49 +46,56 @@ impl<B: Backend> Decoder<B> {
         }
         let adapters = Adapters::whole(Some(lora), packed.len());
         let (f, back) = workspace.both(self, packed.len(), lora);
-        self.blocks_kept(packed, &adapters, f, &mut back.kept);
+        let call = Call { positions: &packed.positions, adapters: &adapters };
+        self.blocks_kept(packed, &call, f, &mut back.kept);
         self.gather_normed(&rows, f);
         let (b, d) = (&*self.backend, &mut back.grads);
         let head = self.head();
-        let sums = b.cross_entropy(&f.temp.normed, head, &targets, &weights, scale, Some(&mut d.normed));
-        self.head_backward(&rows, f, d);
-        self.blocks_backward(lora, packed, f, back, grads);
+        let sums = b.cross_entropy(&f.temp.normed, head, &targets, &weights, scale, None, Some(&mut d.head));
+        self.head_backward(&rows, packed.len(), f, d);
+        self.blocks_backward(lora, packed, &call, f, back, grads);
         Ok(sums)
     }
 
-    /// From `d.normed` `[n, C]`, the gradient of the final norm's output, to `d.x` `[T, C]`.
-    fn head_backward(&self, rows: &[u32], f: &Forward<B>, d: &mut Grads<B>) {
-        let b = &*self.backend;
+    /// From `d.head` `[n, C]`, the gradient of the final norm's output, to `d.x` `[T, C]`.
+    fn head_backward(&self, rows: &[u32], t: usize, f: &Forward<B>, d: &mut Grads<B>) {
+        let (b, c) = (&*self.backend, self.config.hidden_size);
         b.clear(&mut d.gathered);
-        b.rmsnorm_backward(&d.normed, &f.gathered, &self.norm, &f.temp.rstd, rows.len(), &mut d.gathered);
-        b.clear(&mut d.x);
-        b.scatter_add_rows(&d.gathered, rows, self.config.hidden_size, &mut d.x);
+        let (x, rstd) = (&f.gathered, &f.temp.rstd);
+        b.rmsnorm_backward(&d.head, x, &self.norm, rstd, rows.len(), &mut d.gathered, None);
+        b.scatter_rows(&d.gathered, rows, c, &mut d.x);
+        b.copy_rows(&d.x, 0, t, c, &mut d.x_operands, 0);
     }
 
     fn blocks_backward(
         &self,
         lora: &Lora<B>,
         packed: &Packed,
+        call: &Call<'_, B>,
         f: &mut Forward<B>,
         back: &mut Backward<B>,
         grads: &mut LoraGrads<B>,
     ) {
         for l in (0..self.layers.len()).rev() {
-            let at = At { l, t: packed.len(), lora, packed };
-            let acts = &back.kept[l];
+            let at = At { l, t: packed.len(), lora, packed, adapters: call.adapters };
+            let acts = match (&mut back.kept[l], &mut back.again) {
+                (Kept::Acts(acts), _) => &**acts,
+                (Kept::Input { x, down }, Some(again)) => {
+                    self.backend.copy_rows(x, 0, at.t, self.config.hidden_size, &mut f.hidden, 0);
+                    let attend = &mut Attend::Packed(&packed.segments);
+                    self.block_to_gate(l, call, attend, again, &mut f.temp, &mut f.hidden, true);
+                    std::mem::swap(down, &mut again.xa[Group::Down as usize]);
+                    &*again
+                }
+                (Kept::Input { .. }, None) => unreachable!("made with the first recomputed block"),
+            };
             // Every block is adapted alike, so only under the first block nothing is left to do.
             let attention_inputs = l > 0 || [Module::Q, Module::K, Module::V].iter().any(|&m| lora.adapts(m));
             let attention = attention_inputs || lora.adapts(Module::O);
             self.mlp_backward(&at, attention, acts, &mut f.temp, &mut back.grads, grads);
             if attention {
-                self.attention_half_backward(
-                    &at,
-                    attention_inputs,
-                    acts,
-                    &mut f.temp,
-                    &mut back.grads,
-                    grads,
-                );
+                let temp = &mut f.temp;
+                self.attention_half_backward(&at, attention_inputs, acts, temp, &mut back.grads, grads);
             }
         }
     }
@@ -104,25 +113,23 @@ impl<B: Backend> Decoder<B> {
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[at.l], at.t);
         let n = t * c.intermediate_size;
-        if at.lora.adapts(Module::Down) {
-            b.swiglu(&acts.gate, &acts.up, n, &mut temp.product);
-            self.lora_backward(at, Module::Down, &d.x, &temp.product, acts, grads);
-        }
         let gate_or_up = at.lora.adapts(Module::Gate) || at.lora.adapts(Module::Up);
+        if at.lora.adapts(Module::Down) {
+            b.glu(Activation::Silu, &acts.gate, &acts.up, n, &mut temp.product);
+        }
+        let inputs = (below || gate_or_up).then_some(&mut d.product);
+        self.group_backward(at, Group::Down, &[&d.x_operands], &temp.product, acts, grads, inputs);
         if !(below || gate_or_up) {
             return;
         }
-        b.clear(&mut d.product);
-        self.input_backward(at, Module::Down, &d.x, &mut d.product);
-        b.swiglu_backward(&d.product, &acts.gate, &acts.up, n, &mut d.gate, &mut d.up);
-        b.rmsnorm(&acts.x_mid, &layer.mlp_norm, c.rms_norm_eps, t, &mut temp.normed, &mut temp.rstd);
-        self.lora_backward(at, Module::Gate, &d.gate, &temp.normed, acts, grads);
-        self.lora_backward(at, Module::Up, &d.up, &temp.normed, acts, grads);
+        b.glu_backward(Activation::Silu, &d.product, &acts.gate, &acts.up, n, &mut d.gate, &mut d.up);
+        let (normed, rstd) = (&mut temp.normed, &mut temp.rstd);
+        b.rmsnorm(&acts.x_mid, &layer.mlp_norm, c.rms_norm_eps, t, normed, rstd, None);
+        let inputs = below.then_some(&mut d.normed);
+        self.group_backward(at, Group::GateUp, &[&d.gate, &d.up], normed, acts, grads, inputs);
         if below {
-            b.clear(&mut d.normed);
-            self.input_backward(at, Module::Gate, &d.gate, &mut d.normed);
-            self.input_backward(at, Module::Up, &d.up, &mut d.normed);
-            b.rmsnorm_backward(&d.normed, &acts.x_mid, &layer.mlp_norm, &temp.rstd, t, &mut d.x);
+            let copy = Some(&mut d.x_operands);
+            b.rmsnorm_backward(&d.normed, &acts.x_mid, &layer.mlp_norm, rstd, t, &mut d.x, copy);
         }
     }
 
@@ -138,67 +145,43 @@ impl<B: Backend> Decoder<B> {
         grads: &mut LoraGrads<B>,
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[at.l], at.t);
-        self.lora_backward(at, Module::O, &d.x, &acts.att, acts, grads);
+        let d_att = inputs.then_some(&mut d.att);
+        self.group_backward(at, Group::O, &[&d.x_operands], &acts.att, acts, grads, d_att);
         if !inputs {
             return;
         }
-        b.clear(&mut d.att);
-        self.input_backward(at, Module::O, &d.x, &mut d.att);
-        b.attention_backward(
-            &d.att,
-            &acts.q,
-            &acts.k,
-            &acts.v,
-            &acts.att,
-            &acts.lse,
-            &at.packed.segments,
-            self.attention_shape(),
-            &mut d.q,
-            &mut d.k,
-            &mut d.v,
-        );
+        let (shape, segments) = (self.attention_shape(), &at.packed.segments[..]);
+        let Temp { normed, rstd, q, k, .. } = temp;
+        let Acts { x, q: q_rotated, k: k_rotated, v, att, lse, .. } = acts;
+        b.attention_backward(&d.att, q_rotated, k_rotated, v, att, lse, segments, shape, q, k, &mut d.v);
         let positions = &at.packed.positions;
-        b.rope(&mut d.q, positions, c.num_attention_heads, c.head_dim, &self.inv_freq, true);
-        b.rope(&mut d.k, positions, c.num_key_value_heads, c.head_dim, &self.inv_freq, true);
-        b.rmsnorm(&acts.x, &layer.attn_norm, c.rms_norm_eps, t, &mut temp.normed, &mut temp.rstd);
-        self.lora_backward(at, Module::Q, &d.q, &temp.normed, acts, grads);
-        self.lora_backward(at, Module::K, &d.k, &temp.normed, acts, grads);
-        self.lora_backward(at, Module::V, &d.v, &temp.normed, acts, grads);
+        b.rope(q, positions, c.num_attention_heads, c.head_dim, &self.inv_freq, true, &mut d.q);
+        b.rope(k, positions, c.num_key_value_heads, c.head_dim, &self.inv_freq, true, &mut d.k);
+        b.rmsnorm(x, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, None);
+        let d_normed = (at.l > 0).then_some(&mut d.normed);
+        self.group_backward(at, Group::Qkv, &[&d.q, &d.k, &d.v], normed, acts, grads, d_normed);
         if at.l > 0 {
-            b.clear(&mut d.normed);
-            self.input_backward(at, Module::Q, &d.q, &mut d.normed);
-            self.input_backward(at, Module::K, &d.k, &mut d.normed);
-            self.input_backward(at, Module::V, &d.v, &mut d.normed);
-            b.rmsnorm_backward(&d.normed, &acts.x, &layer.attn_norm, &temp.rstd, t, &mut d.x);
+            let copy = Some(&mut d.x_operands);
+            b.rmsnorm_backward(&d.normed, x, &layer.attn_norm, rstd, t, &mut d.x, copy);
         }
     }
 
-    /// Accumulates the adapter's gradient of one linear, if it is adapted. `dout` `[T, N]`, `x` `[T, K]`.
-    fn lora_backward(
+    /// Backward of the linears of a group: accumulates the gradients of their adapters, and overwrites `dx`
+    /// `[T, K]` with that of their input, if it is wanted. `douts` `[T, N]` each, `x` `[T, K]`.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
+    fn group_backward(
         &self,
         at: &At<'_, B>,
-        m: Module,
-        dout: &B::Buf,
+        group: Group,
+        douts: &[&B::Buf],
         x: &B::Buf,
         acts: &Acts<B>,
         grads: &mut LoraGrads<B>,
+        dx: Option<&mut B::Buf>,
     ) {
-        let Some(span) = at.lora.span(at.l, m, 0..at.t) else { return };
-        let (Some((da, db)), Some(xa)) = (grads.pair_mut(at.l, m), acts.xa[m as usize].as_ref()) else {
-            unreachable!("gradients and kept activations have the adapter's layout")
-        };
-        self.backend.linear_backward_lora(dout, at.t, x, xa, &span, da, db);
-    }
-
-    /// Accumulates the gradient of one linear's input. `dout` `[T, N]`, `dx` `[T, K]`.
-    fn input_backward(&self, at: &At<'_, B>, m: Module, dout: &B::Buf, dx: &mut B::Buf) {
-        let span = at.lora.span(at.l, m, 0..at.t);
-        self.backend.linear_backward_input(
-            dout,
-            at.t,
-            &self.layers[at.l].linear[m as usize],
-            span.as_ref(),
-            dx,
-        );
+        let linears = self.linears(at.l, group, at.adapters);
+        let mut grads = grads.group_mut(at.l, group.modules());
+        let xa = acts.xa[group as usize].as_ref();
+        self.backend.linear_backward(douts, at.t, &linears, x, xa, &mut grads, dx);
     }
 }

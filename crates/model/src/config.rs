@@ -61,6 +61,35 @@ impl Module {
     }
 }
 
+/// Linears of a block that share their input, and so are one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Group {
+    /// q, k, v of the attention norm's output.
+    Qkv,
+    /// Attention's output projection.
+    O,
+    /// Gate and up of the MLP norm's output.
+    GateUp,
+    /// The MLP's output projection.
+    Down,
+}
+
+impl Group {
+    /// All four, in order of execution.
+    pub(crate) const ALL: [Self; 4] = [Self::Qkv, Self::O, Self::GateUp, Self::Down];
+
+    /// Its linears.
+    pub(crate) fn modules(self) -> &'static [Module] {
+        match self {
+            Self::Qkv => &[Module::Q, Module::K, Module::V],
+            Self::O => &[Module::O],
+            Self::GateUp => &[Module::Gate, Module::Up],
+            Self::Down => &[Module::Down],
+        }
+    }
+}
+
 /// A Llama-family decoder: pre-norm blocks of grouped-query attention with RoPE and a SwiGLU MLP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {

@@ -4,7 +4,7 @@ use hearth_kernels::backend::{Backend, CachedSpan};
 
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
-use crate::forward::Attend;
+use crate::forward::{Attend, Call};
 use crate::lora::{Adapters, Lora};
 use crate::packed::check_tokens;
 use crate::workspace::Workspace;
@@ -57,14 +57,15 @@ pub struct DecodeSeq<'a, B: Backend> {
 impl<B: Backend> Decoder<B> {
     /// An empty cache for one sequence of up to `capacity` tokens.
     pub fn new_cache(&self, capacity: usize) -> KvCache<B> {
-        let buffers =
-            || (0..self.layers.len()).map(|_| self.backend.zeros(capacity * self.config.kv_dim())).collect();
+        let buffers = || {
+            (0..self.layers.len()).map(|_| self.backend.operands(capacity * self.config.kv_dim())).collect()
+        };
         KvCache { decoder_id: self.id, k: buffers(), v: buffers(), len: 0, capacity }
     }
 
-    /// Bytes of a cache per token of capacity, for buffers of f32.
+    /// Bytes of a cache per token of capacity.
     pub fn cache_bytes_per_token(&self) -> usize {
-        2 * self.layers.len() * self.config.kv_dim() * size_of::<f32>()
+        2 * self.layers.len() * self.config.kv_dim() * self.backend.operand_bytes()
     }
 
     /// Runs the new tokens of all sequences, adds them to the caches, and returns for each sequence that
@@ -100,7 +101,8 @@ impl<B: Backend> Decoder<B> {
         let f = workspace.forward(self, tokens.len());
         let mut caches: Vec<&mut KvCache<B>> = sequences.iter_mut().map(|s| &mut *s.cache).collect();
         let mut attend = Attend::Cached { caches: &mut caches, spans: &spans };
-        self.blocks(&tokens, &positions, &adapters, &mut attend, f);
+        let call = Call { positions: &positions, adapters: &adapters };
+        self.blocks(&tokens, &call, &mut attend, f);
         for (cache, span) in caches.iter_mut().zip(&spans) {
             cache.len += span.n_new;
         }

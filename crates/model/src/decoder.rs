@@ -93,6 +93,8 @@ impl<B: Backend> Decoder<B> {
             n_kv_heads: self.config.num_key_value_heads,
             head_dim: self.config.head_dim,
             scale: (1.0 / (self.config.head_dim as f64).sqrt()) as f32,
+            window: None,
+            softcap: None,
         }
     }
 }

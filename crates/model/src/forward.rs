@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use hearth_kernels::backend::{Backend, CachedSpan, LossSums};
+use hearth_kernels::backend::{Activation, Backend, CachedSpan, Linear, LossSums};
 
-use crate::config::Module;
+use crate::config::{Group, Module};
 use crate::decode::KvCache;
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Lora};
 use crate::packed::Packed;
-use crate::workspace::{Acts, Forward, Temp, Workspace};
+use crate::workspace::{Acts, Forward, Kept, Temp, Workspace};
 
 /// What the queries of a call see.
 pub(crate) enum Attend<'a, 'c, B: Backend> {
@@ -20,54 +20,79 @@ pub(crate) enum Attend<'a, 'c, B: Backend> {
     Cached { caches: &'a mut [&'c mut KvCache<B>], spans: &'a [CachedSpan] },
 }
 
+/// What every block of a call is given.
+pub(crate) struct Call<'a, B: Backend> {
+    /// Position of each token row, `[T]`.
+    pub(crate) positions: &'a [u32],
+    pub(crate) adapters: &'a Adapters<'a, B>,
+}
+
 impl<B: Backend> Decoder<B> {
-    /// One linear with bias and adapters. `x` `[T, K]`, `out` `[T, N]`.
-    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
-    fn linear(
-        &self,
+    /// The linears of a group with their biases and adapters.
+    pub(crate) fn linears<'a>(
+        &'a self,
         l: usize,
-        m: Module,
-        x: &B::Buf,
-        t: usize,
-        adapters: &Adapters<'_, B>,
-        xa: &mut [Option<B::Buf>; 7],
-        out: &mut B::Buf,
-    ) {
+        group: Group,
+        adapters: &Adapters<'a, B>,
+    ) -> Vec<Linear<'a, B::Buf, B::Weight>> {
         let layer = &self.layers[l];
-        let spans = adapters.spans(l, m);
-        let xa = if spans.is_empty() { None } else { xa[m as usize].as_mut().map(std::slice::from_mut) };
-        let bias = layer.bias[m as usize].as_ref();
-        self.backend.linear(x, t, &layer.linear[m as usize], bias, &spans, xa, out);
+        let linear = |&m: &Module| Linear {
+            weight: &layer.linear[m as usize],
+            bias: layer.bias[m as usize].as_ref(),
+            spans: adapters.spans(l, m),
+        };
+        group.modules().iter().map(linear).collect()
     }
 
-    /// One block: reads `acts.x` `[T, C]`, fills `acts`, writes the new residual to `out` `[T, C]`.
+    /// One block: takes the residual stream `hidden` `[T, C]` from its input to its output and fills `acts`; the
+    /// residuals in `acts` only if `keep`.
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
     pub(crate) fn block(
         &self,
         l: usize,
-        positions: &[u32],
-        adapters: &Adapters<'_, B>,
+        call: &Call<'_, B>,
         attend: &mut Attend<'_, '_, B>,
         acts: &mut Acts<B>,
         temp: &mut Temp<B>,
-        out: &mut B::Buf,
+        hidden: &mut B::Buf,
+        keep: bool,
     ) {
-        let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[l], positions.len());
-        b.rmsnorm(&acts.x, &layer.attn_norm, c.rms_norm_eps, t, &mut temp.normed, &mut temp.rstd);
-        self.linear(l, Module::Q, &temp.normed, t, adapters, &mut acts.xa, &mut acts.q);
-        self.linear(l, Module::K, &temp.normed, t, adapters, &mut acts.xa, &mut acts.k);
-        self.linear(l, Module::V, &temp.normed, t, adapters, &mut acts.xa, &mut acts.v);
-        b.rope(&mut acts.q, positions, c.num_attention_heads, c.head_dim, &self.inv_freq, false);
-        b.rope(&mut acts.k, positions, c.num_key_value_heads, c.head_dim, &self.inv_freq, false);
+        self.block_to_gate(l, call, attend, acts, temp, hidden, keep);
+        let (b, c, t) = (&*self.backend, &self.config, call.positions.len());
+        b.glu(Activation::Silu, &acts.gate, &acts.up, t * c.intermediate_size, &mut temp.product);
+        let down = self.linears(l, Group::Down, call.adapters);
+        b.linear(&temp.product, t, &down, acts.xa[Group::Down as usize].as_mut(), true, &mut [hidden]);
+    }
+
+    /// A block up to gate and up; `hidden` ends between attention and MLP.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
+    pub(crate) fn block_to_gate(
+        &self,
+        l: usize,
+        call: &Call<'_, B>,
+        attend: &mut Attend<'_, '_, B>,
+        acts: &mut Acts<B>,
+        temp: &mut Temp<B>,
+        hidden: &mut B::Buf,
+        keep: bool,
+    ) {
+        let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[l], call.positions.len());
+        let Temp { normed, rstd, q, k, .. } = temp;
+        let kept = keep.then_some(&mut acts.x);
+        b.rmsnorm(hidden, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, kept);
+        let linears = self.linears(l, Group::Qkv, call.adapters);
+        let xa = acts.xa[Group::Qkv as usize].as_mut();
+        b.linear(normed, t, &linears, xa, false, &mut [q, k, &mut acts.v]);
+        b.rope(q, call.positions, c.num_attention_heads, c.head_dim, &self.inv_freq, false, &mut acts.q);
+        b.rope(k, call.positions, c.num_key_value_heads, c.head_dim, &self.inv_freq, false, &mut acts.k);
         self.attend(l, attend, acts);
-        self.linear(l, Module::O, &acts.att, t, adapters, &mut acts.xa, &mut acts.x_mid);
-        b.add(&acts.x, &mut acts.x_mid, t * c.hidden_size);
-        b.rmsnorm(&acts.x_mid, &layer.mlp_norm, c.rms_norm_eps, t, &mut temp.normed, &mut temp.rstd);
-        self.linear(l, Module::Gate, &temp.normed, t, adapters, &mut acts.xa, &mut acts.gate);
-        self.linear(l, Module::Up, &temp.normed, t, adapters, &mut acts.xa, &mut acts.up);
-        b.swiglu(&acts.gate, &acts.up, t * c.intermediate_size, &mut temp.product);
-        self.linear(l, Module::Down, &temp.product, t, adapters, &mut acts.xa, out);
-        b.add(&acts.x_mid, out, t * c.hidden_size);
+        let linears = self.linears(l, Group::O, call.adapters);
+        b.linear(&acts.att, t, &linears, acts.xa[Group::O as usize].as_mut(), true, &mut [hidden]);
+        let kept = keep.then_some(&mut acts.x_mid);
+        b.rmsnorm(hidden, &layer.mlp_norm, c.rms_norm_eps, t, normed, rstd, kept);
+        let linears = self.linears(l, Group::GateUp, call.adapters);
+        let xa = acts.xa[Group::GateUp as usize].as_mut();
+        b.linear(normed, t, &linears, xa, false, &mut [&mut acts.gate, &mut acts.up]);
     }
 
     fn attend(&self, l: usize, attend: &mut Attend<'_, '_, B>, acts: &mut Acts<B>) {
@@ -92,15 +117,13 @@ impl<B: Backend> Decoder<B> {
     pub(crate) fn blocks(
         &self,
         tokens: &[u32],
-        positions: &[u32],
-        adapters: &Adapters<'_, B>,
+        call: &Call<'_, B>,
         attend: &mut Attend<'_, '_, B>,
         f: &mut Forward<B>,
     ) {
-        self.backend.embed(&self.embed, tokens, &mut f.hidden);
+        self.backend.embed(&self.embed, tokens, 1.0, &mut f.hidden);
         for l in 0..self.layers.len() {
-            std::mem::swap(&mut f.hidden, &mut f.acts.x);
-            self.block(l, positions, adapters, attend, &mut f.acts, &mut f.temp, &mut f.hidden);
+            self.block(l, call, attend, &mut f.acts, &mut f.temp, &mut f.hidden, false);
         }
     }
 
@@ -108,16 +131,24 @@ impl<B: Backend> Decoder<B> {
     pub(crate) fn blocks_kept(
         &self,
         packed: &Packed,
-        adapters: &Adapters<'_, B>,
+        call: &Call<'_, B>,
         f: &mut Forward<B>,
-        kept: &mut [Acts<B>],
+        kept: &mut [Kept<B>],
     ) {
         let mut attend = Attend::Packed(&packed.segments);
-        self.backend.embed(&self.embed, &packed.tokens, &mut kept[0].x);
-        for l in 0..kept.len() {
-            let (now, later) = kept.split_at_mut(l + 1);
-            let out = later.first_mut().map_or(&mut f.hidden, |next| &mut next.x);
-            self.block(l, &packed.positions, adapters, &mut attend, &mut now[l], &mut f.temp, out);
+        self.backend.embed(&self.embed, &packed.tokens, 1.0, &mut f.hidden);
+        for (l, kept) in kept.iter_mut().enumerate() {
+            match kept {
+                Kept::Acts(acts) => {
+                    self.block(l, call, &mut attend, acts, &mut f.temp, &mut f.hidden, true);
+                }
+                Kept::Input { x, down } => {
+                    self.backend.copy_rows(&f.hidden, 0, packed.len(), self.config.hidden_size, x, 0);
+                    std::mem::swap(down, &mut f.acts.xa[Group::Down as usize]);
+                    self.block(l, call, &mut attend, &mut f.acts, &mut f.temp, &mut f.hidden, false);
+                    std::mem::swap(down, &mut f.acts.xa[Group::Down as usize]);
+                }
+            }
         }
     }
 
@@ -125,14 +156,16 @@ impl<B: Backend> Decoder<B> {
     pub(crate) fn gather_normed(&self, rows: &[u32], f: &mut Forward<B>) {
         let (b, c) = (&*self.backend, &self.config);
         b.gather_rows(&f.hidden, rows, c.hidden_size, &mut f.gathered);
-        b.rmsnorm(&f.gathered, &self.norm, c.rms_norm_eps, rows.len(), &mut f.temp.normed, &mut f.temp.rstd);
+        let (normed, rstd) = (&mut f.temp.normed, &mut f.temp.rstd);
+        b.rmsnorm(&f.gathered, &self.norm, c.rms_norm_eps, rows.len(), normed, rstd, None);
     }
 
     /// Logits `[n, V]` of chosen rows of `f.hidden`.
     pub(crate) fn head_logits(&self, rows: &[u32], f: &mut Forward<B>) -> Vec<f32> {
         self.gather_normed(rows, f);
         let mut logits = self.backend.zeros(rows.len() * self.config.vocab_size);
-        self.backend.linear(&f.temp.normed, rows.len(), self.head(), None, &[], None, &mut logits);
+        let head = [Linear { weight: self.head(), bias: None, spans: Vec::new() }];
+        self.backend.linear(&f.temp.normed, rows.len(), &head, None, false, &mut [&mut logits]);
         self.backend.download(&logits)
     }
 
@@ -150,9 +183,10 @@ impl<B: Backend> Decoder<B> {
         }
         let adapters = Adapters::whole(lora, packed.len());
         let f = workspace.forward(self, packed.len());
-        self.blocks(&packed.tokens, &packed.positions, &adapters, &mut Attend::Packed(&packed.segments), f);
+        let call = Call { positions: &packed.positions, adapters: &adapters };
+        self.blocks(&packed.tokens, &call, &mut Attend::Packed(&packed.segments), f);
         self.gather_normed(&rows, f);
-        Ok(self.backend.cross_entropy(&f.temp.normed, self.head(), &targets, &weights, 1.0, None))
+        Ok(self.backend.cross_entropy(&f.temp.normed, self.head(), &targets, &weights, 1.0, None, None))
     }
 
     /// Logits `[n, V]` of chosen packed rows (any order, repeats allowed), row-major f32.
@@ -169,7 +203,8 @@ impl<B: Backend> Decoder<B> {
         }
         let adapters = Adapters::whole(lora, packed.len());
         let f = workspace.forward(self, packed.len().max(rows.len()));
-        self.blocks(&packed.tokens, &packed.positions, &adapters, &mut Attend::Packed(&packed.segments), f);
+        let call = Call { positions: &packed.positions, adapters: &adapters };
+        self.blocks(&packed.tokens, &call, &mut Attend::Packed(&packed.segments), f);
         Ok(self.head_logits(rows, f))
     }
 

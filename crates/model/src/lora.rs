@@ -112,10 +112,21 @@ impl<B: Backend> LoraTensors<B> {
         Some((&self.bufs[i], &self.bufs[i + 1]))
     }
 
-    pub(crate) fn pair_mut(&mut self, l: usize, m: Module) -> Option<(&mut B::Buf, &mut B::Buf)> {
-        let i = l * self.per_block + self.slots[m as usize]?;
-        let [a, b] = &mut self.bufs[i..i + 2] else { unreachable!("a range of two") };
-        Some((a, b))
+    /// A and B of modules of a block in order of execution, where they are adapted.
+    pub(crate) fn group_mut(
+        &mut self,
+        l: usize,
+        modules: &[Module],
+    ) -> Vec<Option<(&mut B::Buf, &mut B::Buf)>> {
+        let mut pairs = self.bufs[l * self.per_block..(l + 1) * self.per_block].chunks_exact_mut(2);
+        let mut taken = 0;
+        let mut pair = |m: &Module| {
+            let slot = self.slots[*m as usize]?;
+            let [a, b] = pairs.nth((slot - taken) / 2)? else { unreachable!("a chunk of two") };
+            taken = slot + 2;
+            Some((a, b))
+        };
+        modules.iter().map(&mut pair).collect()
     }
 
     pub(crate) fn same_layout(&self, other: &Self) -> bool {

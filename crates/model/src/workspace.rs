@@ -1,16 +1,17 @@
 //! Activation buffers, kept between calls and sized by the largest call so far.
 //!
-//! What the backward needs is kept per block: the residual before each half, q, k and v after the rotation,
-//! attention's output and log-sum-exp, gate, up, and `x Aᵀ` of every adapted linear. Outputs of the norms
-//! and the SwiGLU product are cheap and computed again.
+//! What the backward of a block needs is its [`Acts`]: the residual before each half, q, k and v after the rotation,
+//! attention's output and log-sum-exp, gate, up, and the low-rank products of the adapted linears. Outputs of the
+//! norms and the MLP's product are cheap and computed again. Blocks may keep the residual at their input alone and
+//! run forward once more in the backward ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
 
 use hearth_kernels::backend::Backend;
 
-use crate::config::{ModelConfig, Module};
+use crate::config::{Group, ModelConfig, Module};
 use crate::decoder::Decoder;
 use crate::lora::{Lora, LoraConfig};
 
-/// Activations of one block, for `rows` token rows.
+/// Activations of one block, for `rows` token rows. Operands, but for `lse`.
 pub(crate) struct Acts<B: Backend> {
     /// Input of the block, `[T, C]`.
     pub(crate) x: B::Buf,
@@ -30,36 +31,49 @@ pub(crate) struct Acts<B: Backend> {
     pub(crate) gate: B::Buf,
     /// `[T, I]`.
     pub(crate) up: B::Buf,
-    /// `x Aᵀ` of the adapted linears, `[T, r]`; only for a backward.
-    pub(crate) xa: [Option<B::Buf>; 7],
+    /// `scale * x Aᵀ` of the adapted linears by [`Group`], `[T, sum of r]`; only for a backward.
+    pub(crate) xa: [Option<B::Buf>; 4],
+}
+
+/// Makes buffers of so many numbers per row: numbers, or operands.
+struct Maker<'a, Buf> {
+    numbers: &'a mut dyn FnMut(usize) -> Buf,
+    operands: &'a mut dyn FnMut(usize) -> Buf,
 }
 
 impl<B: Backend> Acts<B> {
-    /// `zeros(width)` makes a buffer of that many numbers per row.
-    fn new(c: &ModelConfig, lora: Option<&LoraConfig>, zeros: &mut dyn FnMut(usize) -> B::Buf) -> Self {
-        let rank = |m: Module| lora.filter(|l| l.target_modules.contains(&m)).map(|l| l.r);
+    fn new(c: &ModelConfig, lora: Option<&LoraConfig>, make: &mut Maker<'_, B::Buf>) -> Self {
+        let adapted = |group: Group| {
+            let lora = lora?;
+            let count = group.modules().iter().filter(|m| lora.target_modules.contains(m)).count();
+            (count > 0).then_some(count * lora.r)
+        };
         Self {
-            x: zeros(c.hidden_size),
-            q: zeros(c.q_dim()),
-            k: zeros(c.kv_dim()),
-            v: zeros(c.kv_dim()),
-            att: zeros(c.q_dim()),
-            lse: zeros(c.num_attention_heads),
-            x_mid: zeros(c.hidden_size),
-            gate: zeros(c.intermediate_size),
-            up: zeros(c.intermediate_size),
-            xa: Module::ALL.map(|m| rank(m).map(&mut *zeros)),
+            x: (make.operands)(c.hidden_size),
+            q: (make.operands)(c.q_dim()),
+            k: (make.operands)(c.kv_dim()),
+            v: (make.operands)(c.kv_dim()),
+            att: (make.operands)(c.q_dim()),
+            lse: (make.numbers)(c.num_attention_heads),
+            x_mid: (make.operands)(c.hidden_size),
+            gate: (make.operands)(c.intermediate_size),
+            up: (make.operands)(c.intermediate_size),
+            xa: Group::ALL.map(|group| adapted(group).map(&mut *make.operands)),
         }
     }
 }
 
 /// Buffers that every block writes anew.
 pub(crate) struct Temp<B: Backend> {
-    /// Output of a norm, `[T, C]`.
+    /// Operands: output of a norm, `[T, C]`.
     pub(crate) normed: B::Buf,
     /// `[T]`.
     pub(crate) rstd: B::Buf,
-    /// `silu(gate) * up`, `[T, I]`.
+    /// Numbers: queries (or their gradient) on the other side of the rotation, `[T, q_dim]`.
+    pub(crate) q: B::Buf,
+    /// Numbers: keys, likewise, `[T, kv_dim]`.
+    pub(crate) k: B::Buf,
+    /// Operands: `activation(gate) * up`, `[T, I]`.
     pub(crate) product: B::Buf,
 }
 
@@ -68,28 +82,48 @@ pub(crate) struct Forward<B: Backend> {
     rows: usize,
     pub(crate) acts: Acts<B>,
     pub(crate) temp: Temp<B>,
-    /// The residual stream as it leaves a block, `[T, C]`.
+    /// Numbers: the residual stream, `[T, C]`.
     pub(crate) hidden: B::Buf,
-    /// Rows of `hidden` that go to the head, `[n, C]`.
+    /// Numbers: rows of `hidden` that go to the head, `[n, C]`.
     pub(crate) gathered: B::Buf,
+}
+
+/// What a block leaves for its backward.
+pub(crate) enum Kept<B: Backend> {
+    /// All activations.
+    Acts(Box<Acts<B>>),
+    /// The rest is computed again.
+    Input {
+        /// Numbers: the residual stream at the block's input, `[T, C]`.
+        x: B::Buf,
+        /// `xa` of [`Group::Down`]: the block is computed again up to gate and up only.
+        down: Option<B::Buf>,
+    },
 }
 
 /// What a backward needs beside [`Forward`].
 pub(crate) struct Backward<B: Backend> {
     rows: usize,
     lora: LoraConfig,
+    recomputed: usize,
     /// One per block.
-    pub(crate) kept: Vec<Acts<B>>,
+    pub(crate) kept: Vec<Kept<B>>,
+    /// Of the block that is computed again.
+    pub(crate) again: Option<Acts<B>>,
     pub(crate) grads: Grads<B>,
 }
 
-/// Gradients of activations.
+/// Gradients of activations: operands, but for the residual stream and the gathered rows.
 pub(crate) struct Grads<B: Backend> {
-    /// Of the residual stream, `[T, C]`.
+    /// Numbers: of the residual stream, `[T, C]`.
     pub(crate) x: B::Buf,
-    /// Of a norm's output, `[T, C]`; of the gathered normed rows `[n, C]` at the head.
+    /// Copy of `x` as operands, `[T, C]`.
+    pub(crate) x_operands: B::Buf,
+    /// Of a norm's output, `[T, C]`.
     pub(crate) normed: B::Buf,
-    /// Of the gathered rows, `[n, C]`.
+    /// Numbers: of the head's input, `[n, C]`.
+    pub(crate) head: B::Buf,
+    /// Numbers: of the gathered rows, `[n, C]`.
     pub(crate) gathered: B::Buf,
     /// `[T, q_dim]`.
     pub(crate) att: B::Buf,
@@ -110,6 +144,7 @@ pub(crate) struct Grads<B: Backend> {
 /// Buffers of one caller of one decoder. Empty until the first call; grows, never shrinks.
 pub struct Workspace<B: Backend> {
     decoder_id: u64,
+    recomputed: usize,
     forward: Option<Forward<B>>,
     backward: Option<Backward<B>>,
 }
@@ -117,7 +152,13 @@ pub struct Workspace<B: Backend> {
 impl<B: Backend> Workspace<B> {
     /// An empty workspace for this decoder; using it with another one panics.
     pub fn new(decoder: &Decoder<B>) -> Self {
-        Self { decoder_id: decoder.id, forward: None, backward: None }
+        Self { decoder_id: decoder.id, recomputed: 0, forward: None, backward: None }
+    }
+
+    /// The first `blocks` blocks keep their input alone for the backward and run forward again there: less memory,
+    /// more time, the same bits.
+    pub fn set_recomputed_blocks(&mut self, blocks: usize) {
+        self.recomputed = blocks;
     }
 
     /// Buffers for a forward of `rows` rows.
@@ -125,8 +166,11 @@ impl<B: Backend> Workspace<B> {
         assert_eq!(self.decoder_id, decoder.id, "a workspace belongs to one decoder");
         // The old buffers go before the new ones are made.
         self.forward.take_if(|f| f.rows < rows);
+        let b = &*decoder.backend;
         self.forward.get_or_insert_with(|| {
-            Forward::new(&decoder.config, rows, &mut |w| decoder.backend.zeros(rows * w))
+            let make =
+                &mut Maker { numbers: &mut |w| b.zeros(rows * w), operands: &mut |w| b.operands(rows * w) };
+            Forward::new(&decoder.config, rows, make)
         })
     }
 
@@ -138,9 +182,14 @@ impl<B: Backend> Workspace<B> {
         lora: &Lora<B>,
     ) -> (&mut Forward<B>, &mut Backward<B>) {
         self.forward(decoder, rows);
-        self.backward.take_if(|b| b.rows < rows || b.lora != *lora.config());
+        let recomputed = self.recomputed.min(decoder.config.num_hidden_layers);
+        let fits = |b: &Backward<B>| b.rows >= rows && b.lora == *lora.config() && b.recomputed == recomputed;
+        self.backward.take_if(|b| !fits(b));
+        let b = &*decoder.backend;
         let backward = self.backward.get_or_insert_with(|| {
-            Backward::new(&decoder.config, rows, lora.config(), &mut |w| decoder.backend.zeros(rows * w))
+            let make =
+                &mut Maker { numbers: &mut |w| b.zeros(rows * w), operands: &mut |w| b.operands(rows * w) };
+            Backward::new(&decoder.config, rows, lora.config(), recomputed, make)
         });
         let forward = self.forward.as_mut().unwrap_or_else(|| unreachable!("made above"));
         (forward, backward)
@@ -148,60 +197,90 @@ impl<B: Backend> Workspace<B> {
 }
 
 impl<B: Backend> Forward<B> {
-    fn new(c: &ModelConfig, rows: usize, zeros: &mut dyn FnMut(usize) -> B::Buf) -> Self {
+    fn new(c: &ModelConfig, rows: usize, make: &mut Maker<'_, B::Buf>) -> Self {
         Self {
             rows,
-            acts: Acts::new(c, None, zeros),
-            temp: Temp { normed: zeros(c.hidden_size), rstd: zeros(1), product: zeros(c.intermediate_size) },
-            hidden: zeros(c.hidden_size),
-            gathered: zeros(c.hidden_size),
+            acts: Acts::new(c, None, make),
+            temp: Temp {
+                normed: (make.operands)(c.hidden_size),
+                rstd: (make.numbers)(1),
+                q: (make.numbers)(c.q_dim()),
+                k: (make.numbers)(c.kv_dim()),
+                product: (make.operands)(c.intermediate_size),
+            },
+            hidden: (make.numbers)(c.hidden_size),
+            gathered: (make.numbers)(c.hidden_size),
         }
     }
 }
 
 impl<B: Backend> Backward<B> {
-    fn new(c: &ModelConfig, rows: usize, lora: &LoraConfig, zeros: &mut dyn FnMut(usize) -> B::Buf) -> Self {
+    fn new(
+        c: &ModelConfig,
+        rows: usize,
+        lora: &LoraConfig,
+        recomputed: usize,
+        make: &mut Maker<'_, B::Buf>,
+    ) -> Self {
+        let kept = |l: usize, make: &mut Maker<'_, B::Buf>| match l < recomputed {
+            true => {
+                let down = lora.target_modules.contains(&Module::Down).then_some(lora.r);
+                Kept::Input { x: (make.numbers)(c.hidden_size), down: down.map(&mut *make.operands) }
+            }
+            false => Kept::Acts(Box::new(Acts::new(c, Some(lora), make))),
+        };
         Self {
             rows,
             lora: lora.clone(),
-            kept: (0..c.num_hidden_layers).map(|_| Acts::new(c, Some(lora), zeros)).collect(),
+            recomputed,
+            kept: (0..c.num_hidden_layers).map(|l| kept(l, make)).collect(),
+            again: (recomputed > 0).then(|| Acts::new(c, Some(lora), make)),
             grads: Grads {
-                x: zeros(c.hidden_size),
-                normed: zeros(c.hidden_size),
-                gathered: zeros(c.hidden_size),
-                att: zeros(c.q_dim()),
-                q: zeros(c.q_dim()),
-                k: zeros(c.kv_dim()),
-                v: zeros(c.kv_dim()),
-                product: zeros(c.intermediate_size),
-                gate: zeros(c.intermediate_size),
-                up: zeros(c.intermediate_size),
+                x: (make.numbers)(c.hidden_size),
+                x_operands: (make.operands)(c.hidden_size),
+                normed: (make.operands)(c.hidden_size),
+                head: (make.numbers)(c.hidden_size),
+                gathered: (make.numbers)(c.hidden_size),
+                att: (make.operands)(c.q_dim()),
+                q: (make.operands)(c.q_dim()),
+                k: (make.operands)(c.kv_dim()),
+                v: (make.operands)(c.kv_dim()),
+                product: (make.operands)(c.intermediate_size),
+                gate: (make.operands)(c.intermediate_size),
+                up: (make.operands)(c.intermediate_size),
             },
         }
     }
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Bytes of workspace per token row that a forward takes, for buffers of f32. The backend's own
-    /// scratch and the logits are not counted.
+    /// Bytes of workspace per token row that a forward takes. The backend's own scratch and the logits are not
+    /// counted.
     pub fn forward_bytes_per_token(&self) -> usize {
-        self.count_bytes(|zeros| drop(Forward::<B>::new(&self.config, 0, zeros)))
+        self.count_bytes(|make| drop(Forward::<B>::new(&self.config, 0, make)))
     }
 
-    /// Bytes of workspace per token row that [`Decoder::loss_and_grads`] takes, for buffers of f32:
+    /// Bytes of workspace per token row that [`Decoder::loss_and_grads`] takes, if so many blocks run forward again:
     /// activations kept for the backward, gradients of activations and the forward's own buffers.
-    pub fn activation_bytes_per_token(&self, lora: &LoraConfig) -> usize {
+    pub fn activation_bytes_per_token(&self, lora: &LoraConfig, recomputed: usize) -> usize {
+        let recomputed = recomputed.min(self.config.num_hidden_layers);
         self.forward_bytes_per_token()
-            + self.count_bytes(|zeros| drop(Backward::<B>::new(&self.config, 0, lora, zeros)))
+            + self.count_bytes(|make| drop(Backward::<B>::new(&self.config, 0, lora, recomputed, make)))
     }
 
     /// Lets `make` ask for its buffers and adds up their widths.
-    fn count_bytes(&self, make: impl FnOnce(&mut dyn FnMut(usize) -> B::Buf)) -> usize {
-        let mut width = 0;
-        make(&mut |w| {
-            width += w;
-            self.backend.zeros(0)
+    fn count_bytes(&self, make: impl FnOnce(&mut Maker<'_, B::Buf>)) -> usize {
+        let (mut numbers, mut operands) = (0, 0);
+        make(&mut Maker {
+            numbers: &mut |w| {
+                numbers += w;
+                self.backend.zeros(0)
+            },
+            operands: &mut |w| {
+                operands += w;
+                self.backend.operands(0)
+            },
         });
-        width * size_of::<f32>()
+        numbers * size_of::<f32>() + operands * self.backend.operand_bytes()
     }
 }

@@ -142,7 +142,7 @@ fn measure<B: Backend>(
     };
     let lora = Lora::init(&decoder, &config, SEED).map_err(model_error)?;
     if let Some(available) = memory::available_bytes() {
-        memory::check(options.tokens, decoder.activation_bytes_per_token(&config), available)?;
+        memory::check(options.tokens, decoder.activation_bytes_per_token(&config, 0), available)?;
     }
     let parameter_count = decoder.config().parameter_count();
     let vocab_size = decoder.config().vocab_size;

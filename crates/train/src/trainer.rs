@@ -330,7 +330,7 @@ impl Run<'_> {
         let samples = &self.inputs.train.samples;
         let tokens = |indices: &Vec<usize>| indices.iter().map(|&i| samples[i].tokens.len()).sum::<usize>();
         let largest = plan.epoch(0).iter().flatten().map(tokens).max().unwrap_or(0);
-        let bytes = learner.decoder().activation_bytes_per_token(learner.lora().config());
+        let bytes = learner.decoder().activation_bytes_per_token(learner.lora().config(), 0);
         memory::check(largest, bytes, available)
     }
 

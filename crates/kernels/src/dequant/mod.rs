@@ -2,14 +2,14 @@
 //!
 //! Every form is expanded exactly as GGUF defines it: quantised integer and scales are widened to f32, and
 //! the products and sums are rounded once each, in the order of the format's definition (no fused
-//! multiply-add). So all implementations agree bit for bit. The same plain loops are compiled once per
-//! instruction set; a few common forms have their own code besides.
+//! multiply-add). So all implementations agree bit for bit (but for the payload of a NaN). The same plain loops
+//! are compiled once per instruction set; AVX-512 has its own code for all forms, AVX2 for two common ones.
 //! Source: ggml `ggml-common.h` (layouts), `ggml-quants.c` (`dequantize_row_*`).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub mod avx512;
 pub mod reference;
 
 use std::ops::Range;
@@ -26,13 +26,15 @@ per_isa! {
 pub fn expand(isa: Isa, dtype: WeightDtype, bytes: &[u8], out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     {
-        debug_assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()));
-        // SAFETY: an `Isa` is used only if it is available; the functions need no more than its features.
+        assert_eq!(dtype.row_bytes(out.len()), Some(bytes.len()), "bytes and elements disagree");
+        // SAFETY: an `Isa` is used only if it is available; the functions need no more than its features. The
+        // bytes hold the elements, in whole blocks.
         unsafe {
             match (isa, dtype) {
-                (Isa::Avx512 | Isa::Avx512Bf16, WeightDtype::Q8_0) => return avx512::q8_0(bytes, out),
-                (Isa::Avx512 | Isa::Avx512Bf16, WeightDtype::Q4_0) => return avx512::q4_0(bytes, out),
-                (Isa::Avx512 | Isa::Avx512Bf16, WeightDtype::Q4_1) => return avx512::q4_1(bytes, out),
+                (isa, dtype) if isa <= Isa::Avx512 => {
+                    avx512::by_form!(dtype, S => avx512::expand::<S>(bytes.as_ptr(), out));
+                    return;
+                }
                 (Isa::Avx2, WeightDtype::Q4_0) => return avx2::q4_0(bytes, out),
                 (Isa::Avx2, WeightDtype::Q4_1) => return avx2::q4_1(bytes, out),
                 _ => {}

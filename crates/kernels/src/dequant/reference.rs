@@ -120,7 +120,7 @@ fn q5_1(b: &[u8; 24], out: &mut [f32; 32]) {
 
 /// Six-bit scale and minimum of sub-block `j` of 8, from the 12 packed bytes of Q4_K and Q5_K.
 #[inline(always)]
-fn scale_min(packed: &[u8], j: usize) -> (f32, f32) {
+pub fn scale_min(packed: &[u8], j: usize) -> (f32, f32) {
     let (scale, min) = if j < 4 {
         (packed[j] & 63, packed[j + 4] & 63)
     } else {

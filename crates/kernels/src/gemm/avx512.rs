@@ -5,6 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::kernel::{PANEL, Tile};
+use crate::numbers::Form;
 
 macro_rules! by_rows {
     ($f:ident, $tile:ident, $nv:literal, [$($mr:literal)*]) => {
@@ -18,9 +19,9 @@ macro_rules! by_rows {
 /// f32 words.
 ///
 /// # Safety
-/// The pointers of the tile must be valid for what it describes.
+/// The operands of the tile must be valid for what it describes.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn tile_f32(tile: Tile) {
+pub unsafe fn tile_f32(tile: Tile<'_>) {
     // SAFETY: same contract.
     unsafe {
         if tile.nr > 16 {
@@ -34,9 +35,9 @@ pub unsafe fn tile_f32(tile: Tile) {
 /// bf16 pairs.
 ///
 /// # Safety
-/// The pointers of the tile must be valid for what it describes.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub unsafe fn tile_bf16(tile: Tile) {
+/// The operands of the tile must be valid for what it describes.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+pub unsafe fn tile_bf16(tile: Tile<'_>) {
     // SAFETY: same contract.
     unsafe {
         if tile.nr > 16 {
@@ -68,72 +69,147 @@ pub fn pair_words(scale: f32, x: &[f32], out: &mut [u32]) {
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile) {
+unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile<'_>) {
     let mut sums = [[_mm512_setzero_ps(); NV]; MR];
-    let (mut a, mut b) = (tile.a, tile.b);
-    for _ in 0..tile.kw {
+    for term in tile.terms {
         // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile.
         unsafe {
-            let mut columns = [_mm512_setzero_ps(); NV];
-            for (v, column) in columns.iter_mut().enumerate() {
-                *column = _mm512_loadu_ps(b.add(16 * v).cast());
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let x = _mm512_set1_ps(f32::from_bits(*a.add(r * tile.lda)));
-                for v in 0..NV {
-                    sums[v] = _mm512_fmadd_ps(x, columns[v], sums[v]);
+            let (mut a, mut b) = tile.operands(term);
+            for _ in 0..term.kw {
+                let mut columns = [_mm512_setzero_ps(); NV];
+                for (v, column) in columns.iter_mut().enumerate() {
+                    *column = _mm512_loadu_ps(b.add(16 * v).cast());
                 }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(f32::from_bits(*a.add(r * term.lda)));
+                    for v in 0..NV {
+                        sums[v] = _mm512_fmadd_ps(x, columns[v], sums[v]);
+                    }
+                }
+                a = a.add(1);
+                b = b.add(PANEL);
             }
-            a = a.add(1);
-            b = b.add(PANEL);
         }
     }
     // SAFETY: same contract.
-    unsafe { store(tile, sums) }
+    unsafe {
+        match tile.out.form {
+            Form::F32 => store(tile, sums),
+            Form::Bf16 => store_plainly(tile, sums),
+        }
+    }
 }
 
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile) {
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>) {
     let mut sums = [[_mm512_setzero_ps(); NV]; MR];
-    let (mut a, mut b) = (tile.a, tile.b);
-    for _ in 0..tile.kw {
+    for term in tile.terms {
         // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile; a vector
         // of 16 words is a vector of 32 bf16.
         unsafe {
-            let mut columns = [_mm512_setzero_si512(); NV];
-            for (v, column) in columns.iter_mut().enumerate() {
-                *column = _mm512_loadu_si512(b.add(16 * v).cast());
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let x = _mm512_set1_epi32((*a.add(r * tile.lda)).cast_signed());
-                for v in 0..NV {
-                    sums[v] = _mm512_dpbf16_ps(
-                        sums[v],
-                        std::mem::transmute::<__m512i, __m512bh>(x),
-                        std::mem::transmute::<__m512i, __m512bh>(columns[v]),
-                    );
+            let (mut a, mut b) = tile.operands(term);
+            for _ in 0..term.kw {
+                let mut columns = [_mm512_setzero_si512(); NV];
+                for (v, column) in columns.iter_mut().enumerate() {
+                    *column = _mm512_loadu_si512(b.add(16 * v).cast());
                 }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_epi32((*a.add(r * term.lda)).cast_signed());
+                    for v in 0..NV {
+                        sums[v] = _mm512_dpbf16_ps(
+                            sums[v],
+                            std::mem::transmute::<__m512i, __m512bh>(x),
+                            std::mem::transmute::<__m512i, __m512bh>(columns[v]),
+                        );
+                    }
+                }
+                a = a.add(1);
+                b = b.add(PANEL);
             }
-            a = a.add(1);
-            b = b.add(PANEL);
         }
     }
     // SAFETY: same contract.
-    unsafe { store(tile, sums) }
+    unsafe {
+        match tile.out.form {
+            Form::F32 => store(tile, sums),
+            Form::Bf16 => store_bf16(tile, sums),
+        }
+    }
 }
 
+/// The lanes of vector `v` that are columns of the tile.
+#[inline(always)]
+fn lanes(tile: &Tile<'_>, v: usize) -> u16 {
+    let left = tile.nr - 16 * v;
+    if left >= 16 { u16::MAX } else { (1u16 << left) - 1 }
+}
+
+/// The bias of vector `v`, or zeros.
+#[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<const MR: usize, const NV: usize>(tile: Tile, sums: [[__m512; NV]; MR]) {
+unsafe fn bias(tile: &Tile<'_>, v: usize) -> __m512 {
+    if tile.out.bias.is_null() {
+        return _mm512_setzero_ps();
+    }
+    // SAFETY: the mask keeps the read to the columns of the tile, each of which has a bias.
+    unsafe { _mm512_maskz_loadu_ps(lanes(tile, v), tile.out.bias.add(tile.panel * PANEL + 16 * v)) }
+}
+
+/// Writes the sums of a tile to an f32 output.
+///
+/// # Safety
+/// The output of the tile must be valid for what it describes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+    for v in 0..NV {
+        // SAFETY: the mask keeps reads and writes to the `nr` columns of rows below mr.
+        unsafe {
+            let (mask, bias) = (lanes(&tile, v), bias(&tile, v));
+            let c = tile.out.c.cast::<f32>().add(tile.row * tile.out.ldc + tile.panel * PANEL + 16 * v);
+            for (r, sums) in sums.iter().enumerate() {
+                let c = c.add(r * tile.out.ldc);
+                let mut value = _mm512_add_ps(sums[v], bias);
+                if tile.out.add {
+                    value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), value);
+                }
+                _mm512_mask_storeu_ps(c, mask, value);
+            }
+        }
+    }
+}
+
+/// Writes the sums of a tile to a bf16 output.
+///
+/// # Safety
+/// The output of the tile must be valid for what it describes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
+pub(super) unsafe fn store_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+    for v in 0..NV {
+        // SAFETY: the mask keeps writes to the `nr` columns of rows below mr.
+        unsafe {
+            let (mask, bias) = (lanes(&tile, v), bias(&tile, v));
+            let c = tile.out.c.cast::<i16>().add(tile.row * tile.out.ldc + tile.panel * PANEL + 16 * v);
+            for (r, sums) in sums.iter().enumerate() {
+                let value = _mm512_cvtneps_pbh(_mm512_add_ps(sums[v], bias));
+                let value = std::mem::transmute::<__m256bh, __m256i>(value);
+                _mm256_mask_storeu_epi16(c.add(r * tile.out.ldc), mask, value);
+            }
+        }
+    }
+}
+
+/// bf16 outputs without the instruction that rounds to them.
+#[target_feature(enable = "avx512f")]
+unsafe fn store_plainly<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
     for (r, sums) in sums.iter().enumerate() {
         for (v, &sum) in sums.iter().enumerate() {
-            let left = tile.nr - 16 * v;
-            let mask = if left >= 16 { 0xffff } else { (1u16 << left) - 1 };
-            // SAFETY: the mask keeps reads and writes to the `nr` columns of row r < mr.
+            let mut values = [0.0f32; 16];
+            // SAFETY: `values` holds a vector; the row and its columns lie inside the tile.
             unsafe {
-                let c = tile.c.add(r * tile.ldc + 16 * v);
-                let value =
-                    if tile.accumulate { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), sum) } else { sum };
-                _mm512_mask_storeu_ps(c, mask, value);
+                _mm512_storeu_ps(values.as_mut_ptr(), sum);
+                tile.store(r, 16 * v, &values[..16.min(tile.nr - 16 * v)]);
             }
         }
     }

@@ -2,89 +2,132 @@
 
 use super::Mode;
 use super::pack::Words;
+use crate::numbers::Form;
 use crate::options::Isa;
+use crate::simd::to_bf16;
 
-/// Rows of a tile at most.
-pub const MAX_ROWS: usize = 12;
+/// Rows of a tile at most, in vector registers.
+pub const VECTOR_ROWS: usize = 12;
+/// Rows of a tile at most, in tile registers.
+pub const TILE_ROWS: usize = 32;
 /// Outputs of one packed panel.
 pub const PANEL: usize = 32;
 
-/// Inputs of [`tile_product`].
-pub struct Operands<'a> {
-    /// Left words: `m` rows, `lda` apart, `kw` words used.
-    pub a: &'a [u32],
+/// One part of the reduction of a product: left rows against packed panels.
+#[derive(Clone, Copy)]
+pub struct Term {
+    /// Words of the first row of the left side.
+    pub a: *const u32,
     /// Words from row to row.
     pub lda: usize,
-    /// Rows.
-    pub m: usize,
     /// Packed panels `[panel][kw][PANEL]`.
-    pub b: &'a [u32],
-    /// Words of the reduction.
+    pub b: *const u32,
+    /// Words of this part.
     pub kw: usize,
 }
 
-/// Output of [`tile_product`]: `m` rows of `n` numbers, `ldc` apart.
+/// Where a product goes: rows of `n` numbers, `ldc` apart.
 #[derive(Clone, Copy)]
 pub struct Output {
-    /// First number.
-    pub c: *mut f32,
+    /// First number, f32 or bf16.
+    pub c: *mut u8,
+    /// How it stores its numbers.
+    pub form: Form,
     /// Numbers from row to row.
     pub ldc: usize,
     /// Width.
     pub n: usize,
-    /// Whether the product is added to what is there.
-    pub accumulate: bool,
+    /// Whether the product is added to what is there; only for f32.
+    pub add: bool,
+    /// `n` numbers to add to every row, or null.
+    pub bias: *const f32,
 }
 
-/// One tile: `mr` rows times `nr` columns of one panel.
+/// One tile: `mr` rows from `row` times `nr` columns of one panel.
 #[derive(Clone, Copy)]
-pub struct Tile {
-    pub a: *const u32,
-    pub lda: usize,
+pub struct Tile<'a> {
+    pub terms: &'a [Term],
+    pub row: usize,
     pub mr: usize,
-    pub b: *const u32,
-    pub kw: usize,
-    pub c: *mut f32,
-    pub ldc: usize,
+    pub panel: usize,
     pub nr: usize,
-    pub accumulate: bool,
+    pub out: Output,
 }
 
-/// `c (+)= a x b` for one packed block, tile after tile.
-///
-/// # Safety
-/// `out.c` must be valid for reads and writes of the described rows, and nobody else may use them.
-pub unsafe fn tile_product(mode: Mode, ab: Operands<'_>, out: Output) {
-    let Operands { a, lda, m, b, kw } = ab;
-    assert!(m == 0 || a.len() >= (m - 1) * lda + kw, "left side is too short");
-    assert!(b.len() >= out.n.div_ceil(PANEL) * PANEL * kw, "packed panels are too short");
-    // With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.
-    for row in (0..m).step_by(MAX_ROWS) {
-        for column in (0..out.n).step_by(PANEL) {
-            let tile = Tile {
-                a: a[row * lda..].as_ptr(),
-                lda,
-                mr: MAX_ROWS.min(m - row),
-                b: b[column * kw..].as_ptr(),
-                kw,
-                c: out.c.wrapping_add(row * out.ldc + column),
-                ldc: out.ldc,
-                nr: PANEL.min(out.n - column),
-                accumulate: out.accumulate,
-            };
-            // SAFETY: the asserts above bound the reads from `a` and `b`; the caller vouches for `c`; an
-            // instruction set reaches this place only if it is available.
+impl Tile<'_> {
+    /// Left words of row `r` of the tile and panel words, for one term.
+    ///
+    /// # Safety
+    /// `r` is below `mr`.
+    #[inline(always)]
+    pub unsafe fn operands(&self, term: &Term) -> (*const u32, *const u32) {
+        // SAFETY: the tile lies inside what the term describes.
+        unsafe { (term.a.add(self.row * term.lda), term.b.add(self.panel * PANEL * term.kw)) }
+    }
+
+    /// Writes `values`, the first `count` columns from `column` of row `r`.
+    ///
+    /// # Safety
+    /// The row and columns lie inside the tile.
+    #[inline(always)]
+    pub unsafe fn store(&self, r: usize, column: usize, values: &[f32]) {
+        let at = self.panel * PANEL + column;
+        let first = (self.row + r) * self.out.ldc + at;
+        for (i, &value) in values.iter().enumerate() {
+            // SAFETY: the caller vouches for the place; a bias has a number per column.
             unsafe {
-                match (mode.words(), mode.isa) {
-                    #[cfg(target_arch = "x86_64")]
-                    (Words::Bf16Pairs, _) => super::avx512::tile_bf16(tile),
-                    #[cfg(target_arch = "x86_64")]
-                    (_, Isa::Avx512 | Isa::Avx512Bf16) => super::avx512::tile_f32(tile),
-                    #[cfg(target_arch = "x86_64")]
-                    (_, Isa::Avx2) => super::avx2::tile_f32(tile),
-                    _ => tile_plain(tile),
+                let value = if self.out.bias.is_null() { value } else { value + *self.out.bias.add(at + i) };
+                match self.out.form {
+                    Form::F32 => {
+                        let c = &mut *self.out.c.cast::<f32>().add(first + i);
+                        *c = if self.out.add { *c + value } else { value };
+                    }
+                    Form::Bf16 => *self.out.c.cast::<u16>().add(first + i) = to_bf16(value),
                 }
             }
+        }
+    }
+}
+
+/// `out = sum of terms`, `m` rows, tile after tile.
+///
+/// # Safety
+/// Each term must be valid for reads of `m` rows and of all panels that `out.n` columns take; `out` must be
+/// valid for reads and writes of the described rows, and nobody else may use them.
+pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if mode.tiles {
+        // SAFETY: the caller vouches for the operands; `tiles` says that the instructions are available.
+        return unsafe {
+            crate::amx::with(|tiles| {
+                each_tile(mode, terms, m, out, |tile| super::amx::tile_bf16(tiles, tile));
+            })
+        };
+    }
+    each_tile(mode, terms, m, out, |tile| {
+        // SAFETY: the caller vouches for the operands; an instruction set reaches this place only if it is
+        // available.
+        unsafe {
+            match (mode.words(), mode.isa) {
+                #[cfg(target_arch = "x86_64")]
+                (Words::Bf16Pairs, _) => super::avx512::tile_bf16(tile),
+                #[cfg(target_arch = "x86_64")]
+                (_, Isa::Avx512 | Isa::Avx512Bf16) => super::avx512::tile_f32(tile),
+                #[cfg(target_arch = "x86_64")]
+                (_, Isa::Avx2) => super::avx2::tile_f32(tile),
+                _ => tile_plain(tile),
+            }
+        }
+    });
+}
+
+/// With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.
+fn each_tile(mode: Mode, terms: &[Term], m: usize, out: Output, mut body: impl FnMut(Tile<'_>)) {
+    let rows = mode.tile_rows();
+    for row in (0..m).step_by(rows) {
+        for column in (0..out.n).step_by(PANEL) {
+            let (mr, nr) = (rows.min(m - row), PANEL.min(out.n - column));
+            body(Tile { terms, row, mr, panel: column / PANEL, nr, out });
         }
     }
 }
@@ -106,24 +149,24 @@ pub fn prefetch(bytes: &[u8]) {
 /// Plain loops over f32 words.
 ///
 /// # Safety
-/// The pointers of the tile must be valid for what it describes.
-unsafe fn tile_plain(tile: Tile) {
+/// The operands of the tile must be valid for what it describes.
+unsafe fn tile_plain(tile: Tile<'_>) {
     for row in 0..tile.mr {
         let mut sums = [0.0f32; PANEL];
-        for k in 0..tile.kw {
-            // SAFETY: row < mr and k < kw; a panel has kw * PANEL words.
-            let (a, b) = unsafe {
-                let a = f32::from_bits(*tile.a.add(row * tile.lda + k));
-                (a, &*tile.b.add(k * PANEL).cast::<[u32; PANEL]>())
-            };
-            for i in 0..PANEL {
-                sums[i] += a * f32::from_bits(b[i]);
+        for term in tile.terms {
+            for k in 0..term.kw {
+                // SAFETY: row < mr and k < kw; a panel has kw * PANEL words.
+                let (a, b) = unsafe {
+                    let (a, b) = tile.operands(term);
+                    let a = f32::from_bits(*a.add(row * term.lda + k));
+                    (a, &*b.add(k * PANEL).cast::<[u32; PANEL]>())
+                };
+                for i in 0..PANEL {
+                    sums[i] += a * f32::from_bits(b[i]);
+                }
             }
         }
-        for (i, sum) in sums.iter().enumerate().take(tile.nr) {
-            // SAFETY: i < nr, row < mr.
-            let c = unsafe { &mut *tile.c.add(row * tile.ldc + i) };
-            *c = if tile.accumulate { *c + sum } else { *sum };
-        }
+        // SAFETY: row < mr, and the tile has nr columns.
+        unsafe { tile.store(row, 0, &sums[..tile.nr]) };
     }
 }

@@ -1,26 +1,28 @@
 //! Matrix products with one stored form of the right-hand matrix for both directions.
 //!
-//! `out[M, N'] (+)= lhs[M, R] x rhs`, row-major f32, R the reduction. The right-hand side is one matrix or two
-//! that follow one another along R (a frozen weight and its LoRA factor, which this way costs no extra pass
-//! over the output):
+//! `out[M, N'] (+)= left[M, R] x right`, row-major, R the reduction. The reduction may have several [`Term`]s that
+//! follow one another, each with its own left side and right-hand matrix (a frozen weight and its LoRA factor, or
+//! the weights of linears whose input gradients add up), which this way cost no extra pass over the output:
 //! - [`Side::Rows`]: rows of the matrix `[N', R]` are outputs: `x Wᵀ`;
 //! - [`Side::Cols`]: columns of the matrix `[R, N']` are outputs: `g W`.
 //!
-//! The left side is converted once, row-major, to 32-bit *words* ([`Lhs`]): an f32, or a pair of bf16
-//! neighbours along R. The right side is expanded from its stored form tile by tile into panels of
-//! [`PANEL`] outputs, `[words][PANEL]`, at most [`BLOCK_WORDS`] words deep: 288 KiB for 96 outputs, which
-//! stays in L2. The whole matrix never exists expanded.
+//! A left side is rows of 32-bit *words*: an f32, or a pair of bf16 neighbours along R. Operands are stored so
+//! already; other numbers are converted once ([`crate::context::Context::left`]). The right side is expanded from
+//! its stored form tile by tile into panels of [`PANEL`] outputs, `[words][PANEL]`, which together take at most
+//! [`PANEL_BYTES`] and stay in L2. The whole matrix never exists expanded.
 //!
-//! Order of every sum: along R, block after block, one f32 accumulator per output element (with bf16 words
-//! the instruction adds pairs). It depends on the shapes alone. With [`Precision::Bf16`] all inputs are
-//! rounded to bf16 (nearest even); `vdpbf16ps` also flushes subnormal inputs and results to zero and rounds
-//! the pair's sum its own way, so the error bound against exact sums of the rounded inputs is taken as
-//! `R * 2^-23 * sum |a b|` in all forms.
+//! Order of every sum: along R, term after term, one f32 accumulator per output element (with bf16 words the
+//! instruction adds pairs), except that reductions of more than [`WHOLE_WORDS`] words add up blocks. It depends on the
+//! shapes alone. With [`Precision::Bf16`] all inputs are rounded to bf16 (nearest even);
+//! `vdpbf16ps` also flushes subnormal inputs and results to zero and rounds the pair's sum its own way, so the
+//! error bound against exact sums of the rounded inputs is taken as `R * 2^-23 * sum |a b|` in all forms.
 
 mod kernel;
 mod pack;
 pub mod small;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -32,24 +34,28 @@ mod tests;
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::numbers::{Form, NumbersMut};
 use crate::options::{Isa, Precision};
 use crate::pool::Pool;
 use crate::weight::WeightBytes;
 
-use kernel::{MAX_ROWS, Operands, Output, tile_product};
+use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
+pub use kernel::PANEL;
 pub use pack::{Words, lhs_row};
 
-/// Depth of one packed block, in words: [`MAX_ROWS`] rows of the left side take 36 KiB of L1.
-const BLOCK_WORDS: usize = 768;
-/// A last part of at most this many words is packed together with the block before it.
-const TAIL_WORDS: usize = 128;
-/// Outputs per task, before rounding up to whole stored blocks.
-const TASK_OUTPUTS: usize = 96;
-/// Rows are split as well until there are this many tasks, so that threads end at about the same time.
-const WANTED_TASKS: usize = 16;
+/// Reductions of at most so many words are one sum in registers.
+const WHOLE_WORDS: usize = 1920;
+/// Longer ones are sums of blocks of about so many words: [`TASK_PANELS`] panels of a block fit [`PANEL_BYTES`].
+const BLOCK_WORDS: usize = 1024;
+/// Size of the packed panels of a task at most, if one panel is not larger.
+const PANEL_BYTES: usize = 400 * 1024;
+/// Panels per task at most: each row of the left side is read once for all of them.
+const TASK_PANELS: usize = 3;
+/// Rows are split as well until there are this many tasks per thread, so that threads end at about the same time.
+const TASKS_PER_THREAD: usize = 4;
 /// But never into chunks of fewer rows than this, since each chunk expands the matrix again.
-const MIN_TASK_ROWS: usize = 40 * MAX_ROWS;
+const MIN_TASK_ROWS: usize = 480;
 
 /// A right-hand matrix.
 #[derive(Clone, Copy)]
@@ -91,13 +97,6 @@ impl Matrix<'_> {
             Matrix::Plain { cols, .. } => *cols,
         }
     }
-
-    fn block_len(&self) -> usize {
-        match self {
-            Matrix::Stored(w) => w.dtype.block_len(),
-            Matrix::Plain { .. } => 1,
-        }
-    }
 }
 
 /// Which side of the right-hand matrices is the output.
@@ -112,13 +111,35 @@ pub enum Side {
 /// How products are computed: instruction set and rounding.
 #[derive(Clone, Copy)]
 pub struct Mode {
-    /// Instruction set, known to be available.
+    /// Instruction set of everything but products in tile registers, known to be available; never
+    /// [`Isa::Amx`].
     pub isa: Isa,
+    /// Whether products of bf16 pairs run in tile registers.
+    pub tiles: bool,
     /// Rounding of inputs.
     pub precision: Precision,
 }
 
 impl Mode {
+    /// `isa` must be available.
+    pub fn new(isa: Isa, precision: Precision) -> Self {
+        let tiles = isa == Isa::Amx && precision == Precision::Bf16;
+        Self { isa: isa.vectors(), tiles, precision }
+    }
+
+    /// Rows of a tile at most.
+    pub fn tile_rows(self) -> usize {
+        if self.tiles { TILE_ROWS } else { VECTOR_ROWS }
+    }
+
+    /// How inputs of products are kept.
+    pub fn operand_form(self) -> Form {
+        match self.precision {
+            Precision::F32 => Form::F32,
+            Precision::Bf16 => Form::Bf16,
+        }
+    }
+
     /// The form of packed words.
     pub fn words(self) -> Words {
         match (self.precision, self.isa) {
@@ -129,7 +150,7 @@ impl Mode {
     }
 }
 
-/// The converted left side: `[M, stride]` words, of which a product uses the first ones of each row.
+/// A left side: `m` rows of words, `stride` apart.
 #[derive(Clone, Copy)]
 pub struct Lhs<'a> {
     /// Words, row-major.
@@ -140,7 +161,15 @@ pub struct Lhs<'a> {
     pub m: usize,
 }
 
-/// Words per row of a left side whose parts have these lengths, with padding against cache conflicts of
+impl<'a> Lhs<'a> {
+    /// The part of each row from word `at`.
+    pub fn from_word(self, at: usize) -> Lhs<'a> {
+        let at = if self.m == 0 { 0 } else { at };
+        Lhs { words: &self.words[at..], ..self }
+    }
+}
+
+/// Words per row of a converted left side whose parts have these lengths, with padding against cache conflicts of
 /// rows that lie a power of two apart.
 pub fn lhs_stride(words: Words, parts: &[usize]) -> usize {
     let used: usize = parts.iter().map(|&len| words.count(len)).sum();
@@ -148,18 +177,40 @@ pub fn lhs_stride(words: Words, parts: &[usize]) -> usize {
     16 * (lines + 1 - lines % 2)
 }
 
-/// One block of the reduction: ranges of parts that are packed together.
-pub type Block = [(usize, Range<usize>)];
+/// One part of the reduction: the left side's first words against all of the matrix.
+#[derive(Clone, Copy)]
+pub struct Term<'a> {
+    /// Rows, as many in every term of a product.
+    pub left: Lhs<'a>,
+    /// Right-hand matrix.
+    pub right: Matrix<'a>,
+}
 
-fn blocks(words: Words, lengths: &[usize], depth: usize) -> Vec<Vec<(usize, Range<usize>)>> {
-    let mut blocks: Vec<Vec<(usize, Range<usize>)>> = Vec::new();
-    for (part, &len) in lengths.iter().enumerate() {
-        if let (true, Some(last)) = (words.count(len) <= TAIL_WORDS, blocks.last_mut()) {
-            last.push((part, 0..len));
-            continue;
+/// Terms of one block of the reduction: number of the term, and the range of its reduction.
+type Block = Vec<(usize, Range<usize>)>;
+
+fn blocks(words: Words, lengths: &[usize]) -> Vec<Block> {
+    let whole = lengths.iter().map(|&len| words.count(len)).sum::<usize>() <= WHOLE_WORDS;
+    if whole {
+        return vec![lengths.iter().enumerate().map(|(term, &len)| (term, 0..len)).collect()];
+    }
+    let step = BLOCK_WORDS * words.per_word();
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut room = 0;
+    for (term, &len) in lengths.iter().enumerate() {
+        let mut start = 0;
+        while start < len {
+            let end = len.min(start + step);
+            let count = words.count(end - start);
+            if count > room {
+                blocks.push(Vec::new());
+                // A short part behind a whole block rides along.
+                room = BLOCK_WORDS + BLOCK_WORDS / 4;
+            }
+            room -= count;
+            blocks.last_mut().expect("made above").push((term, start..end));
+            start = end;
         }
-        let step = depth * words.per_word();
-        blocks.extend((0..len).step_by(step).map(|k| vec![(part, k..len.min(k + step))]));
     }
     blocks
 }
@@ -167,18 +218,20 @@ fn blocks(words: Words, lengths: &[usize], depth: usize) -> Vec<Vec<(usize, Rang
 thread_local! {
     /// Packed panels of the task that this thread runs.
     static PANELS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// Sums of the task that this thread runs, if they cannot be kept in the output.
+    static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Address of the output for tasks that write disjoint tiles of it.
+/// Address of an output for tasks that write disjoint tiles of it.
 #[derive(Clone, Copy)]
-struct OutPtr(*mut f32);
+struct OutPtr<T>(*mut T);
 // SAFETY: tasks write disjoint elements (each owns a range of rows and columns) and read no others.
-unsafe impl Send for OutPtr {}
+unsafe impl<T> Send for OutPtr<T> {}
 // SAFETY: as above.
-unsafe impl Sync for OutPtr {}
+unsafe impl<T> Sync for OutPtr<T> {}
 
-impl OutPtr {
-    fn get(self) -> *mut f32 {
+impl<T> OutPtr<T> {
+    fn get(&self) -> *mut T {
         self.0
     }
 }
@@ -188,110 +241,236 @@ impl OutPtr {
 pub enum Start<'a> {
     /// Zero: the product overwrites.
     Zero,
-    /// What is there: the product is added.
-    Out,
+    /// What is there, plus a bias `[N']` in every row: the product is added. Only for f32 outputs.
+    Out(Option<&'a [f32]>),
     /// A bias `[N']` in every row: overwrites.
     Bias(&'a [f32]),
 }
 
-/// `out[M, N'] (+)= lhs x parts`. `parts` agree on the outputs; their reductions follow one another.
-/// `out` holds at least `M * N'` numbers; an empty reduction gives the start value.
-pub fn product(
-    pool: &Pool,
-    mode: Mode,
-    lhs: Lhs<'_>,
+impl<'a> Start<'a> {
+    fn bias(self) -> Option<&'a [f32]> {
+        match self {
+            Start::Zero => None,
+            Start::Out(bias) => bias,
+            Start::Bias(bias) => Some(bias),
+        }
+    }
+}
+
+/// One product of a call: `out[M, N'] (+)= sum of terms`. An empty reduction gives the start value.
+pub struct Product<'a> {
+    /// Which side of the right-hand matrices is the output.
+    pub side: Side,
+    /// Terms; they agree on rows and outputs.
+    pub terms: &'a [Term<'a>],
+    /// What the output starts from.
+    pub start: Start<'a>,
+    /// `[M, N']`, or its last row shorter; rows `stride` apart.
+    pub out: NumbersMut<'a>,
+    /// Numbers from row to row of `out`.
+    pub stride: usize,
+}
+
+/// A product as tasks see it.
+struct Plan<'a> {
     side: Side,
-    parts: &[Matrix<'_>],
-    start: Start<'_>,
-    out: &mut [f32],
-) {
-    let words = mode.words();
-    let (n, lengths): (usize, Vec<usize>) = match side {
-        Side::Rows => (parts[0].rows(), parts.iter().map(Matrix::cols).collect()),
-        Side::Cols => (parts[0].cols(), parts.iter().map(Matrix::rows).collect()),
-    };
-    let m = lhs.m;
-    let out = &mut out[..m * n];
-    if m == 0 || n == 0 {
-        return;
-    }
-    let used: usize = lengths.iter().map(|&len| words.count(len)).sum();
-    assert!(lhs.words.len() >= (m - 1) * lhs.stride + used, "left side is too short");
-    for part in parts {
-        let outputs = if side == Side::Rows { part.rows() } else { part.cols() };
-        assert_eq!(outputs, n, "parts of a product disagree on its outputs");
-    }
-    match start {
-        Start::Bias(bias) => out.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(&bias[..n])),
-        Start::Zero if used == 0 => out.fill(0.0),
-        _ => {}
+    terms: &'a [Term<'a>],
+    start: Start<'a>,
+    out: OutPtr<u8>,
+    form: Form,
+    stride: usize,
+    m: usize,
+    n: usize,
+    blocks: Vec<Block>,
+    task_outputs: usize,
+    columns: usize,
+    chunk_rows: usize,
+    row_chunks: usize,
+}
+
+impl<'a> Plan<'a> {
+    fn new(mode: Mode, product: &'a mut Product<'_>) -> Plan<'a> {
+        let &mut Product { side, terms, start, ref mut out, stride } = product;
+        let outputs = |t: &Term<'_>| if side == Side::Rows { t.right.rows() } else { t.right.cols() };
+        let length = |t: &Term<'_>| if side == Side::Rows { t.right.cols() } else { t.right.rows() };
+        let (m, n) = (terms[0].left.m, outputs(&terms[0]));
+        assert!(stride >= n && (m == 0 || out.len() >= (m - 1) * stride + n), "output is too short");
+        for term in terms {
+            let (left, words) = (term.left, mode.words().count(length(term)));
+            assert!(left.m == m && outputs(term) == n, "terms of a product disagree on its shape");
+            assert!(m == 0 || left.words.len() >= (m - 1) * left.stride + words, "left side is too short");
+        }
+        assert!(start.bias().is_none_or(|bias| bias.len() >= n), "bias is too short");
+        let (address, form) = out.as_ptr();
+        assert!(form == Form::F32 || !matches!(start, Start::Out(_)), "only f32 outputs are added to");
+        let lengths: Vec<usize> = terms.iter().map(length).collect();
+        let blocks = blocks(mode.words(), &lengths);
+        let depth = |block: &Block| block.iter().map(|(_, range)| mode.words().count(range.len())).sum();
+        let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
+        let panels = (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
+        let task_outputs = panels * PANEL;
+        Plan {
+            side,
+            terms,
+            start,
+            out: OutPtr(address),
+            form,
+            stride,
+            m,
+            n,
+            blocks,
+            task_outputs,
+            columns: n.div_ceil(task_outputs),
+            chunk_rows: m,
+            row_chunks: 1,
+        }
     }
 
-    let align = match side {
-        Side::Rows => 1,
-        Side::Cols => parts.iter().map(Matrix::block_len).max().unwrap_or(1),
-    };
-    let task_outputs = TASK_OUTPUTS.next_multiple_of(align);
-    let depth = if task_outputs > 2 * TASK_OUTPUTS { BLOCK_WORDS / 2 } else { BLOCK_WORDS };
-    let blocks = blocks(words, &lengths, depth);
-    let columns = n.div_ceil(task_outputs);
-    let row_chunks = WANTED_TASKS.div_ceil(columns).min(m.div_ceil(MIN_TASK_ROWS));
-    let chunk_rows = m.div_ceil(row_chunks).next_multiple_of(MAX_ROWS);
-    let row_chunks = m.div_ceil(chunk_rows);
+    /// Splits the rows into about `chunks` parts of whole tiles.
+    fn split_rows(&mut self, mode: Mode, chunks: usize) {
+        let chunks = chunks.min(self.m.div_ceil(MIN_TASK_ROWS)).max(1);
+        self.chunk_rows = self.m.div_ceil(chunks).next_multiple_of(mode.tile_rows()).max(1);
+        self.row_chunks = self.m.div_ceil(self.chunk_rows);
+    }
 
-    let out_ptr = OutPtr(out.as_mut_ptr());
-    pool.run(columns * row_chunks, |task| {
-        let (column, chunk) = (task / row_chunks, task % row_chunks);
-        let outputs = column * task_outputs..n.min((column + 1) * task_outputs);
-        let rows = chunk * chunk_rows..m.min((chunk + 1) * chunk_rows);
-        let mut accumulate = !matches!(start, Start::Zero);
-        let mut offset = 0;
-        PANELS.with_borrow_mut(|panels| {
-            for block in &blocks {
-                let kw = pack::block(mode, side, parts, block, outputs.clone(), panels);
-                let c = out_ptr.get().wrapping_add(rows.start * n + outputs.start);
-                let a = &lhs.words[rows.start * lhs.stride + offset..];
-                // SAFETY: `c` with `rows.len()` rows of `outputs.len()` numbers, `n` apart, lies in `out`
-                // (checked by the slice above) and belongs to this task alone.
-                unsafe {
-                    tile_product(
-                        mode,
-                        Operands { a, lda: lhs.stride, m: rows.len(), b: panels, kw },
-                        Output { c, ldc: n, n: outputs.len(), accumulate },
-                    );
+    fn tasks(&self) -> usize {
+        self.columns * self.row_chunks
+    }
+
+    fn run(&self, mode: Mode, task: usize) {
+        let (column, chunk) = (task / self.row_chunks, task % self.row_chunks);
+        let outputs = column * self.task_outputs..self.n.min((column + 1) * self.task_outputs);
+        let rows = chunk * self.chunk_rows..self.m.min((chunk + 1) * self.chunk_rows);
+        let first = rows.start * self.stride + outputs.start;
+        let bias = self.start.bias().map_or(std::ptr::null(), |bias| bias[outputs.clone()].as_ptr());
+        let out = Output {
+            c: self.out.get().wrapping_add(first * self.form.bytes()),
+            form: self.form,
+            ldc: self.stride,
+            n: outputs.len(),
+            add: matches!(self.start, Start::Out(_)),
+            bias,
+        };
+        if self.form == Form::F32 || self.blocks.len() == 1 {
+            self.run_blocks(mode, &rows, &outputs, |block| Output {
+                add: out.add || block > 0,
+                bias: if block > 0 { std::ptr::null() } else { out.bias },
+                ..out
+            });
+            return;
+        }
+        // Sums of several blocks, rounded once: all but the last go through f32 of our own.
+        SUMS.with_borrow_mut(|sums| {
+            sums.resize((rows.len() * outputs.len()).max(sums.len()), 0.0);
+            let c = sums.as_mut_ptr().cast();
+            self.run_blocks(mode, &rows, &outputs, |block| Output {
+                c,
+                form: Form::F32,
+                ldc: outputs.len(),
+                add: block > 0,
+                bias: if block > 0 { std::ptr::null() } else { out.bias },
+                ..out
+            });
+            for (r, row) in sums.chunks_exact(outputs.len()).take(rows.len()).enumerate() {
+                for (i, &x) in row.iter().enumerate() {
+                    // SAFETY: the element lies in the rows and columns that belong to this task alone.
+                    unsafe { *out.c.cast::<u16>().add(r * self.stride + i) = crate::simd::to_bf16(x) };
                 }
-                accumulate = true;
-                offset += kw;
             }
         });
+    }
+
+    fn run_blocks(
+        &self,
+        mode: Mode,
+        rows: &Range<usize>,
+        outputs: &Range<usize>,
+        out: impl Fn(usize) -> Output,
+    ) {
+        let words = mode.words();
+        let width = outputs.len().div_ceil(PANEL) * PANEL;
+        PANELS.with_borrow_mut(|panels| {
+            for (b, block) in self.blocks.iter().enumerate() {
+                let depth: usize = block.iter().map(|(_, range)| words.count(range.len())).sum();
+                panels.resize((width * depth).max(panels.len()), 0);
+                let mut rest = &mut panels[..];
+                let mut terms = Vec::with_capacity(block.len());
+                for (t, range) in block {
+                    let term = &self.terms[*t];
+                    let kw = words.count(range.len());
+                    let (own, others) = rest.split_at_mut(width * kw);
+                    rest = others;
+                    pack::pack(mode, self.side, &term.right, outputs.clone(), range.clone(), own);
+                    let lda = term.left.stride;
+                    let a = &term.left.words[rows.start * lda + words.count(range.start)..];
+                    terms.push(kernel::Term { a: a.as_ptr(), lda, b: own.as_ptr(), kw });
+                }
+                // SAFETY: `Plan::new` checked that the left sides have `m` rows of all words, `panels` holds the
+                // panels of `outputs`, and the output's rows and columns lie inside `out` and belong to this task
+                // alone.
+                unsafe { tile_product(mode, &terms, rows.len(), out(b)) };
+            }
+        });
+    }
+}
+
+/// Computes several products, which do not depend on one another, in one go.
+pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
+    let mut plans: Vec<Plan<'_>> = products.iter_mut().map(|product| Plan::new(mode, product)).collect();
+    plans.retain(|plan| plan.m > 0 && plan.n > 0);
+    let columns: usize = plans.iter().map(Plan::tasks).sum();
+    // How rows and columns are split changes no sum, so it may depend on the number of threads.
+    let wanted = if pool.threads() == 1 { 1 } else { TASKS_PER_THREAD * pool.threads() };
+    for plan in &mut plans {
+        plan.split_rows(mode, wanted.div_ceil(columns.max(1)));
+    }
+    let tasks = plans.iter().map(Plan::tasks).sum();
+    pool.run(tasks, |mut task| {
+        for plan in &plans {
+            if task < plan.tasks() {
+                return plan.run(mode, task);
+            }
+            task -= plan.tasks();
+        }
     });
 }
 
-/// A right-hand matrix that is packed once and used by several products of one task.
-#[derive(Default)]
-pub struct Packed {
-    panels: Vec<u32>,
-    kw: usize,
+/// One product with one term and no gaps between rows of its output.
+pub fn product(
+    pool: &Pool,
+    mode: Mode,
+    left: Lhs<'_>,
+    side: Side,
+    right: Matrix<'_>,
+    start: Start<'_>,
+    out: NumbersMut<'_>,
+) {
+    let stride = if side == Side::Rows { right.rows() } else { right.cols() };
+    let terms = [Term { left, right }];
+    products(pool, mode, &mut [Product { side, terms: &terms, start, out, stride }]);
+}
+
+/// `out (+)= lhs x panels` on the calling thread for `n` outputs: panels `[panel][kw][PANEL]` with `kw` words; rows
+/// of `out` are `ldc` apart.
+pub fn panel_product(
+    mode: Mode,
+    lhs: Lhs<'_>,
+    (panels, kw): (&[u32], usize),
     n: usize,
-}
-
-impl Packed {
-    /// Packs a whole small matrix, replacing what was there.
-    pub fn pack(&mut self, mode: Mode, side: Side, matrix: Matrix<'_>) {
-        let (len, n) = match side {
-            Side::Rows => (matrix.cols(), matrix.rows()),
-            Side::Cols => (matrix.rows(), matrix.cols()),
-        };
-        self.kw = pack::block(mode, side, &[matrix], &[(0, 0..len)], 0..n, &mut self.panels);
-        self.n = n;
+    add: bool,
+    out: &mut [f32],
+    ldc: usize,
+) {
+    let m = lhs.m;
+    if m == 0 {
+        return;
     }
-}
-
-/// `out (+)= lhs x rhs` on the calling thread; rows of `out` are `ldc` apart.
-pub fn local_product(mode: Mode, lhs: Lhs<'_>, rhs: &Packed, accumulate: bool, out: &mut [f32], ldc: usize) {
-    let (m, n) = (lhs.m, rhs.n);
-    assert!(m == 0 || (ldc >= n && out.len() >= (m - 1) * ldc + n), "output is too short");
-    let ab = Operands { a: lhs.words, lda: lhs.stride, m, b: &rhs.panels, kw: rhs.kw };
-    // SAFETY: `out` is borrowed mutably and, by the assertion, holds all rows.
-    unsafe { tile_product(mode, ab, Output { c: out.as_mut_ptr(), ldc, n, accumulate }) }
+    assert!(ldc >= n && out.len() >= (m - 1) * ldc + n, "output is too short");
+    assert!(lhs.words.len() >= (m - 1) * lhs.stride + kw, "left side is too short");
+    assert!(panels.len() >= n.div_ceil(PANEL) * PANEL * kw, "packed panels are too short");
+    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw };
+    let c = out.as_mut_ptr().cast();
+    let out = Output { c, form: Form::F32, ldc, n, add, bias: std::ptr::null() };
+    // SAFETY: `out` is borrowed mutably and, by the assertions, both sides and the output hold all rows.
+    unsafe { tile_product(mode, &[term], m, out) }
 }

@@ -1,180 +1,305 @@
 //! Linear layers with LoRA over the product kernels.
 
-use crate::backend::LoraSpan;
-use crate::context::Context;
+use crate::backend::{Linear, LoraGrad, LoraSpan};
+use crate::context::{Context, Left};
 use crate::cpu::CpuBuf;
-use crate::gemm::{self, Matrix, Side, Start, small};
+use crate::gemm::{self, Lhs, Matrix, Product, Side, Start, Term, small};
+use crate::linear::thin;
+use crate::numbers::{Numbers, NumbersMut};
 use crate::weight::WeightBytes;
 
+type CpuLinear<'a> = Linear<'a, CpuBuf, WeightBytes>;
+
 /// Contract: `Backend::linear`.
-#[allow(clippy::too_many_arguments, reason = "the operands of one op")]
 pub fn forward(
     ctx: &Context,
-    x: &[f32],
+    x: Numbers<'_>,
     t: usize,
-    w: &WeightBytes,
-    bias: Option<&[f32]>,
-    spans: &[LoraSpan<'_, CpuBuf>],
-    mut xa: Option<&mut [CpuBuf]>,
-    out: &mut [f32],
+    linears: &[CpuLinear<'_>],
+    xa: Option<NumbersMut<'_>>,
+    add: bool,
+    outs: &mut [&mut CpuBuf],
 ) {
-    let (n, k) = (w.rows, w.cols);
-    let (x, out) = (&x[..t * k], &mut out[..t * n]);
-    let start = bias.map_or(Start::Zero, Start::Bias);
-    let widest = spans.iter().map(|s| s.rows.len() * s.r).max().unwrap_or(0);
-    let mut own_xa = ctx.floats(widest);
-    let stored = Matrix::Stored(w);
-
+    assert_eq!(linears.len(), outs.len(), "one output per linear");
+    let whole = linears.iter().all(|l| l.spans.len() <= 1 && l.spans.iter().all(|s| s.rows == (0..t)));
+    assert!(whole || xa.is_none(), "low-rank products are kept only for adapters of all rows");
     if t <= small::MAX_M {
-        small::product(&ctx.pool, ctx.mode, x, t, stored, 1.0, start, out);
-        for (i, span) in spans.iter().enumerate() {
-            let xa = kept_or_own(&mut xa, i, &mut own_xa);
-            small_lora(ctx, x, span, xa, n, k, out);
-        }
+        return forward_few(ctx, x, t, linears, xa, add, outs);
+    }
+    let Some(k) = linears.first().map(|l| l.weight.cols) else { return };
+    let left = ctx.left(x, t, k);
+    if whole {
+        forward_whole(ctx, &left, t, linears, xa, add, outs);
         return;
     }
-
-    let fused = matches!(spans, [span] if span.rows == (0..t));
-    let r = if fused { spans[0].r } else { 0 };
-    let mut lhs = ctx.lhs(t, &[k, r]);
-    ctx.fill_lhs(&mut lhs, 0, x, k, 1.0);
-    if !fused {
-        gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Rows, &[stored], start, out);
+    let mut products: Vec<(Term<'_>, Start<'_>, NumbersMut<'_>, usize)> = Vec::new();
+    for (linear, out) in linears.iter().zip(outs.iter_mut()) {
+        let term = Term { left: left.all(), right: Matrix::Stored(linear.weight) };
+        products.push((term, start(linear, add), out.numbers_mut(), linear.weight.rows));
     }
-    for (i, span) in spans.iter().enumerate() {
-        let xa = kept_or_own(&mut xa, i, &mut own_xa);
-        let (rows, r) = (span.rows.clone(), span.r);
-        if !fused && rows.len() <= small::MAX_M {
-            small_lora(ctx, x, span, xa, n, k, out);
-            continue;
-        }
-        let (a, b) = (Matrix::plain(span.a, r, k), Matrix::plain(span.b, n, r));
-        let own = lhs.rows(rows.start, rows.len());
-        gemm::product(&ctx.pool, ctx.mode, own, Side::Rows, &[a], Start::Zero, xa);
-        if fused {
-            ctx.fill_lhs(&mut lhs, ctx.mode.words().count(k), xa, r, span.scale);
-            gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Rows, &[stored, b], start, out);
-        } else {
-            let mut low = ctx.lhs(rows.len(), &[r]);
-            ctx.fill_lhs(&mut low, 0, xa, r, span.scale);
-            let out = &mut out[rows.start * n..rows.end * n];
-            gemm::product(&ctx.pool, ctx.mode, low.all(), Side::Rows, &[b], Start::Out, out);
+    run(
+        ctx,
+        Side::Rows,
+        products.into_iter().map(|(term, start, out, n)| (vec![term], start, out, n)).collect(),
+    );
+    for (linear, out) in linears.iter().zip(outs) {
+        for span in &linear.spans {
+            add_span(ctx, &left, linear.weight, span, out);
         }
     }
 }
 
-fn kept_or_own<'a>(kept: &'a mut Option<&mut [CpuBuf]>, i: usize, own: &'a mut [f32]) -> &'a mut [f32] {
-    match kept.as_deref_mut() {
-        Some(kept) => &mut kept[i],
-        None => own,
+fn start<'a>(linear: &CpuLinear<'a>, add: bool) -> Start<'a> {
+    match (linear.bias, add) {
+        (bias, true) => Start::Out(bias.map(|bias| &**bias)),
+        (Some(bias), false) => Start::Bias(bias),
+        (None, false) => Start::Zero,
     }
 }
 
-/// The low-rank term of one span of few rows.
-fn small_lora(
-    ctx: &Context,
-    x: &[f32],
-    span: &LoraSpan<'_, CpuBuf>,
-    xa: &mut [f32],
-    n: usize,
-    k: usize,
-    out: &mut [f32],
-) {
-    let (rows, r) = (span.rows.clone(), span.r);
-    let (a, b) = (Matrix::plain(span.a, r, k), Matrix::plain(span.b, n, r));
-    let m = rows.len();
-    let x = &x[rows.start * k..rows.end * k];
-    small::product(&ctx.pool, ctx.mode, x, m, a, 1.0, Start::Zero, xa);
-    let out = &mut out[rows.start * n..rows.end * n];
-    small::product(&ctx.pool, ctx.mode, xa, m, b, span.scale, Start::Out, out);
+/// Terms, start, output and its width, for several products at once.
+type Job<'a> = (Vec<Term<'a>>, Start<'a>, NumbersMut<'a>, usize);
+
+fn run(ctx: &Context, side: Side, jobs: Vec<Job<'_>>) {
+    let mut parts: Vec<_> = Vec::new();
+    let mut rest: Vec<_> = Vec::new();
+    for (terms, start, out, stride) in jobs {
+        parts.push(terms);
+        rest.push((start, out, stride));
+    }
+    let mut products: Vec<Product<'_>> = parts
+        .iter()
+        .zip(rest)
+        .map(|(terms, (start, out, stride))| Product { side, terms, start, out, stride })
+        .collect();
+    gemm::products(&ctx.pool, ctx.mode, &mut products);
 }
 
-/// Contract: `Backend::linear_backward_input`.
-pub fn backward_input(
+/// Every linear has one adapter over all rows, or none.
+fn forward_whole(
     ctx: &Context,
-    dout: &[f32],
+    left: &Left<'_>,
     t: usize,
-    w: &WeightBytes,
-    span: Option<&LoraSpan<'_, CpuBuf>>,
-    dx: &mut [f32],
+    linears: &[CpuLinear<'_>],
+    kept: Option<NumbersMut<'_>>,
+    add: bool,
+    outs: &mut [&mut CpuBuf],
 ) {
-    let (n, k) = (w.rows, w.cols);
-    let dx = &mut dx[..t * k];
-    let stored = Matrix::Stored(w);
-    let fused = span.filter(|s| s.rows == (0..t));
-    let mut lhs = ctx.lhs(t, &[n, fused.map_or(0, |s| s.r)]);
-    ctx.fill_lhs(&mut lhs, 0, dout, n, 1.0);
-    let Some(span) = span else {
-        gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Cols, &[stored], Start::Out, dx);
-        return;
-    };
-    let (rows, r) = (span.rows.clone(), span.r);
-    let (a, b) = (Matrix::plain(span.a, r, k), Matrix::plain(span.b, n, r));
-    let mut gb = ctx.floats(rows.len() * r);
-    let own = lhs.rows(rows.start, rows.len());
-    gemm::product(&ctx.pool, ctx.mode, own, Side::Cols, &[b], Start::Zero, &mut gb);
-    if fused.is_some() {
-        ctx.fill_lhs(&mut lhs, ctx.mode.words().count(n), &gb, r, span.scale);
-        gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Cols, &[stored, a], Start::Out, dx);
-    } else {
-        gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Cols, &[stored], Start::Out, dx);
-        let mut low = ctx.lhs(rows.len(), &[r]);
-        ctx.fill_lhs(&mut low, 0, &gb, r, span.scale);
-        let dx = &mut dx[rows.start * k..rows.end * k];
-        gemm::product(&ctx.pool, ctx.mode, low.all(), Side::Cols, &[a], Start::Out, dx);
+    let k = linears[0].weight.cols;
+    let low = LowRank::new(linears);
+    let mut own = ctx.operands(if kept.is_some() { 0 } else { t * low.width });
+    let mut xa = kept.map_or_else(|| own.numbers_mut(), |kept| kept.first(t * low.width));
+    if low.width > 0 {
+        // All A in one matrix, so that `x` is read once.
+        let mut a = ctx.floats(low.width * k);
+        for (span, at) in low.spans() {
+            thin::scaled(span.scale, &span.a[..span.r * k], &mut a[at * k..]);
+        }
+        let matrix = Matrix::plain(&a, low.width, k);
+        gemm::product(&ctx.pool, ctx.mode, left.all(), Side::Rows, matrix, Start::Zero, xa.reborrow());
+    }
+    let factors = Factors::new(ctx, xa.as_numbers(), t, &low);
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for ((linear, out), place) in linears.iter().zip(outs.iter_mut()).zip(&low.places) {
+        let n = linear.weight.rows;
+        let mut terms = vec![Term { left: left.all(), right: Matrix::Stored(linear.weight) }];
+        if let Some((span, at)) = place {
+            terms.push(Term { left: factors.part(*at), right: Matrix::plain(span.b, n, span.r) });
+        }
+        jobs.push((terms, start(linear, add), out.numbers_mut(), n));
+    }
+    run(ctx, Side::Rows, jobs);
+}
+
+/// The adapters of a call side by side: where each one's columns begin.
+struct LowRank<'a, 'b> {
+    places: Vec<Option<(&'b LoraSpan<'a, CpuBuf>, usize)>>,
+    width: usize,
+}
+
+impl<'a, 'b> LowRank<'a, 'b> {
+    fn new(linears: &'b [CpuLinear<'a>]) -> Self {
+        let mut width = 0;
+        let places = linears
+            .iter()
+            .map(|linear| {
+                let span = linear.spans.first()?;
+                let at = width;
+                width += span.r;
+                Some((span, at))
+            })
+            .collect();
+        Self { places, width }
+    }
+
+    fn spans(&self) -> impl Iterator<Item = (&'b LoraSpan<'a, CpuBuf>, usize)> {
+        self.places.iter().flatten().copied()
     }
 }
 
-/// Contract: `Backend::linear_backward_lora`.
-///
-/// Both gradients are products with `r` rows and a reduction over the token rows.
-pub fn backward_lora(
+/// Low-rank products `[T, width]` as left sides, one per adapter.
+struct Factors<'a> {
+    whole: Left<'a>,
+    /// Own copies, where an adapter's columns do not begin at a word or its last word holds another's column.
+    parts: Vec<(usize, Left<'a>)>,
+    words: gemm::Words,
+}
+
+impl<'a> Factors<'a> {
+    fn new(ctx: &'a Context, x: Numbers<'a>, t: usize, low: &LowRank<'_, '_>) -> Self {
+        let words = ctx.mode.words();
+        let per_word = words.per_word();
+        let whole = ctx.left(x, t, low.width);
+        let mut parts = Vec::new();
+        let fits = |span: &LoraSpan<'_, CpuBuf>, at: usize| {
+            at.is_multiple_of(per_word) && (span.r.is_multiple_of(per_word) || at + span.r == low.width)
+        };
+        for (span, at) in low.spans().filter(|(span, at)| !fits(span, *at)) {
+            let mut columns = ctx.floats(t * span.r);
+            thin::columns(x, low.width, at, span.r, &mut columns);
+            parts.push((at, ctx.left_of_floats(columns, t, span.r)));
+        }
+        Self { whole, parts, words }
+    }
+
+    /// Of the adapter whose columns begin at `at`.
+    fn part(&self, at: usize) -> Lhs<'_> {
+        match self.parts.iter().find(|(start, _)| *start == at) {
+            Some((_, left)) => left.all(),
+            None => self.whole.all().from_word(at / self.words.per_word()),
+        }
+    }
+}
+
+/// Adds the low-rank term of one span of rows.
+fn add_span(ctx: &Context, left: &Left<'_>, w: &WeightBytes, span: &LoraSpan<'_, CpuBuf>, out: &mut CpuBuf) {
+    let (n, k, rows, r) = (w.rows, w.cols, span.rows.clone(), span.r);
+    let m = rows.len();
+    let mut a = ctx.floats(r * k);
+    thin::scaled(span.scale, &span.a[..r * k], &mut a);
+    let mut xa = ctx.operands(m * r);
+    let own = left.rows(rows.start, m);
+    let matrix = Matrix::plain(&a, r, k);
+    gemm::product(&ctx.pool, ctx.mode, own, Side::Rows, matrix, Start::Zero, xa.numbers_mut());
+    let low = ctx.left(xa.numbers(), m, r);
+    let mut sums = ctx.floats(m * n);
+    let matrix = Matrix::plain(span.b, n, r);
+    gemm::product(
+        &ctx.pool,
+        ctx.mode,
+        low.all(),
+        Side::Rows,
+        matrix,
+        Start::Zero,
+        NumbersMut::F32(&mut sums),
+    );
+    thin::add(&sums, out.numbers_mut().part(rows.start * n, m * n));
+}
+
+/// Few rows: matrix rows are expanded once and multiplied with all rows of `x`.
+fn forward_few(
     ctx: &Context,
-    dout: &[f32],
-    x: &[f32],
-    xa: &[f32],
-    span: &LoraSpan<'_, CpuBuf>,
-    da: &mut [f32],
-    db: &mut [f32],
+    x: Numbers<'_>,
+    t: usize,
+    linears: &[CpuLinear<'_>],
+    mut kept: Option<NumbersMut<'_>>,
+    add: bool,
+    outs: &mut [&mut CpuBuf],
 ) {
-    let (rows, r) = (span.rows.clone(), span.r);
-    if rows.is_empty() || r == 0 {
-        return;
-    }
-    let (k, n, m) = (da.len() / r, db.len() / r, rows.len());
-    let dout = &dout[rows.start * n..rows.end * n];
-    let x = &x[rows.start * k..rows.end * k];
-
-    let mut gb = ctx.floats(m * r);
-    {
-        let mut lhs = ctx.lhs(m, &[n]);
-        ctx.fill_lhs(&mut lhs, 0, dout, n, 1.0);
-        let b = Matrix::plain(span.b, n, r);
-        gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Cols, &[b], Start::Zero, &mut gb);
-    }
-    let mut turned = ctx.floats(r * m);
-    let mut lhs = ctx.lhs(r, &[m]);
-    transpose(&gb, m, r, &mut turned);
-    ctx.fill_lhs(&mut lhs, 0, &turned, m, span.scale);
-    gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Cols, &[Matrix::plain(x, m, k)], Start::Out, da);
-
-    transpose(&xa[..m * r], m, r, &mut turned);
-    ctx.fill_lhs(&mut lhs, 0, &turned, m, span.scale);
-    let mut db_turned = ctx.floats(r * n);
-    let dout = Matrix::plain(dout, m, n);
-    gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Cols, &[dout], Start::Zero, &mut db_turned);
-    for (i, row) in db.chunks_exact_mut(r).enumerate() {
-        for (j, x) in row.iter_mut().enumerate() {
-            *x += db_turned[j * n + i];
+    let low = LowRank::new(linears);
+    for ((linear, out), place) in linears.iter().zip(outs).zip(&low.places) {
+        let (n, k) = (linear.weight.rows, linear.weight.cols);
+        let x = x.part(0, t * k).to_vec();
+        let mut sums = ctx.floats(t * n);
+        let begin = linear.bias.map_or(Start::Zero, |bias| Start::Bias(bias));
+        small::product(&ctx.pool, ctx.mode, &x, t, Matrix::Stored(linear.weight), 1.0, begin, &mut sums);
+        for span in &linear.spans {
+            let (rows, r) = (span.rows.clone(), span.r);
+            let m = rows.len();
+            let mut xa = ctx.floats(m * r);
+            let x = &x[rows.start * k..rows.end * k];
+            let a = Matrix::plain(span.a, r, k);
+            small::product(&ctx.pool, ctx.mode, x, m, a, span.scale, Start::Zero, &mut xa);
+            let sums = &mut sums[rows.start * n..rows.end * n];
+            let b = Matrix::plain(span.b, n, r);
+            small::product(&ctx.pool, ctx.mode, &xa, m, b, 1.0, Start::Out(None), sums);
+            if let (Some(kept), Some((_, at))) = (&mut kept, place) {
+                thin::set_columns(&xa, r, kept.reborrow(), low.width, *at);
+            }
+        }
+        match add {
+            true => thin::add(&sums, out.numbers_mut().first(t * n)),
+            false => crate::rows::cpu::convert(ctx, Numbers::F32(&sums), out.numbers_mut().first(t * n)),
         }
     }
 }
 
-/// `[rows, cols]` to `[cols, rows]`.
-fn transpose(x: &[f32], rows: usize, cols: usize, out: &mut [f32]) {
-    for (i, row) in x.chunks_exact(cols).enumerate() {
-        for (j, &x) in row.iter().enumerate() {
-            out[j * rows + i] = x;
-        }
+/// Contract: `Backend::linear_backward`.
+#[allow(clippy::too_many_arguments, reason = "the operands of one op")]
+pub fn backward(
+    ctx: &Context,
+    douts: &[Numbers<'_>],
+    t: usize,
+    linears: &[CpuLinear<'_>],
+    x: Numbers<'_>,
+    xa: Option<Numbers<'_>>,
+    grads: &mut [Option<LoraGrad<'_, CpuBuf>>],
+    dx: Option<NumbersMut<'_>>,
+) {
+    assert!(linears.len() == douts.len() && linears.len() == grads.len(), "one gradient per linear");
+    assert!(linears.iter().flat_map(|l| &l.spans).all(|s| s.rows == (0..t)), "adapters cover all rows");
+    let Some(k) = linears.first().map(|l| l.weight.cols) else { return };
+    if t == 0 {
+        return;
     }
+    let low = LowRank::new(linears);
+    let lefts: Vec<Left<'_>> =
+        linears.iter().zip(douts).map(|(l, dout)| ctx.left(*dout, t, l.weight.rows)).collect();
+    let gb = low_rank_gradients(ctx, &lefts, t, linears, &low);
+    if let Some(dx) = dx {
+        let factors = Factors::new(ctx, gb.numbers(), t, &low);
+        let mut terms = Vec::new();
+        for ((linear, left), place) in linears.iter().zip(&lefts).zip(&low.places) {
+            terms.push(Term { left: left.all(), right: Matrix::Stored(linear.weight) });
+            if let Some((span, at)) = place {
+                terms.push(Term { left: factors.part(*at), right: Matrix::plain(span.a, span.r, k) });
+            }
+        }
+        run(ctx, Side::Cols, vec![(terms, Start::Zero, dx.first(t * k), k)]);
+    }
+    drop(lefts);
+    let Some(xa) = xa else { return };
+    // `x` is read once for the gradients of all A.
+    let mut da = ctx.floats(low.width * k);
+    thin::transposed_product(ctx, gb.numbers(), low.width, 0..low.width, x, k, t, &mut da);
+    for (i, place) in low.places.iter().enumerate() {
+        let (Some((span, at)), Some((da_out, db_out))) = (place, grads[i].as_mut()) else { continue };
+        let (r, n) = (span.r, linears[i].weight.rows);
+        thin::add(&da[at * k..(at + r) * k], da_out.numbers_mut().first(r * k));
+        let mut db = ctx.floats(r * n);
+        thin::transposed_product(ctx, xa, low.width, *at..at + r, douts[i], n, t, &mut db);
+        thin::add_transposed(&db, r, n, db_out);
+    }
+}
+
+/// `scale * g B` of all adapters side by side, `[T, width]`.
+fn low_rank_gradients(
+    ctx: &Context,
+    lefts: &[Left<'_>],
+    t: usize,
+    linears: &[CpuLinear<'_>],
+    low: &LowRank<'_, '_>,
+) -> CpuBuf {
+    let mut gb = ctx.operands(t * low.width);
+    for ((linear, left), place) in linears.iter().zip(lefts).zip(&low.places) {
+        let Some((span, at)) = place else { continue };
+        let n = linear.weight.rows;
+        let mut b = ctx.floats(n * span.r);
+        thin::scaled(span.scale, &span.b[..n * span.r], &mut b);
+        let terms = [Term { left: left.all(), right: Matrix::plain(&b, n, span.r) }];
+        let out = gb.numbers_mut().part(*at, t * low.width - at);
+        let product = Product { side: Side::Cols, terms: &terms, start: Start::Zero, out, stride: low.width };
+        gemm::products(&ctx.pool, ctx.mode, &mut [product]);
+    }
+    gb
 }

@@ -2,18 +2,20 @@
 
 use proptest::prelude::*;
 
-use crate::backend::{Backend, LoraSpan};
+use crate::backend::{Backend, Linear, LoraSpan};
 use crate::options::Precision;
 use crate::reference::Reference;
 use crate::testing::{Case, DTYPES, check, check_gradient, check_threads, nan, random, weight};
 use crate::weight::WeightDtype;
 
+/// One or several linears of `n`, `n + 5`, .. outputs that share their input.
 #[derive(Debug)]
-struct Linear {
+struct Linears {
     dtype: WeightDtype,
     t: usize,
     n: usize,
     k: usize,
+    count: usize,
     /// End of each span; they begin where the one before ended, the first at `first`.
     first: usize,
     ends: Vec<usize>,
@@ -21,36 +23,81 @@ struct Linear {
     bias: bool,
 }
 
-impl Case for Linear {
+impl Linears {
+    /// Whether an adapter, if there is one, covers all rows.
+    fn whole(&self) -> bool {
+        self.first == 0 && self.ends.iter().all(|&end| end == self.t) && self.ends.len() <= 1
+    }
+}
+
+impl Case for Linears {
     fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
-        let Self { t, n, k, r, .. } = *self;
-        let w = b.weight(weight(self.dtype, n, k, 1));
-        assert_eq!(b.weight_shape(&w), (n, k));
-        let (x, dout) = (b.upload(&random(2, t * k)), b.upload(&random(3, t * n)));
-        let bias = self.bias.then(|| b.upload(&random(4, n)));
-        let low: Vec<_> = (0..self.ends.len() as u64)
-            .map(|i| (b.upload(&random(10 + i, r * k)), b.upload(&random(20 + i, n * r))))
+        let Self { t, k, r, .. } = *self;
+        let widths: Vec<usize> = (0..self.count).map(|i| self.n + 5 * i).collect();
+        let weights: Vec<_> =
+            widths.iter().zip(1u64..).map(|(&n, i)| b.weight(weight(self.dtype, n, k, i))).collect();
+        assert_eq!(b.weight_shape(&weights[0]), (self.n, k));
+        let x = b.upload(&random(2, t * k));
+        let biases: Vec<_> = widths.iter().map(|&n| self.bias.then(|| b.upload(&random(4, n)))).collect();
+        // Factors of each span of each linear, the ranks of linears differing.
+        let low: Vec<Vec<_>> = widths
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| {
+                let factors =
+                    |j| (b.upload(&random(10 + j, (r + i) * k)), b.upload(&random(20 + j, n * (r + i))));
+                (0..self.ends.len() as u64).map(factors).collect()
+            })
             .collect();
-        let mut start = self.first;
-        let mut spans = Vec::new();
-        for (&end, (a, bb)) in self.ends.iter().zip(&low) {
-            spans.push(LoraSpan { rows: start..end, a, b: bb, r, scale: 0.5 });
-            start = end;
+        let linears: Vec<Linear<'_, B::Buf, B::Weight>> = (0..self.count)
+            .map(|i| {
+                let mut start = self.first;
+                let mut spans = Vec::new();
+                for (&end, (a, bb)) in self.ends.iter().zip(&low[i]) {
+                    spans.push(LoraSpan { rows: start..end, a, b: bb, r: r + i, scale: 0.5 });
+                    start = end;
+                }
+                Linear { weight: &weights[i], bias: biases[i].as_ref(), spans }
+            })
+            .collect();
+        let rank: usize = linears.iter().flat_map(|l| &l.spans).map(|s| s.r).sum();
+        let mut all = Vec::new();
+        let mut outputs = |xa: Option<&mut B::Buf>, add: bool, operands: bool| {
+            let mut outs: Vec<_> = widths
+                .iter()
+                .map(|&n| match (add, operands) {
+                    (true, _) => b.upload(&random(8, t * n)),
+                    (false, true) => b.operands(t * n),
+                    (false, false) => b.upload(&nan(t * n)),
+                })
+                .collect();
+            b.linear(&x, t, &linears, xa, add, &mut outs.iter_mut().collect::<Vec<_>>());
+            all.extend(outs.iter().map(|out| b.download(out)));
+        };
+        outputs(None, false, false);
+        outputs(None, true, false);
+        outputs(None, false, true);
+        if !self.whole() {
+            return all;
         }
-        let mut xa: Vec<_> = spans.iter().map(|s| b.upload(&nan(s.rows.len() * r))).collect();
-        let mut out = b.upload(&nan(t * n));
-        b.linear(&x, t, &w, bias.as_ref(), &spans, Some(&mut xa), &mut out);
-        let mut out_without_xa = b.upload(&nan(t * n));
-        b.linear(&x, t, &w, bias.as_ref(), &spans, None, &mut out_without_xa);
-        let mut dx = b.upload(&random(5, t * k));
-        b.linear_backward_input(&dout, t, &w, spans.first(), &mut dx);
-        let mut all = vec![b.download(&out), b.download(&out_without_xa), b.download(&dx)];
-        if let Some(span) = spans.first() {
-            let (mut da, mut db) = (b.upload(&random(6, r * k)), b.upload(&random(7, n * r)));
-            b.linear_backward_lora(&dout, t, &x, &xa[0], span, &mut da, &mut db);
-            all.extend([b.download(&da), b.download(&db)]);
-        }
-        all.extend(xa.iter().map(|xa| b.download(xa)));
+        let mut xa = b.operands(t * rank);
+        outputs(Some(&mut xa), false, false);
+        all.push(b.download(&xa));
+        let douts: Vec<_> = widths.iter().map(|&n| b.upload(&random(3, t * n))).collect();
+        let douts: Vec<_> = douts.iter().collect();
+        let (mut dx, mut dx_operands) = (b.upload(&nan(t * k)), b.operands(t * k));
+        let mut grads: Vec<_> = widths
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| (b.upload(&random(6, (r + i) * k)), b.upload(&random(7, n * (r + i)))))
+            .collect();
+        let mut pairs: Vec<_> =
+            grads.iter_mut().map(|(da, db)| (!self.ends.is_empty()).then_some((da, db))).collect();
+        b.linear_backward(&douts, t, &linears, &x, Some(&xa), &mut pairs, Some(&mut dx));
+        let mut none: Vec<_> = widths.iter().map(|_| None).collect();
+        b.linear_backward(&douts, t, &linears, &x, None, &mut none, Some(&mut dx_operands));
+        all.extend([b.download(&dx), b.download(&dx_operands)]);
+        all.extend(grads.iter().flat_map(|(da, db)| [b.download(da), b.download(db)]));
         all
     }
 }
@@ -58,7 +105,7 @@ impl Case for Linear {
 /// Inputs are of magnitude 1 with random signs, so partial sums of L products grow as sqrt(L), and so do
 /// independent roundings of them: about `L * 2^-24` in f32 (four times that is allowed) and
 /// `sqrt(L) * 2^-7` for two bf16 roundings of each product. The low-rank path multiplies two such sums.
-fn tolerance(case: &Linear, precision: Precision) -> (f64, f64) {
+fn tolerance(case: &Linears, precision: Precision) -> (f64, f64) {
     let longest = case.k.max(case.n).max(case.t).max(1) as f64;
     let low = if case.ends.is_empty() { 1.0 } else { 1.0 + (case.r as f64).sqrt() * longest.sqrt() };
     match precision {
@@ -67,12 +114,12 @@ fn tolerance(case: &Linear, precision: Precision) -> (f64, f64) {
     }
 }
 
-fn run(case: Linear) {
+fn run(case: Linears) {
     check(&case, |precision| tolerance(&case, precision));
 }
 
-fn plain(dtype: WeightDtype, t: usize, n: usize, k: usize) -> Linear {
-    Linear { dtype, t, n, k, first: 0, ends: Vec::new(), r: 0, bias: false }
+fn plain(dtype: WeightDtype, t: usize, n: usize, k: usize) -> Linears {
+    Linears { dtype, t, n, k, count: 1, first: 0, ends: Vec::new(), r: 0, bias: false }
 }
 
 #[test]
@@ -100,9 +147,10 @@ fn borders_of_rows_columns_and_depth() {
         (11, 7, 2049),
         (200, 64, 3),
         (9, 2100, 5),
+        (30, 40, 4100),
     ] {
         run(plain(WeightDtype::F32, t, n, k));
-        run(Linear { bias: true, ..plain(WeightDtype::Bf16, t, n, k) });
+        run(Linears { bias: true, ..plain(WeightDtype::Bf16, t, n, k) });
     }
 }
 
@@ -110,7 +158,8 @@ fn borders_of_rows_columns_and_depth() {
 fn one_span_over_all_rows() {
     for (t, r) in [(1, 8), (8, 1), (9, 3), (70, 8), (70, 64), (20, 300)] {
         for (n, k) in [(64, 96), (33, 41)] {
-            run(Linear { r, ends: vec![t], bias: t == 9, ..plain(WeightDtype::F32, t, n, k) });
+            run(Linears { r, ends: vec![t], bias: t == 9, ..plain(WeightDtype::F32, t, n, k) });
+            run(Linears { r, ends: vec![t], count: 3, ..plain(WeightDtype::Bf16, t, n, k) });
         }
     }
 }
@@ -120,7 +169,7 @@ fn several_spans_and_rows_without_one() {
     for (t, first, ends) in
         [(7, 1, vec![3, 6]), (40, 0, vec![10, 13, 40]), (40, 5, vec![25]), (30, 0, vec![0, 12, 12, 29])]
     {
-        run(Linear { r: 5, first, ends, ..plain(WeightDtype::F32, t, 50, 45) });
+        run(Linears { r: 5, first, ends, count: 2, bias: true, ..plain(WeightDtype::F32, t, 50, 45) });
     }
 }
 
@@ -130,19 +179,19 @@ proptest! {
     #[test]
     fn any_shape(
         t in 0usize..60, n in 1usize..140, blocks in 1usize..4, form in 0usize..DTYPES.len(), r in 1usize..20,
-        lora in any::<bool>(), bias in any::<bool>(),
+        lora in any::<bool>(), bias in any::<bool>(), count in 1usize..4,
     ) {
         let dtype = DTYPES[form];
         let k = if dtype.block_len() == 1 { blocks * 37 } else { blocks * dtype.block_len() };
         let ends = if lora { vec![t] } else { Vec::new() };
-        run(Linear { dtype, t, n, k, first: 0, ends, r, bias });
+        run(Linears { dtype, t, n, k, count, first: 0, ends, r, bias });
     }
 }
 
 #[test]
 fn threads_change_no_bit() {
-    check_threads(&Linear { r: 8, ends: vec![300], ..plain(WeightDtype::Q4_1, 300, 200, 192) });
-    check_threads(&Linear { r: 8, ends: vec![2, 3], ..plain(WeightDtype::Q8_0, 3, 700, 192) });
+    check_threads(&Linears { r: 8, ends: vec![300], ..plain(WeightDtype::Q4_1, 300, 200, 192) });
+    check_threads(&Linears { r: 8, ends: vec![2, 3], ..plain(WeightDtype::Q8_0, 3, 700, 192) });
 }
 
 /// With inputs that bf16 holds exactly, the bf16 mode is as exact as f32: at most `K * 2^-23` of the sum of
@@ -157,11 +206,12 @@ fn bf16_inputs_lose_nothing() {
             let round = |x: Vec<f32>| -> Vec<f32> { x.into_iter().map(crate::simd::round_bf16).collect() };
             let x = b.upload(&round(random(2, t * k)));
             let dout = b.upload(&round(random(3, t * n)));
-            let (mut out, mut dx) = (b.upload(&nan(t * n)), b.zeros(t * k));
-            b.linear(&x, t, &w, None, &[], None, &mut out);
-            b.linear_backward_input(&dout, t, &w, None, &mut dx);
+            let (mut out, mut dx) = (b.upload(&nan(t * n)), b.upload(&nan(t * k)));
+            let linears = [Linear { weight: &w, bias: None, spans: Vec::new() }];
+            b.linear(&x, t, &linears, None, false, &mut [&mut out]);
+            b.linear_backward(&[&dout], t, &linears, &x, None, &mut [None], Some(&mut dx));
             let mut few = b.upload(&nan(3 * n));
-            b.linear(&x, 3, &w, None, &[], None, &mut few);
+            b.linear(&x, 3, &linears, None, false, &mut [&mut few]);
             vec![b.download(&out), b.download(&dx), b.download(&few)]
         }
     }
@@ -176,21 +226,20 @@ fn gradients_by_differences() {
     let w = weight(WeightDtype::Q4_1, n, k, 1);
     let wide = |seed, n| -> Vec<f64> { random(seed, n).into_iter().map(f64::from).collect() };
     let (x, a, low_b, probe) = (wide(2, t * k), wide(3, r * k), wide(4, n * r), wide(5, t * n));
-    let span_rows = 1..3;
     let loss = |x: &[f64], a: &[f64], low_b: &[f64]| -> f64 {
         let (a, low_b) = (a.to_vec(), low_b.to_vec());
-        let span = LoraSpan { rows: span_rows.clone(), a: &a, b: &low_b, r, scale };
+        let spans = vec![LoraSpan { rows: 0..t, a: &a, b: &low_b, r, scale }];
         let mut out = vec![f64::NAN; t * n];
-        b.linear(&x.to_vec(), t, &w, None, &[span], None, &mut out);
+        b.linear(&x.to_vec(), t, &[Linear { weight: &w, bias: None, spans }], None, false, &mut [&mut out]);
         out.iter().zip(&probe).map(|(o, p)| o * p).sum()
     };
-    let span = LoraSpan { rows: span_rows.clone(), a: &a, b: &low_b, r, scale };
-    let mut xa = [vec![f64::NAN; span_rows.len() * r]];
-    let mut out = vec![f64::NAN; t * n];
-    b.linear(&x, t, &w, None, std::slice::from_ref(&span), Some(&mut xa), &mut out);
-    let (mut dx, mut da, mut db) = (vec![0.0; t * k], vec![0.0; r * k], vec![0.0; n * r]);
-    b.linear_backward_input(&probe, t, &w, Some(&span), &mut dx);
-    b.linear_backward_lora(&probe, t, &x, &xa[0], &span, &mut da, &mut db);
+    let spans = vec![LoraSpan { rows: 0..t, a: &a, b: &low_b, r, scale }];
+    let linears = [Linear { weight: &w, bias: None, spans }];
+    let (mut xa, mut out) = (vec![f64::NAN; t * r], vec![f64::NAN; t * n]);
+    b.linear(&x, t, &linears, Some(&mut xa), false, &mut [&mut out]);
+    let (mut dx, mut da, mut db) = (vec![f64::NAN; t * k], vec![0.0; r * k], vec![0.0; n * r]);
+    let grads = &mut [Some((&mut da, &mut db))];
+    b.linear_backward(&[&probe], t, &linears, &x, Some(&xa), grads, Some(&mut dx));
     check_gradient("dx", |x| loss(x, &a, &low_b), &x, &dx);
     check_gradient("da", |a| loss(&x, a, &low_b), &a, &da);
     check_gradient("db", |low_b| loss(&x, &a, low_b), &low_b, &db);

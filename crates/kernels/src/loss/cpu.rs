@@ -2,14 +2,17 @@
 
 use crate::backend::LossSums;
 use crate::context::Context;
-use crate::gemm::{self, Matrix, Side, Start, Words, lhs_row};
-use crate::simd::{exp, per_isa};
+use crate::gemm::{self, Lhs, Matrix, Side, Start, Words};
+use crate::numbers::{Numbers, NumbersMut};
+use crate::simd::{exp, per_isa, round_bf16, to_bf16};
 use crate::weight::WeightBytes;
 
-/// Most logits that exist at the same time (64 MiB).
+/// Most logits that exist at the same time (64 MiB), if that gives chunks of [`MIN_CHUNK_ROWS`].
 const CHUNK_LOGITS: usize = 16 * 1024 * 1024;
 /// Most rows of a chunk.
 const CHUNK_ROWS: usize = 480;
+/// Rows of a chunk for large vocabularies: each chunk expands the head twice.
+const MIN_CHUNK_ROWS: usize = 192;
 /// Elements of one f32 partial sum of exponentials; the partial sums are added in f64.
 const SUM_BLOCK: usize = 4096;
 /// Lanes of the maximum.
@@ -39,14 +42,76 @@ fn log_sum_exp_body<const FMA: bool>(x: &[f32]) -> f64 {
 }
 
 per_isa! {
-    /// `x = factor * exp(x - lse)`.
-    fn probabilities(x: &mut [f32], lse: f32, factor: f32) = fma probabilities_body;
+    /// `x = c * tanh(x / c)`.
+    fn soft_cap(x: &mut [f32], c: f32) = fma soft_cap_body;
 }
 
 #[inline(always)]
-fn probabilities_body<const FMA: bool>(x: &mut [f32], lse: f32, factor: f32) {
+fn soft_cap_body<const FMA: bool>(x: &mut [f32], c: f32) {
     for x in x {
-        *x = factor * exp::<FMA>(*x - lse);
+        *x = c * (2.0 / (1.0 + exp::<FMA>(-2.0 * (*x / c))) - 1.0);
+    }
+}
+
+/// Numbers that are turned into words at a time.
+const PART: usize = 64;
+
+per_isa! {
+    /// Logits to words of the gradient, in the first words of the same row: `factor * exp(x - lse)`, less `factor`
+    /// at the target, times the slope of the soft cap `c` if that is not 0.
+    fn gradient_words(words: Words, row: &mut [u32], lse: f32, factor: f32, target: usize, c: f32)
+        = fma gradient_words_body;
+}
+
+#[inline(always)]
+fn gradient_words_body<const FMA: bool>(
+    words: Words,
+    row: &mut [u32],
+    lse: f32,
+    factor: f32,
+    target: usize,
+    c: f32,
+) {
+    let n = row.len();
+    for start in (0..n).step_by(PART) {
+        let len = PART.min(n - start);
+        let mut part = [0.0f32; PART];
+        for (x, bits) in part.iter_mut().zip(&row[start..start + len]) {
+            *x = f32::from_bits(*bits);
+        }
+        let mut gradient = [0.0f32; PART];
+        for (g, x) in gradient.iter_mut().zip(&part) {
+            *g = factor * exp::<FMA>(*x - lse);
+        }
+        if (start..start + len).contains(&target) {
+            gradient[target - start] -= factor;
+        }
+        if c != 0.0 {
+            for (g, x) in gradient.iter_mut().zip(&part) {
+                let tanh = x / c;
+                *g *= 1.0 - tanh * tanh;
+            }
+        }
+        // Words never take more room than logits, so what is overwritten was read.
+        match words {
+            Words::F32 => {
+                for (o, g) in row[start..start + len].iter_mut().zip(&gradient) {
+                    *o = g.to_bits();
+                }
+            }
+            Words::RoundedF32 => {
+                for (o, g) in row[start..start + len].iter_mut().zip(&gradient) {
+                    *o = round_bf16(*g).to_bits();
+                }
+            }
+            Words::Bf16Pairs => {
+                gradient[len..].fill(0.0);
+                let out = &mut row[start / 2..start / 2 + len.div_ceil(2)];
+                for (o, [a, b]) in out.iter_mut().zip(gradient.as_chunks::<2>().0) {
+                    *o = u32::from(to_bf16(*a)) | u32::from(to_bf16(*b)) << 16;
+                }
+            }
+        }
     }
 }
 
@@ -56,40 +121,40 @@ struct Row<'a> {
     loss: &'a mut f64,
     target: u32,
     weight: f32,
-    /// Where the gradient of the logits goes, as words.
-    gradient: Option<&'a mut [u32]>,
 }
 
 impl Row<'_> {
-    fn run(self, ctx: &Context, words: Words, scale: f32) {
+    /// Writes the loss, and the words of the gradient over the logits if `scale` is given.
+    fn run(self, ctx: &Context, words: Words, scale: Option<f32>, softcap: Option<f32>) {
         let isa = ctx.mode.isa;
         if self.weight == 0.0 {
             *self.loss = 0.0;
-            if let Some(gradient) = self.gradient {
-                gradient.fill(0);
-            }
+            self.logits.fill(0.0);
             return;
+        }
+        if let Some(c) = softcap {
+            soft_cap(isa, self.logits, c);
         }
         let target = self.target as usize;
         let lse = log_sum_exp(isa, self.logits);
         *self.loss = f64::from(self.weight) * (lse - f64::from(self.logits[target]));
-        if let Some(gradient) = self.gradient {
-            let factor = scale * self.weight;
-            probabilities(isa, self.logits, lse as f32, factor);
-            self.logits[target] -= factor;
-            lhs_row(isa, words, 1.0, self.logits, gradient);
+        if let Some(scale) = scale {
+            let row = bytemuck::cast_slice_mut(self.logits);
+            gradient_words(isa, words, row, lse as f32, scale * self.weight, target, softcap.unwrap_or(0.0));
         }
     }
 }
 
 /// Contract: `Backend::cross_entropy`.
+#[allow(clippy::too_many_arguments, reason = "the operands of one op")]
 pub fn cross_entropy(
     ctx: &Context,
-    hidden: &[f32],
+    hidden: Numbers<'_>,
     head: &WeightBytes,
     targets: &[u32],
     weights: &[f32],
     scale: f32,
+    softcap: Option<f32>,
     mut dhidden: Option<&mut [f32]>,
 ) -> LossSums {
     let (vocab, c, n) = (head.rows, head.cols, targets.len());
@@ -97,19 +162,16 @@ pub fn cross_entropy(
     let words = ctx.mode.words();
     let mut sums = LossSums::default();
     // Chunks of about equal size: each costs one more expansion of the head.
-    let most_rows = (CHUNK_LOGITS / vocab.max(1)).clamp(1, CHUNK_ROWS);
+    let most_rows = (CHUNK_LOGITS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, CHUNK_ROWS);
     let chunk_rows = n.div_ceil(n.div_ceil(most_rows).max(1));
     let mut logits = ctx.floats(chunk_rows * vocab);
     let mut losses = vec![0.0f64; chunk_rows];
     for start in (0..n).step_by(chunk_rows.max(1)) {
         let rows = chunk_rows.min(n - start);
-        let mut lhs = ctx.lhs(rows, &[c]);
-        ctx.fill_lhs(&mut lhs, 0, &hidden[start * c..], c, 1.0);
-        gemm::product(&ctx.pool, ctx.mode, lhs.all(), Side::Rows, &[matrix], Start::Zero, &mut logits);
-        drop(lhs);
-        let mut gradient = ctx.lhs(if dhidden.is_some() { rows } else { 0 }, &[vocab]);
-        let stride = gradient.stride;
-        let mut gradient_rows = gradient.words.chunks_mut(stride);
+        let left = ctx.left(hidden.part(start * c, rows * c), rows, c);
+        let out = NumbersMut::F32(&mut logits);
+        gemm::product(&ctx.pool, ctx.mode, left.all(), Side::Rows, matrix, Start::Zero, out);
+        drop(left);
         let items = logits.chunks_mut(vocab).zip(&mut losses).take(rows).enumerate();
         let items: Vec<Row<'_>> = items
             .map(|(i, (logits, loss))| Row {
@@ -117,17 +179,18 @@ pub fn cross_entropy(
                 loss,
                 target: targets[start + i],
                 weight: weights[start + i],
-                gradient: gradient_rows.next(),
             })
             .collect();
-        ctx.pool.for_each(items, |row| row.run(ctx, words, scale));
+        let gradient_scale = dhidden.is_some().then_some(scale);
+        ctx.pool.for_each(items, |row| row.run(ctx, words, gradient_scale, softcap));
         for (loss, &weight) in losses[..rows].iter().zip(&weights[start..]) {
             sums.loss += loss;
             sums.weight += f64::from(weight);
         }
         if let Some(dhidden) = dhidden.as_deref_mut() {
-            let out = &mut dhidden[start * c..(start + rows) * c];
-            gemm::product(&ctx.pool, ctx.mode, gradient.all(), Side::Cols, &[matrix], Start::Zero, out);
+            let gradient = Lhs { words: bytemuck::cast_slice(&logits), stride: vocab, m: rows };
+            let out = NumbersMut::F32(&mut dhidden[start * c..(start + rows) * c]);
+            gemm::product(&ctx.pool, ctx.mode, gradient, Side::Cols, matrix, Start::Zero, out);
         }
     }
     sums

@@ -16,6 +16,7 @@ pub fn cross_entropy<F: Real>(
     targets: &[u32],
     weights: &[f32],
     scale: f32,
+    softcap: Option<f32>,
     mut dhidden: Option<&mut [F]>,
 ) -> LossSums {
     let (vocab, c) = (head.rows, head.cols);
@@ -26,7 +27,7 @@ pub fn cross_entropy<F: Real>(
     for start in (0..targets.len()).step_by(CHUNK_ROWS) {
         let rows = CHUNK_ROWS.min(targets.len() - start);
         let mut logits = vec![F::ZERO; rows * vocab];
-        linear::forward(&hidden[start * c..][..rows * c], rows, head, None, &mut logits);
+        linear::add_product(&hidden[start * c..][..rows * c], rows, head, &mut logits);
         for i in 0..rows {
             let logits = &mut logits[i * vocab..][..vocab];
             let weight = weights[start + i];
@@ -35,6 +36,10 @@ pub fn cross_entropy<F: Real>(
                 continue;
             }
             let target = targets[start + i] as usize;
+            if let Some(cap) = softcap.map(F::of) {
+                logits.iter_mut().for_each(|z| *z = cap * (*z / cap).tanh());
+            }
+            let capped = logits.to_vec();
             let lse = log_sum_exp(logits);
             sums.loss += f64::from(weight) * (lse - logits[target]).to_f64();
             sums.weight += f64::from(weight);
@@ -43,9 +48,14 @@ pub fn cross_entropy<F: Real>(
                 *x = factor * (*x - lse).exp();
             }
             logits[target] += -factor;
+            if let Some(cap) = softcap.map(F::of) {
+                for (x, &z) in logits.iter_mut().zip(&capped) {
+                    *x = *x * (F::ONE - z / cap * (z / cap));
+                }
+            }
         }
         if let Some(dhidden) = dhidden.as_deref_mut() {
-            linear::backward_input(&logits, rows, head, &mut dhidden[start * c..][..rows * c]);
+            linear::add_product_back(&logits, rows, head, &mut dhidden[start * c..][..rows * c]);
         }
     }
     sums

@@ -10,6 +10,7 @@ struct Loss {
     n: usize,
     vocab: usize,
     c: usize,
+    softcap: Option<f32>,
 }
 
 impl Loss {
@@ -25,13 +26,13 @@ impl Loss {
 
 impl Case for Loss {
     fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
-        let Self { n, vocab, c } = *self;
+        let Self { n, vocab, c, softcap } = *self;
         let head = b.weight(weight(WeightDtype::Bf16, vocab, c, 1));
         let hidden = b.upload(&random(2, n * c));
         let mut dhidden = b.upload(&nan(n * c));
         let (targets, weights) = (self.targets(), self.weights());
-        let with = b.cross_entropy(&hidden, &head, &targets, &weights, 0.5, Some(&mut dhidden));
-        let without = b.cross_entropy(&hidden, &head, &targets, &weights, 0.5, None);
+        let with = b.cross_entropy(&hidden, &head, &targets, &weights, 0.5, softcap, Some(&mut dhidden));
+        let without = b.cross_entropy(&hidden, &head, &targets, &weights, 0.5, softcap, None);
         assert_eq!(with, without, "the gradient changes no sum");
         let per_row = 1.0 / n.max(1) as f64;
         vec![vec![(with.loss * per_row) as f32, with.weight as f32], b.download(&dhidden)]
@@ -60,19 +61,20 @@ fn any_shape() {
         (40, 1000, 24),
         (7, 5000, 6),
     ] {
-        run(Loss { n, vocab, c });
+        run(Loss { n, vocab, c, softcap: None });
+        run(Loss { n, vocab, c, softcap: Some(1.5) });
     }
 }
 
 /// More rows than one chunk holds.
 #[test]
 fn several_chunks() {
-    run(Loss { n: 1000, vocab: 50, c: 8 });
+    run(Loss { n: 1000, vocab: 50, c: 8, softcap: None });
 }
 
 #[test]
 fn threads_change_no_bit() {
-    check_threads(&Loss { n: 500, vocab: 300, c: 40 });
+    check_threads(&Loss { n: 500, vocab: 300, c: 40, softcap: Some(20.0) });
 }
 
 /// A NaN in the hidden state is seen in the loss; logits of 1e5 are not.
@@ -81,7 +83,7 @@ fn extremes() {
     let head = weight(WeightDtype::F32, 50, 2, 1);
     for isa in Isa::available() {
         let b = cpu(isa, Precision::F32, 2);
-        let run = |x: f32| b.cross_entropy(&b.upload(&[x, x]), &head, &[3], &[1.0], 1.0, None);
+        let run = |x: f32| b.cross_entropy(&b.upload(&[x, x]), &head, &[3], &[1.0], 1.0, None, None);
         assert!(run(f32::NAN).loss.is_nan(), "{isa}");
         let LossSums { loss, weight } = run(1e5);
         assert!(loss.is_finite() && loss >= 0.0 && weight == 1.0, "{isa}: {loss}");
@@ -94,8 +96,12 @@ fn gradient_by_differences() {
     let head = weight(WeightDtype::F32, vocab, c, 1);
     let hidden: Vec<f64> = random(2, n * c).into_iter().map(f64::from).collect();
     let (targets, weights) = ([3, 900, 10], [1.0, 0.0, 0.5]);
-    let loss = |x: &[f64]| b.cross_entropy(&x.to_vec(), &head, &targets, &weights, 0.5, None).loss * 0.5;
-    let mut dhidden = vec![f64::NAN; n * c];
-    b.cross_entropy(&hidden, &head, &targets, &weights, 0.5, Some(&mut dhidden));
-    check_gradient("dhidden", loss, &hidden, &dhidden);
+    for softcap in [None, Some(0.8)] {
+        let loss = |x: &[f64]| {
+            b.cross_entropy(&x.to_vec(), &head, &targets, &weights, 0.5, softcap, None).loss * 0.5
+        };
+        let mut dhidden = vec![f64::NAN; n * c];
+        b.cross_entropy(&hidden, &head, &targets, &weights, 0.5, softcap, Some(&mut dhidden));
+        check_gradient("dhidden", loss, &hidden, &dhidden);
+    }
 }

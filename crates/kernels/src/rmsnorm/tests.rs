@@ -1,6 +1,7 @@
 //! RMSNorm against the reference and against differences.
 
 use crate::backend::Backend;
+use crate::options::Precision;
 use crate::reference::Reference;
 use crate::testing::{Case, check, check_gradient, check_threads, nan, random};
 
@@ -17,10 +18,13 @@ impl Case for Norm {
         let scaled = |seed| random(seed, t * c).into_iter().map(|x| x * self.size).collect::<Vec<_>>();
         let (x, w, dout) = (b.upload(&scaled(1)), b.upload(&random(2, c)), b.upload(&random(3, t * c)));
         let (mut out, mut rstd) = (b.upload(&nan(t * c)), b.upload(&nan(t)));
-        b.rmsnorm(&x, &w, 1e-5, t, &mut out, &mut rstd);
-        let mut dx = b.upload(&random(4, t * c));
-        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, &mut dx);
-        vec![b.download(&out), b.download(&rstd), b.download(&dx)]
+        let mut kept = b.upload(&nan(t * c));
+        b.rmsnorm(&x, &w, 1e-5, t, &mut out, &mut rstd, Some(&mut kept));
+        let (mut dx, mut copy) = (b.upload(&random(4, t * c)), b.upload(&nan(t * c)));
+        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, &mut dx, Some(&mut copy));
+        let mut dx_alone = b.upload(&random(4, t * c));
+        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, &mut dx_alone, None);
+        vec![&out, &rstd, &kept, &dx, &copy, &dx_alone].into_iter().map(|x| b.download(x)).collect()
     }
 }
 
@@ -39,6 +43,32 @@ fn any_shape() {
     }
 }
 
+/// Operands are the numbers rounded, and are read as what they hold.
+#[test]
+fn operands() {
+    struct Operands;
+    impl Case for Operands {
+        fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+            let (t, c) = (20, 70);
+            let (x, w) = (b.upload(&random(1, t * c)), b.upload(&random(2, c)));
+            let (mut out, mut kept) = (b.operands(t * c), b.operands(t * c));
+            let (mut rstd, mut dx, mut copy) =
+                (b.upload(&nan(t)), b.upload(&random(4, t * c)), b.operands(t * c));
+            b.rmsnorm(&x, &w, 1e-5, t, &mut out, &mut rstd, Some(&mut kept));
+            let mut again = b.operands(t * c);
+            b.rmsnorm(&kept, &w, 1e-5, t, &mut again, &mut rstd, None);
+            b.rmsnorm_backward(&out, &kept, &w, &rstd, t, &mut dx, Some(&mut copy));
+            vec![&out, &kept, &again, &dx, &copy].into_iter().map(|x| b.download(x)).collect()
+        }
+    }
+    // Values up to about 3, rounded to bf16 once or twice.
+    check(&Operands, |precision| match precision {
+        Precision::F32 => (1e-5, 1e-5),
+        Precision::Bf16 => (2f64.powi(-6), 2f64.powi(-7)),
+    });
+    check_threads(&Operands);
+}
+
 #[test]
 fn threads_change_no_bit() {
     check_threads(&Norm { t: 300, c: 576, size: 1.0 });
@@ -51,11 +81,11 @@ fn gradient_by_differences() {
     let (x, w, probe) = (wide(1, t * c), wide(2, c), wide(3, t * c));
     let forward = |x: &[f64], rstd: &mut Vec<f64>| -> f64 {
         let mut out = vec![f64::NAN; t * c];
-        b.rmsnorm(&x.to_vec(), &w, 1e-5, t, &mut out, rstd);
+        b.rmsnorm(&x.to_vec(), &w, 1e-5, t, &mut out, rstd, None);
         out.iter().zip(&probe).map(|(o, p)| o * p).sum()
     };
     let (mut rstd, mut dx) = (vec![f64::NAN; t], vec![0.0; t * c]);
     forward(&x, &mut rstd);
-    b.rmsnorm_backward(&probe, &x, &w, &rstd, t, &mut dx);
+    b.rmsnorm_backward(&probe, &x, &w, &rstd, t, &mut dx, None);
     check_gradient("dx", |x| forward(x, &mut vec![f64::NAN; t]), &x, &dx);
 }

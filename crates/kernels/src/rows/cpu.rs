@@ -2,14 +2,16 @@
 
 use crate::context::Context;
 use crate::dequant;
+use crate::numbers::{Number, Numbers, NumbersMut, either};
 use crate::rows::reference;
+use crate::simd::per_isa;
 use crate::weight::WeightBytes;
 
 /// Elements per task.
 const TASK_ELEMENTS: usize = 64 * 1024;
 
 /// Contract: `Backend::embed`.
-pub fn embed(ctx: &Context, table: &WeightBytes, ids: &[u32], out: &mut [f32]) {
+pub fn embed(ctx: &Context, table: &WeightBytes, ids: &[u32], scale: f32, out: &mut [f32]) {
     let c = table.cols;
     if c == 0 {
         return;
@@ -19,6 +21,7 @@ pub fn embed(ctx: &Context, table: &WeightBytes, ids: &[u32], out: &mut [f32]) {
     ctx.pool.for_each(items, |(ids, out)| {
         for (&id, out) in ids.iter().zip(out.chunks_exact_mut(c)) {
             dequant::expand_row(ctx.mode.isa, table, id as usize, 0..c, out);
+            out.iter_mut().for_each(|x| *x *= scale);
         }
     });
 }
@@ -31,6 +34,48 @@ pub fn gather(ctx: &Context, x: &[f32], rows: &[u32], c: usize, out: &mut [f32])
     let step = (TASK_ELEMENTS / c).max(1);
     let items = rows.chunks(step).zip(out[..rows.len() * c].chunks_mut(step * c));
     ctx.pool.for_each(items, |(rows, out)| reference::gather(x, rows, c, out));
+}
+
+/// Contract: `Backend::scatter_rows`.
+pub fn scatter(ctx: &Context, x: &[f32], rows: &[u32], c: usize, out: &mut [f32]) {
+    if c == 0 {
+        return;
+    }
+    // The row of `x` that goes to each row.
+    let mut from = vec![None; out.len() / c];
+    for (i, &row) in rows.iter().enumerate() {
+        from[row as usize] = Some(i);
+    }
+    let step = (TASK_ELEMENTS / c).max(1);
+    ctx.pool.for_each(from.chunks(step).zip(out.chunks_mut(step * c)), |(from, out)| {
+        for (from, out) in from.iter().zip(out.chunks_exact_mut(c)) {
+            match from {
+                Some(i) => out.copy_from_slice(&x[i * c..][..c]),
+                None => out.fill(0.0),
+            }
+        }
+    });
+}
+
+per_isa! {
+    fn convert_part[T, U](x: &[T], out: &mut [U]) = convert_body;
+}
+
+#[inline(always)]
+fn convert_body<T: Number, U: Number>(x: &[T], out: &mut [U]) {
+    for (o, &x) in out.iter_mut().zip(x) {
+        *o = U::of(x.get());
+    }
+}
+
+/// A copy, in the form of `out`.
+pub fn convert(ctx: &Context, x: Numbers<'_>, out: NumbersMut<'_>) {
+    assert_eq!(x.len(), out.len(), "copies have the length of what is copied");
+    either!(Numbers, x => either!(NumbersMut, out => {
+        ctx.pool.for_each(x.chunks(TASK_ELEMENTS).zip(out.chunks_mut(TASK_ELEMENTS)), |(x, out)| {
+            convert_part(ctx.mode.isa, x, out);
+        });
+    }));
 }
 
 /// Contract: `Backend::add`.

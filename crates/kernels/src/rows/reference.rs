@@ -4,15 +4,15 @@ use crate::dequant;
 use crate::real::Real;
 use crate::weight::WeightBytes;
 
-/// `out[t] = table[ids[t]]`.
-pub fn embed<F: Real>(table: &WeightBytes, ids: &[u32], out: &mut [F]) {
+/// `out[t] = scale * table[ids[t]]`.
+pub fn embed<F: Real>(table: &WeightBytes, ids: &[u32], scale: f32, out: &mut [F]) {
     let c = table.cols;
     let mut row = vec![0.0; c];
     for (t, &id) in ids.iter().enumerate() {
         let bytes = dequant::row_bytes(table, id as usize, 0..c);
         dequant::reference::expand(table.dtype, bytes, &mut row);
         for (o, &x) in out[t * c..][..c].iter_mut().zip(&row) {
-            *o = F::of(x);
+            *o = F::of(scale) * F::of(x);
         }
     }
 }
@@ -24,10 +24,11 @@ pub fn gather<F: Copy>(x: &[F], rows: &[u32], c: usize, out: &mut [F]) {
     }
 }
 
-/// `out[rows[i]] += x[i]`.
-pub fn scatter_add<F: Real>(x: &[F], rows: &[u32], c: usize, out: &mut [F]) {
+/// `out[rows[i]] = x[i]`, 0 elsewhere.
+pub fn scatter<F: Real>(x: &[F], rows: &[u32], c: usize, out: &mut [F]) {
+    out.fill(F::ZERO);
     for (i, &r) in rows.iter().enumerate() {
-        add(&x[i * c..][..c], &mut out[r as usize * c..][..c]);
+        out[r as usize * c..][..c].copy_from_slice(&x[i * c..][..c]);
     }
 }
 

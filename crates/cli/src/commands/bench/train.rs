@@ -60,6 +60,7 @@ enum PrecisionArg {
 /// `--isa`.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum IsaArg {
+    Amx,
     Avx512Bf16,
     Avx512,
     Avx2,
@@ -69,6 +70,7 @@ enum IsaArg {
 impl From<IsaArg> for Isa {
     fn from(arg: IsaArg) -> Self {
         match arg {
+            IsaArg::Amx => Self::Amx,
             IsaArg::Avx512Bf16 => Self::Avx512Bf16,
             IsaArg::Avx512 => Self::Avx512,
             IsaArg::Avx2 => Self::Avx2,
