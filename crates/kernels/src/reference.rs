@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::attention::reference as attention;
-use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums};
+use crate::backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+};
 use crate::glu::reference as glu;
 use crate::linear::reference as linear;
 use crate::loss::reference as loss;

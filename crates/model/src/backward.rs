@@ -51,8 +51,7 @@ impl<B: Backend> Decoder<B> {
         self.gather_normed(&rows, f);
         let (b, d) = (&*self.backend, &mut back.grads);
         let (normed, cap) = (&f.temp.normed, self.config.final_softcap);
-        let sums =
-            b.cross_entropy(normed, self.head(), &targets, &weights, scale, cap, Some(&mut d.head));
+        let sums = b.cross_entropy(normed, self.head(), &targets, &weights, scale, cap, Some(&mut d.head));
         self.head_backward(&rows, packed.len(), f, d);
         self.blocks_backward(lora, packed, &call, f, back, grads);
         Ok(sums)

@@ -99,9 +99,9 @@ impl ModelConfig {
         let family = Family::of(&fields)?;
         match family.activation {
             Activation::Silu => fields.expect("hidden_act", "\"silu\"", |v| v == "silu")?,
-            Activation::GeluTanh => fields.expect("hidden_activation", "\"gelu_pytorch_tanh\"", |v| {
-                v == "gelu_pytorch_tanh"
-            })?,
+            Activation::GeluTanh => {
+                fields.expect("hidden_activation", "\"gelu_pytorch_tanh\"", |v| v == "gelu_pytorch_tanh")?
+            }
         }
         fields.expect("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0))?;
         fields.expect("quantization_config", "null", Value::is_null)?;

@@ -127,7 +127,10 @@ impl Meta<'_> {
         const FIELD: &str = "rope.scaling.type";
         for tensor in LONG_ROPE_FACTORS {
             if self.file.tensors().contains_key(tensor) {
-                return Err(Error::tensor(tensor, "rotary factors of the kind \"longrope\" are not supported"));
+                return Err(Error::tensor(
+                    tensor,
+                    "rotary factors of the kind \"longrope\" are not supported",
+                ));
             }
         }
         match self.file.str(&self.key(FIELD))? {
@@ -223,8 +226,7 @@ fn family(meta: &Meta<'_>, model_type: &str, config: &mut Json) -> Result<()> {
         _ => {}
     }
     if model_type == "gemma3_text" {
-        config["sliding_window_pattern"] =
-            json!(meta.uint("attention.sliding_window_pattern")?.unwrap_or(6));
+        config["sliding_window_pattern"] = json!(meta.uint("attention.sliding_window_pattern")?.unwrap_or(6));
         config["rope_local_base_freq"] = json!(meta.float("rope.freq_base_swa")?.unwrap_or(10_000.0));
     }
     Ok(())

@@ -55,8 +55,7 @@ impl<B: Backend> Acts<B> {
         };
         let backward = lora.is_some();
         let raw = [c.q_dim(), c.kv_dim()].map(|w| (backward && c.qk_norm).then(|| (make.operands)(w)));
-        let post =
-            [c.hidden_size; 2].map(|w| (backward && c.sandwich_norms).then(|| (make.operands)(w)));
+        let post = [c.hidden_size; 2].map(|w| (backward && c.sandwich_norms).then(|| (make.operands)(w)));
         Self {
             x: (make.operands)(c.hidden_size),
             q: (make.operands)(c.q_dim()),

@@ -117,7 +117,8 @@ mod tests {
 
     /// Letters, a byte token, and tokens whose scores and order disagree.
     fn small(architecture: &str) -> GgufTokenizer {
-        let named = ["<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "  ", "ab", "bc", "▁a", "▁", "a", "b", "c", "<u>"];
+        let named =
+            ["<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "  ", "ab", "bc", "▁a", "▁", "a", "b", "c", "<u>"];
         let mut token_types = vec![1; named.len()];
         token_types[..5].copy_from_slice(&[2, 3, 3, 6, 6]);
         token_types[5] = 4;

@@ -76,8 +76,7 @@ impl Family {
             }
             _ => None,
         };
-        let name =
-            name.ok_or_else(|| Error::config(FIELD, format!("expected one name, found {names}")))?;
+        let name = name.ok_or_else(|| Error::config(FIELD, format!("expected one name, found {names}")))?;
         let known = FAMILIES.map(|family| family.class).join(", ");
         FAMILIES
             .into_iter()

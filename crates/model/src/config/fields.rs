@@ -105,9 +105,7 @@ impl<'a> Fields<'a> {
                 Some("sliding_attention") => Ok(true),
                 _ => Err(Error::config(
                     FIELD,
-                    format!(
-                        "{kind} is not supported, only \"full_attention\" and \"sliding_attention\""
-                    ),
+                    format!("{kind} is not supported, only \"full_attention\" and \"sliding_attention\""),
                 )),
             })
             .collect()

@@ -85,7 +85,9 @@ fn family(class: &str, changes: Value) -> Result<ModelConfig, String> {
     for (field, value) in changes.as_object().expect("an object") {
         json[field] = value.clone();
     }
-    json.as_object_mut().expect("object").retain(|field, value| !(value.is_null() && changes[field].is_null()));
+    json.as_object_mut()
+        .expect("object")
+        .retain(|field, value| !(value.is_null() && changes[field].is_null()));
     ModelConfig::parse(&json).map_err(|e| e.to_string())
 }
 
@@ -103,7 +105,16 @@ fn windows_go_with_the_family() {
     let mut used = qwen;
     used["use_sliding_window"] = json!(true);
     let expect = [None, None, None, None, Some(7), Some(7)];
-    assert_eq!(windows(&family("Qwen3ForCausalLM", { used["head_dim"] = json!(64); used }).expect("parses")), expect);
+    assert_eq!(
+        windows(
+            &family("Qwen3ForCausalLM", {
+                used["head_dim"] = json!(64);
+                used
+            })
+            .expect("parses")
+        ),
+        expect
+    );
     let phi3 = family("Phi3ForCausalLM", json!({"sliding_window": 2047})).expect("parses");
     assert_eq!(windows(&phi3), [Some(2047); 6]);
     let error = family("Gemma2ForCausalLM", json!({"head_dim": 64, "layer_types": ["full_attention"]}));
@@ -141,7 +152,10 @@ fn smollm3_leaves_some_blocks_without_rotation() {
 fn gemma_has_its_own_scales_norms_and_caps() {
     let changes = json!({"head_dim": 256, "tie_word_embeddings": null, "query_pre_attn_scalar": 144});
     let gemma2 = family("Gemma2ForCausalLM", changes).expect("parses");
-    assert_eq!((gemma2.activation, gemma2.sandwich_norms, gemma2.qk_norm), (Activation::GeluTanh, true, false));
+    assert_eq!(
+        (gemma2.activation, gemma2.sandwich_norms, gemma2.qk_norm),
+        (Activation::GeluTanh, true, false)
+    );
     assert_eq!((gemma2.attention_softcap, gemma2.final_softcap), (Some(50.0), Some(30.0)));
     assert_eq!((gemma2.attention_scale, gemma2.embed_scale), (1.0 / 12.0, 24.0));
     assert!(gemma2.tie_word_embeddings && gemma2.norm_offset);
@@ -181,7 +195,8 @@ fn phi3_has_fused_linears_and_turns_whole_heads() {
     assert_eq!(config.parameter_count(), llama.parameter_count());
     let error = family("Phi3ForCausalLM", json!({"partial_rotary_factor": 0.75})).expect_err("refused");
     assert_eq!(error, "config.json: partial_rotary_factor: 0.75 is not supported, only 1");
-    let error = family("Phi3ForCausalLM", json!({"rope_scaling": {"type": "longrope"}})).expect_err("refused");
+    let error =
+        family("Phi3ForCausalLM", json!({"rope_scaling": {"type": "longrope"}})).expect_err("refused");
     let expect = "config.json: rope_scaling.type: \"longrope\" is not supported, only \"default\", \"linear\" and \"llama3\"";
     assert_eq!(error, expect);
 }
