@@ -25,6 +25,8 @@ pub const MAX_M: usize = 8;
 const TASK_ELEMENTS: usize = 32 * 1024;
 /// Rows of words are padded with 0 to whole groups of so many elements.
 const GROUP: usize = 32;
+/// Words of a cache line: rows of words begin on its border, since loads across it count twice.
+const LINE_WORDS: usize = 16;
 
 thread_local! {
     static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -108,11 +110,13 @@ pub fn product(
         return;
     }
     let stride = mode.words().count(k.next_multiple_of(GROUP));
-    let mut words = vec![0; m * stride];
+    let mut words = vec![0; m * stride + LINE_WORDS - 1];
+    let start_word = words.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
+    let words = &mut words[start_word..];
     for j in 0..m {
         lhs_row(mode.isa, mode.words(), 1.0, &x[j * k..][..k], &mut words[j * stride..]);
     }
-    let left = Left { words: &words, stride, m };
+    let left = Left { words, stride, m };
     let task_rows = (TASK_ELEMENTS / k.max(1)).max(1);
     let out_ptr = OutPtr(out.as_mut_ptr());
     pool.run(n.div_ceil(task_rows), |task| {
