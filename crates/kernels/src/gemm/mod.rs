@@ -39,8 +39,9 @@ use crate::options::{Isa, Precision};
 use crate::pool::Pool;
 use crate::weight::WeightBytes;
 
-use kernel::{Output, PANEL, TILE_ROWS, VECTOR_ROWS, tile_product};
+use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
+pub use kernel::PANEL;
 pub use pack::{Words, lhs_row};
 
 /// Reductions of at most so many words are one sum in registers.
@@ -453,37 +454,27 @@ pub fn product(
     products(pool, mode, &mut [Product { side, terms: &terms, start, out, stride }]);
 }
 
-/// A right-hand matrix that is packed once and used by several products of one task.
-#[derive(Default)]
-pub struct Packed {
-    panels: Vec<u32>,
-    kw: usize,
+/// `out (+)= lhs x panels` on the calling thread for `n` outputs: panels `[panel][kw][PANEL]` with `kw` words; rows
+/// of `out` are `ldc` apart.
+pub fn panel_product(
+    mode: Mode,
+    lhs: Lhs<'_>,
+    (panels, kw): (&[u32], usize),
     n: usize,
-}
-
-impl Packed {
-    /// Packs a whole small matrix, replacing what was there.
-    pub fn pack(&mut self, mode: Mode, side: Side, matrix: Matrix<'_>) {
-        let (len, n) = match side {
-            Side::Rows => (matrix.cols(), matrix.rows()),
-            Side::Cols => (matrix.rows(), matrix.cols()),
-        };
-        self.kw = mode.words().count(len);
-        let needed = n.div_ceil(PANEL) * PANEL * self.kw;
-        self.panels.resize(needed.max(self.panels.len()), 0);
-        pack::pack(mode, side, &matrix, 0..n, 0..len, &mut self.panels);
-        self.n = n;
+    add: bool,
+    out: &mut [f32],
+    ldc: usize,
+) {
+    let m = lhs.m;
+    if m == 0 {
+        return;
     }
-}
-
-/// `out (+)= lhs x rhs` on the calling thread; rows of `out` are `ldc` apart.
-pub fn local_product(mode: Mode, lhs: Lhs<'_>, rhs: &Packed, accumulate: bool, out: &mut [f32], ldc: usize) {
-    let (m, n) = (lhs.m, rhs.n);
-    assert!(m == 0 || (ldc >= n && out.len() >= (m - 1) * ldc + n), "output is too short");
-    assert!(m == 0 || lhs.words.len() >= (m - 1) * lhs.stride + rhs.kw, "left side is too short");
-    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: rhs.panels.as_ptr(), kw: rhs.kw };
+    assert!(ldc >= n && out.len() >= (m - 1) * ldc + n, "output is too short");
+    assert!(lhs.words.len() >= (m - 1) * lhs.stride + kw, "left side is too short");
+    assert!(panels.len() >= n.div_ceil(PANEL) * PANEL * kw, "packed panels are too short");
+    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw };
     let c = out.as_mut_ptr().cast();
-    let out = Output { c, form: Form::F32, ldc, n, add: accumulate, bias: std::ptr::null() };
+    let out = Output { c, form: Form::F32, ldc, n, add, bias: std::ptr::null() };
     // SAFETY: `out` is borrowed mutably and, by the assertions, both sides and the output hold all rows.
     unsafe { tile_product(mode, &[term], m, out) }
 }
