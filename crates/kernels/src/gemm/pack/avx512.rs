@@ -271,16 +271,17 @@ fn transposed(rows: [__m512i; SQUARE]) -> [__m512i; SQUARE] {
     columns
 }
 
-/// Asks for the outputs' part of `count` rows that come later.
+/// Asks for the blocks of the outputs in `count` rows that come later.
 #[inline(always)]
 fn prefetch_rows<S: Stored>(job: &Job, row: usize, count: usize) {
+    let first = job.outputs.start / S::BLOCK_LEN * S::BLOCK_BYTES;
+    let end = job.outputs.end.div_ceil(S::BLOCK_LEN) * S::BLOCK_BYTES;
     for row in (row + AHEAD_ROWS..job.rows).take(count) {
-        let (start, bytes) = (job.origin::<S>(row, 0).0, bytes_of::<S>(job.outputs.len()));
-        let start = start.wrapping_add(bytes_of::<S>(job.outputs.start));
-        for line in (0..bytes).step_by(64) {
+        let start = job.first.wrapping_add(row * job.stride + first);
+        for line in (0..end - first).step_by(64) {
             prefetch(start.wrapping_add(line));
         }
-        prefetch(start.wrapping_add(bytes.saturating_sub(1)));
+        prefetch(start.wrapping_add(end - first - 1));
     }
 }
 
