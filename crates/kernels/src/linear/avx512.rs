@@ -7,8 +7,10 @@ use std::ops::Range;
 const COLUMNS: usize = 32;
 /// Factors whose sums stay in registers.
 const FACTORS: usize = 8;
-/// Pairs of rows that are read for all columns of a task before the next ones: they stay in L1.
-const PAIRS: usize = 48;
+/// Pairs of rows that are read for all columns of a task before the next ones: they stay near.
+const PAIRS: usize = 32;
+/// How many pairs of rows ahead columns are fetched: rows lie far apart, which hardware does not foresee.
+const AHEAD: usize = 8;
 
 /// `out[j, c] += sum over t of f[t, j] * x[t, c]`. `f` holds pairs `(t, t + 1)` as words `[ceil(T/2), count]`, an odd
 /// last one with 0; `x` `[T, n]` bf16; `out` `[count, columns.len()]`.
@@ -75,6 +77,10 @@ impl Block<'_> {
                 }
             };
             let (a, b) = (row(0), row(1));
+            for i in 0..2 {
+                let ahead = (2 * (pair + AHEAD) + i) * self.n + self.c;
+                _mm_prefetch::<_MM_HINT_T0>(self.x.as_ptr().wrapping_add(ahead).cast());
+            }
             let (x0, x1) = (_mm512_permutex2var_epi16(a, low, b), _mm512_permutex2var_epi16(a, high, b));
             let factors = &self.f[pair * self.count + self.j..][..J];
             for (sums, &f) in sums.iter_mut().zip(factors) {

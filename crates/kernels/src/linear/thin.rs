@@ -8,7 +8,7 @@ use crate::numbers::{Number, Numbers, NumbersMut, either};
 use crate::options::Isa;
 use crate::simd::{mul_add, per_isa, to_bf16};
 
-/// Columns that one task owns.
+/// Columns that one task owns, at least, and a multiple of which it owns: 256 bytes of each row.
 const TASK_COLUMNS: usize = 128;
 /// Token rows that one pass over the sums adds up.
 const TOGETHER: usize = 4;
