@@ -1,6 +1,6 @@
 //! Rows to words, words turned and paired: the operands of the products, and results back to rows.
 
-use crate::gemm::{Lhs, Mode, PANEL, Words, panel_product};
+use crate::gemm::{Lhs, Mode, PANEL, Words, panel_product, prefetch};
 use crate::numbers::{Numbers, NumbersMut};
 use crate::options::Isa;
 use crate::simd::{per_isa, round_bf16, to_bf16};
@@ -32,6 +32,16 @@ impl<'a> Rows<'a> {
         match self.x {
             Numbers::F32(x) => Numbers::F32(&x[own]),
             Numbers::Bf16(x) => Numbers::Bf16(&x[own]),
+        }
+    }
+
+    /// Asks for rows that will be read soon: they lie apart, which hardware does not foresee.
+    pub fn fetch(&self) {
+        for i in 0..self.n {
+            match self.row(i) {
+                Numbers::F32(x) => prefetch(bytemuck::cast_slice(x)),
+                Numbers::Bf16(x) => prefetch(bytemuck::cast_slice(x)),
+            }
         }
     }
 }
