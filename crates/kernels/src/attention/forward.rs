@@ -154,10 +154,9 @@ pub fn query_panels(
     out: &mut [u32],
 ) {
     let stride = mode.words().count(d);
-    let words = rows.take(PANEL * stride);
     for (panel, out) in out.chunks_exact_mut(stride * PANEL).enumerate() {
-        words::to_words(mode, tile.rows(panel, x, n_heads, d), PANEL, words);
-        words::transpose(mode.isa, (words, stride), (PANEL, stride), (out, PANEL));
+        let (words, step) = words::as_words(mode, tile.rows(panel, x, n_heads, d), PANEL, rows);
+        words::transpose(mode.isa, (words, step), (PANEL, stride), (out, PANEL));
     }
 }
 

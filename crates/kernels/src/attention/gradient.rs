@@ -15,9 +15,9 @@ use crate::numbers::{Number, Numbers};
 use crate::simd::{mul_add, per_isa};
 
 /// Lanes of a tile of queries.
-const LANES: usize = 192;
+const LANES: usize = 256;
 /// Bytes that a tile of queries keeps at most, 12 per lane and number of a head, so that they stay in L2.
-const TILE_BYTES: usize = 384 * 1024;
+const TILE_BYTES: usize = 800 * 1024;
 /// Rows of keys that share one range of queries in the sums over queries.
 const KEY_ROWS: usize = 32;
 
@@ -151,13 +151,12 @@ impl Call<'_> {
         let zeros = Lanes([0.0; PANEL]);
         scratch.lanes.clear();
         scratch.lanes.resize(panels, Query { lse: zeros, delta: zeros, started: false });
-        let words = scratch.rows.take(PANEL * stride);
         for (panel, lanes) in scratch.lanes.iter_mut().enumerate() {
             let at = panel * PANEL / mode.words().per_word();
             for (x, side) in [(input.q, &mut scratch.q), (input.dout, &mut scratch.dout)] {
-                words::to_words(mode, tile.rows(panel, x, n_heads, d), PANEL, words);
+                let words = words::as_words(mode, tile.rows(panel, x, n_heads, d), PANEL, &mut scratch.rows);
                 let own = &mut side.panels.take(panels * stride * PANEL)[panel * stride * PANEL..];
-                words::transpose(mode.isa, (words, stride), (PANEL, stride), (own, PANEL));
+                words::transpose(mode.isa, words, (PANEL, stride), (own, PANEL));
                 let columns = side.columns.take(depth * d.next_multiple_of(PANEL));
                 words::column_panels(mode, words, d, depth, at, columns);
             }

@@ -218,14 +218,10 @@ fn fill_tile(layout: Layout, source: Source<'_>, heads: Heads, first: usize, out
     SCRATCH.with_borrow_mut(|scratch| {
         let paired = scratch.paired.take(padded * layout.stride());
         let rows = match layout.pass {
-            Pass::Forward => {
-                let rows = scratch.rows.take(padded * layout.stride());
-                words::to_words(layout.mode, v_rows, padded, rows);
-                rows
-            }
+            Pass::Forward => words::as_words(layout.mode, v_rows, padded, &mut scratch.rows),
             Pass::Backward => {
                 words::to_words(layout.mode, v_rows, padded, v);
-                k
+                (&*k, layout.stride())
             }
         };
         words::turn_rows(layout.mode, rows, padded, layout.width, paired, turned);

@@ -108,9 +108,11 @@ pub fn window(window: Option<usize>) -> usize {
     window.unwrap_or(isize::MAX.cast_unsigned() / 2)
 }
 
-/// Queries and heads of a tile of about `lanes` lanes, for heads in groups of `group`.
+/// Queries and heads of a tile of about `lanes` lanes, for heads in groups of `group`; parts of a group are about
+/// equal.
 pub fn tile_shape(group: usize, lanes: usize) -> (usize, usize) {
-    let heads = group.min((lanes / PANEL).max(1));
+    let parts = group.div_ceil((lanes / PANEL).max(1));
+    let heads = group.div_ceil(parts);
     (PANEL * (lanes / (PANEL * heads)).max(1), heads)
 }
 
