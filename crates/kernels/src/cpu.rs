@@ -7,7 +7,9 @@ use crate::attention::{
     self,
     backward::{Grads, Inputs},
 };
-use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
+use crate::backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+};
 use crate::context::Context;
 use crate::error::KernelError;
 use crate::gemm::Mode;
@@ -27,7 +29,7 @@ use crate::weight::WeightBytes;
 const LINE: usize = 16;
 
 /// Numbers, or operands in bf16, that begin on a 64-byte border. As a slice it is its f32 numbers; operands in
-/// bf16 are reached by [`CpuBuf::numbers`] alone.
+/// bf16 cannot be seen.
 pub struct CpuBuf {
     // The bytes begin at `data[start]`; the vector never grows, so its address stays.
     data: Vec<u32>,
@@ -198,6 +200,18 @@ impl Backend for Cpu {
 
     fn add(&self, x: &CpuBuf, y: &mut CpuBuf, n: usize) {
         rows::add(&self.ctx, &x[..n], &mut y[..n]);
+    }
+
+    fn copy_columns(
+        &self,
+        src: &CpuBuf,
+        from: Columns,
+        t: usize,
+        width: usize,
+        dst: &mut CpuBuf,
+        to: Columns,
+    ) {
+        rows::copy_columns(&self.ctx, src.numbers(), from, t, width, dst.numbers_mut(), to);
     }
 
     fn rmsnorm(

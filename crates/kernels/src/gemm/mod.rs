@@ -50,6 +50,8 @@ const WHOLE_WORDS: usize = 1920;
 const BLOCK_WORDS: usize = 1024;
 /// Size of the packed panels of a task at most, if one panel is not larger.
 const PANEL_BYTES: usize = 400 * 1024;
+/// Words of a cache line.
+const LINE_WORDS: usize = 16;
 /// Panels per task at most: each row of the left side is read once for all of them.
 const TASK_PANELS: usize = 3;
 /// Rows are split as well until there are this many tasks per thread, so that threads end at about the same time.
@@ -163,7 +165,7 @@ pub struct Lhs<'a> {
 
 impl<'a> Lhs<'a> {
     /// The part of each row from word `at`.
-    pub fn from_word(self, at: usize) -> Lhs<'a> {
+    pub fn skip_words(self, at: usize) -> Lhs<'a> {
         let at = if self.m == 0 { 0 } else { at };
         Lhs { words: &self.words[at..], ..self }
     }
@@ -392,8 +394,10 @@ impl<'a> Plan<'a> {
         PANELS.with_borrow_mut(|panels| {
             for (b, block) in self.blocks.iter().enumerate() {
                 let depth: usize = block.iter().map(|(_, range)| words.count(range.len())).sum();
-                panels.resize((width * depth).max(panels.len()), 0);
-                let mut rest = &mut panels[..];
+                panels.resize((width * depth + LINE_WORDS - 1).max(panels.len()), 0);
+                // Loads and stores of vectors that cross a border of cache lines count twice.
+                let first = panels.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
+                let mut rest = &mut panels[first..];
                 let mut terms = Vec::with_capacity(block.len());
                 for (t, range) in block {
                     let term = &self.terms[*t];
