@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::attention::keys::{KEYS, KeyTile, Keys, Pass, Source, prepare};
+use crate::attention::keys::{Head, KEYS, KeyTile, Keys, Pass, Source, prepare};
 use crate::attention::layout::{QueryTile, head_parts, tile_shape, window};
 use crate::attention::scratch::{Aligned, Shared};
 use crate::attention::softmax::{self, Lanes, Scaled};
-use crate::attention::words::{self, Left, Rows, product, store_row};
+use crate::attention::words::{self, Left, product, store_row};
 use crate::backend::AttentionShape;
 use crate::context::Context;
 use crate::gemm::{Mode, PANEL};
@@ -49,65 +49,80 @@ struct State {
     started: bool,
 }
 
-/// Queries and the keys and values that they attend to.
-#[derive(Clone, Copy)]
-pub struct Task<'a> {
+/// Tiles of queries that attend to one head of keys and values.
+struct Task<'a> {
     /// The whole query buffer.
-    pub q: Numbers<'a>,
-    /// Which of it.
-    pub tile: QueryTile,
-    /// Keys and values of their head.
-    pub keys: Keys<'a>,
+    q: Numbers<'a>,
+    tiles: Vec<QueryTile>,
+    keys: Head<'a>,
 }
 
 impl Task<'_> {
     /// Work, in lanes times keys.
-    pub fn cost(&self, shape: AttentionShape) -> usize {
-        self.tile.all_keys(window(shape.window)).len() * self.tile.n * self.tile.heads
+    fn cost(&self, window: usize) -> usize {
+        self.tiles.iter().map(|tile| tile.all_keys(window).len() * tile.n * tile.heads).sum()
     }
 
     /// Writes the rows of the queries of `out`, and of `lse` if given.
     ///
     /// # Safety
     /// No other task writes these rows and heads.
-    pub unsafe fn run(&self, mode: Mode, shape: AttentionShape, out: &Shared<'_>, lse: Option<&Shared<'_>>) {
-        SCRATCH.with_borrow_mut(|scratch| {
-            self.attend(mode, shape, scratch);
-            // SAFETY: same contract.
-            unsafe { self.store(mode, shape, scratch, out, lse) };
+    unsafe fn run(&self, mode: Mode, shape: AttentionShape, out: &Shared<'_>, lse: Option<&Shared<'_>>) {
+        self.keys.with(|keys| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                for (i, tile) in self.tiles.iter().enumerate() {
+                    let call = Call { mode, shape, q: self.q, tile, next: self.tiles.get(i + 1) };
+                    call.attend(keys, scratch);
+                    // SAFETY: same contract.
+                    unsafe { call.store(scratch, out, lse) };
+                }
+            });
         });
     }
+}
 
+/// One tile of queries.
+struct Call<'a> {
+    mode: Mode,
+    shape: AttentionShape,
+    q: Numbers<'a>,
+    tile: &'a QueryTile,
+    /// The tile that comes next.
+    next: Option<&'a QueryTile>,
+}
+
+impl Call<'_> {
     /// Unnormalised outputs `[panel][head_dim][PANEL]` in `scratch.sums`.
-    fn attend(&self, mode: Mode, shape: AttentionShape, scratch: &mut Scratch) {
+    fn attend(&self, keys: Keys<'_>, scratch: &mut Scratch) {
+        let (mode, shape) = (self.mode, self.shape);
         let AttentionShape { n_heads, head_dim: d, .. } = shape;
         let (panels, stride) = (self.tile.panels(), mode.words().count(d));
         let q = scratch.q.take(panels * stride * PANEL);
-        query_panels(mode, self.q, &self.tile, n_heads, d, &mut scratch.rows, q);
+        query_panels(mode, self.q, self.tile, n_heads, d, &mut scratch.rows, q);
         scratch.states.clear();
         let start = State { shift: Lanes([LOWEST; PANEL]), sum: Lanes([0.0; PANEL]), started: false };
         scratch.states.resize(panels, start);
         let sums = scratch.sums.take(panels * d * PANEL);
         let scores = scratch.scores.take(KEYS * PANEL);
         let probabilities = scratch.probabilities.take(KEYS * PANEL);
-        for keys in self.keys.tiles(self.tile.all_keys(window(shape.window))) {
+        let seen = self.tile.all_keys(window(shape.window));
+        for keys in keys.tiles(seen.clone()) {
             for (panel, state) in scratch.states.iter_mut().enumerate() {
+                if let (Some(next), true) = (self.next, keys.keys.end >= seen.end) {
+                    next.rows(panel, self.q, n_heads, d).fetch();
+                }
                 let q = &q[panel * stride * PANEL..][..stride * PANEL];
                 let sums = &mut sums[panel * d * PANEL..][..d * PANEL];
-                let part = Part { shape, tile: &self.tile, block: panel / self.tile.heads, keys: &keys };
+                let part = Part { shape, tile: self.tile, block: panel / self.tile.heads, keys: &keys };
                 part.attend(mode, q, (scores, probabilities), state, sums);
             }
         }
     }
 
-    unsafe fn store(
-        &self,
-        mode: Mode,
-        shape: AttentionShape,
-        scratch: &mut Scratch,
-        out: &Shared<'_>,
-        lse: Option<&Shared<'_>>,
-    ) {
+    /// # Safety
+    /// No other task writes the tile's rows and heads.
+    unsafe fn store(&self, scratch: &mut Scratch, out: &Shared<'_>, lse: Option<&Shared<'_>>) {
+        let (mode, shape) = (self.mode, self.shape);
         let AttentionShape { n_heads, head_dim: d, .. } = shape;
         let turned = scratch.turned.take(PANEL * d);
         let sums = scratch.sums.take(self.tile.panels() * d * PANEL);
@@ -139,13 +154,9 @@ pub fn query_panels(
     out: &mut [u32],
 ) {
     let stride = mode.words().count(d);
-    let words = rows.take(PANEL * stride);
     for (panel, out) in out.chunks_exact_mut(stride * PANEL).enumerate() {
-        let queries = tile.queries(panel / tile.heads);
-        let head = tile.head + panel % tile.heads;
-        let rows = Rows::of(x, tile.row + queries.start, queries.len(), head, n_heads, d);
-        words::to_words(mode, rows, PANEL, words);
-        words::transpose(mode.isa, (words, stride), (PANEL, stride), (out, PANEL));
+        let (words, step) = words::as_words(mode, tile.rows(panel, x, n_heads, d), PANEL, rows);
+        words::transpose(mode.isa, (words, step), (PANEL, stride), (out, PANEL));
     }
 }
 
@@ -211,7 +222,9 @@ impl State {
         for (lane, &max) in max.0.iter().enumerate() {
             let shift = &mut self.shift.0[lane];
             if max > *shift {
-                factors.0[lane] = (*shift - max).exp();
+                if self.started {
+                    factors.0[lane] = (*shift - max).exp();
+                }
                 *shift = max;
             }
         }
@@ -264,22 +277,24 @@ pub fn attend_all(
         let keys = prepare(ctx, Pass::Forward, sources, shape, memory);
         let mut tasks = Vec::new();
         for (&(row, rows, place), keys) in queries.iter().zip(keys.chunks(shape.n_kv_heads)) {
-            for first in (0..rows).step_by(step) {
-                for (kv_head, &keys) in keys.iter().enumerate() {
-                    tasks.extend(head_parts(group, part).map(|(head, heads)| {
-                        let n = step.min(rows - first);
-                        let head = kv_head * group + head;
-                        Task {
-                            q,
-                            tile: QueryTile { row: row + first, n, place: place + first, head, heads },
-                            keys,
-                        }
-                    }));
-                }
+            for (kv_head, &keys) in keys.iter().enumerate() {
+                let tile = |first: usize| {
+                    head_parts(group, part).map(move |(head, heads)| QueryTile {
+                        row: row + first,
+                        n: step.min(rows - first),
+                        place: place + first,
+                        head: kv_head * group + head,
+                        heads,
+                    })
+                };
+                let tiles: Vec<_> = (0..rows).step_by(step).flat_map(tile).collect();
+                // What is made by a task for itself is used by it alone.
+                let count = if keys.is_own() { tiles.len().max(1) } else { 1 };
+                tasks.extend(tiles.chunks(count).map(|tiles| Task { q, tiles: tiles.to_vec(), keys }));
             }
         }
         // Long ones first, so that the threads end together. The order changes no result.
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.cost(shape)));
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.cost(window(shape.window))));
         // SAFETY: the tasks are of disjoint queries and heads.
         ctx.pool.for_each(tasks, |task| unsafe { task.run(ctx.mode, shape, out, lse) });
     });

@@ -1,5 +1,6 @@
 //! Keys and values as the products read them, made once per call.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::attention::scratch::Aligned;
@@ -36,7 +37,7 @@ pub enum Pass {
 
 /// Sizes of what is made.
 #[derive(Clone, Copy)]
-struct Layout {
+pub struct Layout {
     mode: Mode,
     pass: Pass,
     width: usize,
@@ -55,10 +56,15 @@ impl Layout {
         [rows, if self.pass == Pass::Backward { rows } else { 0 }, turned]
     }
 
+    /// Words of a whole tile.
+    fn tile_words(self) -> usize {
+        self.parts(KEYS).iter().sum()
+    }
+
     /// Words of all tiles of `n` keys.
     fn words(self, n: usize) -> usize {
         let tile = |n: usize| self.parts(n.next_multiple_of(2)).iter().sum::<usize>();
-        (n / KEYS * tile(KEYS) + tile(n % KEYS)).next_multiple_of(16)
+        (n / KEYS * self.tile_words() + tile(n % KEYS)).next_multiple_of(16)
     }
 }
 
@@ -93,7 +99,7 @@ impl<'a> Keys<'a> {
         (keys.start / KEYS..keys.end.div_ceil(KEYS)).map(move |tile| {
             let keys = tile * KEYS..self.n.min((tile + 1) * KEYS);
             let padded = keys.len().next_multiple_of(2);
-            let full: usize = self.layout.parts(KEYS).iter().sum();
+            let full = self.layout.tile_words();
             let [k, v, turned] = self.layout.parts(padded);
             let words = &self.words[tile * full..][..k + v + turned];
             let (k, words) = words.split_at(k);
@@ -103,41 +109,82 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Makes what `pass` needs of all heads of all sources: `[source * n_kv_heads + head]`.
+/// Sources of at most this many keys are prepared by the task that uses them, while they are in its cache.
+const OWN_KEYS: usize = 512;
+
+/// Keys and values of one head: made before, or by the task that uses them.
+#[derive(Clone, Copy)]
+pub enum Head<'a> {
+    /// Made before.
+    Ready(Keys<'a>),
+    /// Still to be made.
+    Source(Layout, Source<'a>, Heads),
+}
+
+/// Which head of how many.
+#[derive(Clone, Copy)]
+pub struct Heads {
+    head: usize,
+    heads: usize,
+}
+
+impl Head<'_> {
+    /// Whether one task is to use all of it.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Head::Source(..))
+    }
+
+    /// Calls `body` with the keys.
+    pub fn with<R>(self, body: impl FnOnce(Keys<'_>) -> R) -> R {
+        match self {
+            Head::Ready(keys) => body(keys),
+            Head::Source(layout, source, heads) => OWN.with_borrow_mut(|memory| {
+                let words = memory.take(layout.words(source.n));
+                for (first, own) in (0..source.n).step_by(KEYS).zip(words.chunks_mut(layout.tile_words())) {
+                    fill_tile(layout, source, heads, first, own);
+                }
+                body(Keys { layout, n: source.n, words })
+            }),
+        }
+    }
+}
+
+/// Makes what `pass` needs of all heads of the long sources; the short ones are left to their tasks. Returns
+/// `[source * n_kv_heads + head]`.
 pub fn prepare<'a>(
     ctx: &Context,
     pass: Pass,
-    sources: &[Source<'_>],
+    sources: &[Source<'a>],
     shape: AttentionShape,
     memory: &'a mut Aligned<u32>,
-) -> Vec<Keys<'a>> {
+) -> Vec<Head<'a>> {
     let heads = shape.n_kv_heads;
     let layout = Layout { mode: ctx.mode, pass, width: shape.head_dim };
-    let memory = memory.take(sources.iter().map(|s| layout.words(s.n) * heads).sum());
+    let shared = |source: &Source<'_>| source.n > OWN_KEYS;
+    let long = sources.iter().filter(|source| shared(source));
+    let memory = memory.take(long.clone().map(|source| layout.words(source.n) * heads).sum());
     let mut tasks = Vec::new();
     let mut rest = &mut *memory;
-    for source in sources {
+    for source in long {
         for head in 0..heads {
             let own;
             (own, rest) = rest.split_at_mut(layout.words(source.n));
-            let tiles = own.chunks_mut(layout.parts(KEYS).iter().sum());
-            tasks.extend(
-                tiles.zip((0..source.n).step_by(KEYS)).map(|(own, first)| (source, head, first, own)),
-            );
+            let tiles = own.chunks_mut(layout.tile_words()).zip((0..source.n).step_by(KEYS));
+            tasks.extend(tiles.map(|(own, first)| (source, Heads { head, heads }, first, own)));
         }
     }
-    ctx.pool.for_each(tasks, |(source, head, first, own)| {
-        let n = KEYS.min(source.n - first);
-        let rows = |x| Rows::of(x, source.row + first, n, head, heads, shape.head_dim);
-        fill_tile(layout, rows(source.k), rows(source.v), own);
-    });
+    ctx.pool.for_each(tasks, |(source, heads, first, own)| fill_tile(layout, *source, heads, first, own));
     let mut rest = &*memory;
     let mut all = Vec::new();
     for source in sources {
-        for _ in 0..heads {
+        for head in 0..heads {
+            if !shared(source) {
+                all.push(Head::Source(layout, *source, Heads { head, heads }));
+                continue;
+            }
             let words;
             (words, rest) = rest.split_at(layout.words(source.n));
-            all.push(Keys { layout, n: source.n, words });
+            all.push(Head::Ready(Keys { layout, n: source.n, words }));
         }
     }
     all
@@ -151,11 +198,18 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// Keys and values that this thread's task made for itself.
+    static OWN: RefCell<Aligned<u32>> = RefCell::default();
 }
 
-fn fill_tile(layout: Layout, k_rows: Rows<'_>, v_rows: Rows<'_>, out: &mut [u32]) {
-    let padded = k_rows.n.next_multiple_of(2);
+/// The tile of keys from `first`.
+fn fill_tile(layout: Layout, source: Source<'_>, heads: Heads, first: usize, out: &mut [u32]) {
+    let n = KEYS.min(source.n - first);
+    let padded = n.next_multiple_of(2);
+    let Heads { head, heads } = heads;
+    let rows = |x| Rows::of(x, source.row + first, n, head, heads, layout.width);
+    let (k_rows, v_rows) = (rows(source.k), rows(source.v));
     let [k, v, turned] = layout.parts(padded);
     let (k, rest) = out.split_at_mut(k);
     let (v, rest) = rest.split_at_mut(v);
@@ -164,14 +218,10 @@ fn fill_tile(layout: Layout, k_rows: Rows<'_>, v_rows: Rows<'_>, out: &mut [u32]
     SCRATCH.with_borrow_mut(|scratch| {
         let paired = scratch.paired.take(padded * layout.stride());
         let rows = match layout.pass {
-            Pass::Forward => {
-                let rows = scratch.rows.take(padded * layout.stride());
-                words::to_words(layout.mode, v_rows, padded, rows);
-                rows
-            }
+            Pass::Forward => words::as_words(layout.mode, v_rows, padded, &mut scratch.rows),
             Pass::Backward => {
                 words::to_words(layout.mode, v_rows, padded, v);
-                k
+                (&*k, layout.stride())
             }
         };
         words::turn_rows(layout.mode, rows, padded, layout.width, paired, turned);

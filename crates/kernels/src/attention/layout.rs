@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
+use crate::attention::words::Rows;
 use crate::gemm::PANEL;
+use crate::numbers::Numbers;
 
 /// Consecutive queries of some heads that share one key head.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,13 @@ impl QueryTile {
     /// Queries of a block, counted from the first of the tile.
     pub fn queries(&self, block: usize) -> Range<usize> {
         block * PANEL..self.n.min((block + 1) * PANEL)
+    }
+
+    /// The rows of a panel in `x`, `[.., n_heads * width]`; none for a panel behind the last.
+    pub fn rows<'a>(&self, panel: usize, x: Numbers<'a>, n_heads: usize, width: usize) -> Rows<'a> {
+        let queries = self.queries(panel / self.heads);
+        let head = self.head + panel % self.heads;
+        Rows::of(x, self.row + queries.start, queries.len(), head, n_heads, width)
     }
 
     /// Keys that some query of the block sees.
@@ -99,9 +108,11 @@ pub fn window(window: Option<usize>) -> usize {
     window.unwrap_or(isize::MAX.cast_unsigned() / 2)
 }
 
-/// Queries and heads of a tile of about `lanes` lanes, for heads in groups of `group`.
+/// Queries and heads of a tile of about `lanes` lanes, for heads in groups of `group`; parts of a group are about
+/// equal.
 pub fn tile_shape(group: usize, lanes: usize) -> (usize, usize) {
-    let heads = group.min((lanes / PANEL).max(1));
+    let parts = group.div_ceil((lanes / PANEL).max(1));
+    let heads = group.div_ceil(parts);
     (PANEL * (lanes / (PANEL * heads)).max(1), heads)
 }
 

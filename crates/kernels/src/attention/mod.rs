@@ -22,6 +22,7 @@ mod avx512;
 pub mod backward;
 pub mod cached;
 pub mod forward;
+mod gradient;
 mod keys;
 mod layout;
 pub mod reference;

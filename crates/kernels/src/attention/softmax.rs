@@ -226,8 +226,8 @@ per_isa! {
 #[inline(always)]
 fn scale_lanes_body(x: &mut [f32], factors: &Lanes) {
     for row in x.as_chunks_mut::<PANEL>().0 {
-        for i in 0..PANEL {
-            row[i] *= factors.0[i];
+        for (x, factor) in row.iter_mut().zip(&factors.0) {
+            *x *= factor;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Rows to words, words turned and paired: the operands of the products, and results back to rows.
 
-use crate::gemm::{Lhs, Mode, PANEL, Words, panel_product};
+use crate::attention::scratch::Aligned;
+use crate::gemm::{Lhs, Mode, PANEL, Words, panel_product, prefetch};
 use crate::numbers::{Numbers, NumbersMut};
 use crate::options::Isa;
 use crate::simd::{per_isa, round_bf16, to_bf16};
@@ -34,6 +35,30 @@ impl<'a> Rows<'a> {
             Numbers::Bf16(x) => Numbers::Bf16(&x[own]),
         }
     }
+
+    /// The rows as words where they lie so already, and the words from row to row.
+    fn as_words(&self, words: Words) -> Option<(&'a [u32], usize)> {
+        let all = self.at..self.at + (self.n.max(1) - 1) * self.step + self.width;
+        match (self.x, words) {
+            (Numbers::F32(x), Words::F32) => Some((bytemuck::cast_slice(&x[all]), self.step)),
+            (Numbers::Bf16(x), Words::Bf16Pairs)
+                if self.width.is_multiple_of(2) && self.step.is_multiple_of(2) =>
+            {
+                Some((bytemuck::try_cast_slice(&x[all]).ok()?, self.step / 2))
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks for rows that will be read soon: they lie apart, which hardware does not foresee.
+    pub fn fetch(&self) {
+        for i in 0..self.n {
+            match self.row(i) {
+                Numbers::F32(x) => prefetch(bytemuck::cast_slice(x)),
+                Numbers::Bf16(x) => prefetch(bytemuck::cast_slice(x)),
+            }
+        }
+    }
 }
 
 /// `[rows][stride]` words from `rows`, and zeros in the rows from `rows.n` to `padded`.
@@ -43,6 +68,23 @@ pub fn to_words(mode: Mode, rows: Rows<'_>, padded: usize, out: &mut [u32]) {
         row_words(mode.isa, mode.words(), rows.row(i), out);
     }
     out[rows.n * stride..padded * stride].fill(0);
+}
+
+/// `padded` rows as words, with the words from row to row: as they lie if there are so many, else a copy in
+/// `scratch` with zeros behind.
+pub fn as_words<'a>(
+    mode: Mode,
+    rows: Rows<'a>,
+    padded: usize,
+    scratch: &'a mut Aligned<u32>,
+) -> (&'a [u32], usize) {
+    if let (true, Some(own)) = (rows.n == padded, rows.as_words(mode.words())) {
+        return own;
+    }
+    let stride = mode.words().count(rows.width);
+    let out = scratch.take(padded * stride);
+    to_words(mode, rows, padded, out);
+    (out, stride)
 }
 
 per_isa! {
@@ -103,16 +145,21 @@ fn pair_rows_body(a: &[u32], b: &[u32], out: &mut [u32]) {
 
 /// Turns `rows` rows of words (an even number) so that their numbers pair along the rows:
 /// `[count][rows / per word]`, row `c` for number `c` of each row. `paired` is scratch.
-pub fn turn_rows(mode: Mode, words: &[u32], rows: usize, width: usize, paired: &mut [u32], out: &mut [u32]) {
-    let stride = mode.words().count(width);
+pub fn turn_rows(
+    mode: Mode,
+    (words, step): (&[u32], usize),
+    rows: usize,
+    width: usize,
+    paired: &mut [u32],
+    out: &mut [u32],
+) {
     if mode.words().per_word() == 1 {
-        transpose(mode.isa, (words, stride), (rows, width), (out, rows));
+        transpose(mode.isa, (words, step), (rows, width), (out, rows));
         return;
     }
-    for (rows, paired) in
-        words.chunks_exact(2 * stride).zip(paired.chunks_exact_mut(2 * stride)).take(rows / 2)
-    {
-        let (a, b) = rows.split_at(stride);
+    let stride = mode.words().count(width);
+    for (i, paired) in paired.chunks_exact_mut(2 * stride).enumerate().take(rows / 2) {
+        let (a, b) = (&words[2 * i * step..][..stride], &words[(2 * i + 1) * step..][..stride]);
         pair_rows(mode.isa, a, b, paired);
     }
     transpose(mode.isa, (paired, 2 * stride), (rows / 2, width), (out, rows / 2));
@@ -120,19 +167,25 @@ pub fn turn_rows(mode: Mode, words: &[u32], rows: usize, width: usize, paired: &
 
 /// Pairs one panel's rows of words along the rows and lays them out as panels of columns:
 /// `out[column panel][depth][PANEL]`, from word `at` of the depth on. Columns behind the width are unspecified.
-pub fn column_panels(mode: Mode, words: &[u32], width: usize, depth: usize, at: usize, out: &mut [u32]) {
+pub fn column_panels(
+    mode: Mode,
+    (words, step): (&[u32], usize),
+    width: usize,
+    depth: usize,
+    at: usize,
+    out: &mut [u32],
+) {
     let stride = mode.words().count(width);
     let per_word = mode.words().per_word();
-    let rows = words.chunks_exact(per_word * stride).take(PANEL / per_word);
-    for (k, rows) in rows.enumerate() {
+    for k in 0..PANEL / per_word {
         for (p, first) in (0..stride).step_by(PANEL / per_word).enumerate() {
             let part = first..stride.min(first + PANEL / per_word);
             let out = &mut out[(p * depth + at + k) * PANEL..][..PANEL];
+            let row = |i: usize| &words[(k * per_word + i) * step..][part.clone()];
             if per_word == 1 {
-                out[..part.len()].copy_from_slice(&rows[part]);
+                out[..part.len()].copy_from_slice(row(0));
             } else {
-                let (a, b) = rows.split_at(stride);
-                pair_rows(mode.isa, &a[part.clone()], &b[part.clone()], &mut out[..2 * part.len()]);
+                pair_rows(mode.isa, row(0), row(1), &mut out[..2 * part.len()]);
             }
         }
     }

@@ -41,7 +41,7 @@ use crate::weight::WeightBytes;
 
 use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
-pub use kernel::PANEL;
+pub use kernel::{PANEL, prefetch};
 pub use pack::{Words, lhs_row};
 
 /// Reductions of at most so many words are one sum in registers.
