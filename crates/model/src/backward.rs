@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::forward::{Attend, Call};
 use crate::lora::{Adapters, Lora, LoraGrads};
 use crate::packed::Packed;
-use crate::workspace::{Acts, Backward, Forward, Grads, Kept, Temp, Workspace};
+use crate::workspace::{Acts, Backward, Forward, Grads, Kept, Normed, Temp, Workspace};
 
 /// What every part of a block's backward is given.
 struct At<'a, B: Backend> {
@@ -168,26 +168,23 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    /// Where the output of a half has a norm: leaves the gradient of the norm's input `x` `[T, C]` in `d.x_operands`,
+    /// Where the output of a half has a norm: leaves the gradient of the norm's input `[T, C]` in `d.x_operands`,
     /// where otherwise `d.x` stands rounded.
     fn post_norm_backward(
         &self,
         at: &At<'_, B>,
         group: Group,
-        x: Option<&B::Buf>,
+        kept: Option<&Normed<B>>,
         temp: &mut Temp<B>,
         d: &mut Grads<B>,
     ) {
-        let (b, eps, t) = (&*self.backend, self.config.rms_norm_eps, at.t);
-        let (Some(x), Some(norm), Some([dx, normed])) =
-            (x, self.layers[at.l].post_norm(group), &mut temp.branch)
+        let (Some(Normed { x, rstd }), Some(norm), Some([dx, _])) =
+            (kept, self.layers[at.l].post_norm(group), &mut temp.branch)
         else {
             return;
         };
-        // Only for `rstd`.
-        b.rmsnorm(x, norm, eps, t, normed, &mut temp.rstd, None);
-        b.clear(dx);
-        b.rmsnorm_backward(&d.x, x, norm, &temp.rstd, t, dx, Some(&mut d.x_operands));
+        self.backend.clear(dx);
+        self.backend.rmsnorm_backward(&d.x, x, norm, rstd, at.t, dx, Some(&mut d.x_operands));
     }
 
     /// From the gradients of rotated q and k in `temp.q` and `temp.k` to those of the linears' outputs in `d`: the
@@ -195,18 +192,15 @@ impl<B: Backend> Decoder<B> {
     fn heads_backward(&self, at: &At<'_, B>, acts: &Acts<B>, temp: &mut Temp<B>, d: &mut Grads<B>) {
         let (b, c, layer) = (&*self.backend, &self.config, &self.layers[at.l]);
         let positions = &at.packed.positions;
-        let Temp { q, k, heads, rstd, .. } = temp;
+        let Temp { q, k, heads, .. } = temp;
         let widths = [c.num_attention_heads, c.num_key_value_heads];
         let outs = [&mut d.q, &mut d.k];
         for (i, ((dx, n), out)) in [q, k].into_iter().zip(widths).zip(outs).enumerate() {
-            match (&layer.qk_norm, &acts.raw[i], heads.as_mut()) {
-                (Some(norms), Some(raw), Some(heads)) => {
-                    let rows = at.t * n;
+            match (&layer.qk_norm, &acts.heads[i], heads.as_mut()) {
+                (Some(norms), Some(Normed { x, rstd }), Some(heads)) => {
                     self.rotate(at.l, dx, positions, n, true, heads);
-                    // Only for `rstd`; `dx` is free now.
-                    b.rmsnorm(raw, &norms[i], c.rms_norm_eps, rows, dx, rstd, None);
                     b.clear(dx);
-                    b.rmsnorm_backward(heads, raw, &norms[i], rstd, rows, dx, Some(out));
+                    b.rmsnorm_backward(heads, x, &norms[i], rstd, at.t * n, dx, Some(out));
                 }
                 _ => self.rotate(at.l, dx, positions, n, true, out),
             }

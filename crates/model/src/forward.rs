@@ -10,7 +10,7 @@ use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Lora};
 use crate::packed::Packed;
-use crate::workspace::{Acts, Forward, Kept, Temp, Workspace};
+use crate::workspace::{Acts, Forward, Kept, Normed, Temp, Workspace};
 
 /// What the queries of a call see.
 pub(crate) enum Attend<'a, 'c, B: Backend> {
@@ -25,6 +25,17 @@ pub(crate) struct Call<'a, B: Backend> {
     /// Position of each token row, `[T]`.
     pub(crate) positions: &'a [u32],
     pub(crate) adapters: &'a Adapters<'a, B>,
+}
+
+/// Where a norm leaves its input and `rstd`: `rstd` in `temp` if nothing is kept.
+fn split<'a, B: Backend>(
+    kept: Option<&'a mut Normed<B>>,
+    temp: &'a mut B::Buf,
+) -> (Option<&'a mut B::Buf>, &'a mut B::Buf) {
+    match kept {
+        Some(Normed { x, rstd }) => (Some(x), rstd),
+        None => (None, temp),
+    }
 }
 
 impl<B: Backend> Decoder<B> {
@@ -67,7 +78,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// The last linear of a half, from `x` `[T, K]`, added to `hidden` `[T, C]`: through a norm of its own where
-    /// the model has one, which leaves its input in `kept`.
+    /// the model has one.
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
     fn add_branch(
         &self,
@@ -76,7 +87,7 @@ impl<B: Backend> Decoder<B> {
         call: &Call<'_, B>,
         x: &B::Buf,
         xa: Option<&mut B::Buf>,
-        kept: Option<&mut B::Buf>,
+        kept: Option<&mut Normed<B>>,
         branch: Option<&mut [B::Buf; 2]>,
         rstd: &mut B::Buf,
         hidden: &mut B::Buf,
@@ -87,6 +98,7 @@ impl<B: Backend> Decoder<B> {
             return b.linear(x, t, &linears, xa, true, &mut [hidden]);
         };
         b.linear(x, t, &linears, xa, false, &mut [out]);
+        let (kept, rstd) = split(kept, rstd);
         b.rmsnorm(out, norm, c.rms_norm_eps, t, normed, rstd, kept);
         b.add(normed, hidden, t * c.hidden_size);
     }
@@ -140,8 +152,8 @@ impl<B: Backend> Decoder<B> {
         for (i, ((x, n), out)) in [q, k].into_iter().zip(widths).zip(outs).enumerate() {
             match (&layer.qk_norm, heads.as_mut()) {
                 (Some(norms), Some(heads)) => {
-                    let raw = acts.raw[i].as_mut();
-                    b.rmsnorm(x, &norms[i], c.rms_norm_eps, t * n, heads, rstd, raw);
+                    let (kept, rstd) = split(acts.heads[i].as_mut(), &mut *rstd);
+                    b.rmsnorm(x, &norms[i], c.rms_norm_eps, t * n, heads, rstd, kept);
                     self.rotate(l, heads, call.positions, n, false, out);
                 }
                 _ => self.rotate(l, x, call.positions, n, false, out),

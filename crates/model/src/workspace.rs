@@ -22,8 +22,8 @@ pub(crate) struct Acts<B: Backend> {
     pub(crate) k: B::Buf,
     /// `[T, kv_dim]`.
     pub(crate) v: B::Buf,
-    /// q and k before the norm of their heads, where there is one; only for a backward.
-    pub(crate) raw: [Option<B::Buf>; 2],
+    /// Norms of the heads of q and k, where there are any; only for a backward.
+    pub(crate) heads: [Option<Normed<B>>; 2],
     /// Output of attention, `[T, q_dim]`.
     pub(crate) att: B::Buf,
     /// `[T, n_heads]`.
@@ -34,10 +34,25 @@ pub(crate) struct Acts<B: Backend> {
     pub(crate) gate: B::Buf,
     /// `[T, I]`.
     pub(crate) up: B::Buf,
-    /// Outputs of [`Group::O`] and [`Group::Down`], `[T, C]`, where they have norms; only for a backward.
-    pub(crate) post: [Option<B::Buf>; 2],
+    /// Norms of the outputs of [`Group::O`] and [`Group::Down`], where there are any; only for a backward.
+    pub(crate) post: [Option<Normed<B>>; 2],
     /// `scale * x Aᵀ` of the adapted linears by [`Group`], `[T, sum of r]`; only for a backward.
     pub(crate) xa: [Option<B::Buf>; 4],
+}
+
+/// What the backward of a norm inside a half needs.
+pub(crate) struct Normed<B: Backend> {
+    /// Operands: the norm's input.
+    pub(crate) x: B::Buf,
+    /// Numbers, one per row of the norm.
+    pub(crate) rstd: B::Buf,
+}
+
+impl<B: Backend> Normed<B> {
+    /// `n` norms per token row, each `width` wide.
+    fn new(n: usize, width: usize, make: &mut Maker<'_, B::Buf>) -> Self {
+        Self { x: (make.operands)(n * width), rstd: (make.numbers)(n) }
+    }
 }
 
 /// Makes buffers of so many numbers per row: numbers, or operands.
@@ -53,15 +68,16 @@ impl<B: Backend> Acts<B> {
             let count = c.modules(group).iter().filter(|m| lora.target_modules.contains(m)).count();
             (count > 0).then_some(count * lora.r)
         };
-        let backward = lora.is_some();
-        let raw = [c.q_dim(), c.kv_dim()].map(|w| (backward && c.qk_norm).then(|| (make.operands)(w)));
-        let post = [c.hidden_size; 2].map(|w| (backward && c.sandwich_norms).then(|| (make.operands)(w)));
+        let (heads, post) = (lora.is_some() && c.qk_norm, lora.is_some() && c.sandwich_norms);
+        let heads = [c.num_attention_heads, c.num_key_value_heads]
+            .map(|n| heads.then(|| Normed::new(n, c.head_dim, make)));
+        let post = [(); 2].map(|()| post.then(|| Normed::new(1, c.hidden_size, make)));
         Self {
             x: (make.operands)(c.hidden_size),
             q: (make.operands)(c.q_dim()),
             k: (make.operands)(c.kv_dim()),
             v: (make.operands)(c.kv_dim()),
-            raw,
+            heads,
             att: (make.operands)(c.q_dim()),
             lse: (make.numbers)(c.num_attention_heads),
             x_mid: (make.operands)(c.hidden_size),
@@ -120,7 +136,7 @@ pub(crate) enum Kept<B: Backend> {
 /// What [`Group::Down`] leaves for the backward.
 pub(crate) struct End<B: Backend> {
     xa: Option<B::Buf>,
-    post: Option<B::Buf>,
+    post: Option<Normed<B>>,
 }
 
 impl<B: Backend> End<B> {
@@ -263,7 +279,7 @@ impl<B: Backend> Backward<B> {
         let kept = |l: usize, make: &mut Maker<'_, B::Buf>| match l < recomputed {
             true => {
                 let xa = lora.target_modules.contains(&Module::Down).then(|| (make.operands)(lora.r));
-                let post = c.sandwich_norms.then(|| (make.operands)(c.hidden_size));
+                let post = c.sandwich_norms.then(|| Normed::new(1, c.hidden_size, make));
                 Kept::Input { x: (make.numbers)(c.hidden_size), end: End { xa, post } }
             }
             false => Kept::Acts(Box::new(Acts::new(c, Some(lora), make))),

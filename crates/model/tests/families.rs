@@ -275,7 +275,7 @@ fn unknown_architectures_are_refused_with_the_list() {
     w.str("general.architecture", "mamba");
     let file = Gguf::from_bytes(Arc::new(w.finish(&[]))).expect("reads");
     assert_eq!(
-        convert::from_gguf(&file).err().expect("refused").to_string(),
+        convert::from_gguf(&file).expect_err("refused").to_string(),
         "gguf: architecture \"mamba\" is not supported; supported are \"llama\", \"qwen2\", \"qwen3\", \
          \"smollm3\", \"gemma2\", \"gemma3\", \"phi3\""
     );

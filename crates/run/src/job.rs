@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The seven linear layers of a Llama-family block, in PEFT's names.
+/// The linear layers of a block, in PEFT's names. A base that stores several of them as one (Phi-3) adapts that one.
 pub const LORA_TARGETS: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 

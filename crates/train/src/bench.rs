@@ -31,7 +31,7 @@ pub struct BenchOptions {
     pub tokens: usize,
     /// Measured steps; at least 1.
     pub steps: u32,
-    /// LoRA rank, on all seven linear layers.
+    /// LoRA rank, on all linear layers.
     pub rank: usize,
     /// Tokens per sequence; 0 means one sequence of all tokens.
     pub sequence_length: usize,

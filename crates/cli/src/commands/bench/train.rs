@@ -28,7 +28,7 @@ pub struct Args {
     /// Measured steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: u32,
-    /// LoRA rank, on all seven linear layers
+    /// LoRA rank, on all linear layers
     #[arg(long, value_name = "N", default_value_t = 8)]
     lora_rank: usize,
     /// Tokens per sequence; 0 means one sequence of all tokens
