@@ -3,7 +3,7 @@
 //! # What it is for
 //! A decoder-only transformer with LoRA needs about a dozen ops. [`Backend`] is their contract; [`Cpu`] runs
 //! them fast on this machine, [`Reference`] runs them in plain scalar loops in f32 or f64, for finite
-//! differences and golden tests of whole models.
+//! differences and golden tests of whole models. [`Timed`] runs either and counts the time and arithmetic of its ops.
 //!
 //! # Data flow
 //! Frozen matrices come in as [`WeightBytes`] in their stored form (bf16, GGUF blocks, usually a mapped file)
@@ -34,6 +34,7 @@ mod gemm;
 mod glu;
 mod linear;
 mod loss;
+mod measure;
 mod numbers;
 mod optimizer;
 mod options;
@@ -44,6 +45,7 @@ mod rmsnorm;
 mod rope;
 mod rows;
 mod simd;
+mod timed;
 
 #[cfg(test)]
 mod testing;
@@ -56,4 +58,5 @@ pub use error::KernelError;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};
 pub use real::Real;
 pub use reference::Reference;
+pub use timed::{Part, Tally, Timed};
 pub use weight::{WeightBytes, WeightDtype};
