@@ -7,7 +7,6 @@ say nothing: only their number, and that tokenizers know them as they know Engli
 import json
 import random
 
-ROWS = 64
 SEED = 1
 # A rendered row has its words, a mark or two per turn, and the template's default system prompt: with the templates
 # of SmolLM2 and Gemma this gives 50 to 400 tokens.
@@ -55,8 +54,8 @@ def row(generator):
     return {"messages": messages}
 
 
-def write(path):
-    """Writes the rows as JSON lines."""
+def write(path, count):
+    """Writes the first `count` rows as JSON lines."""
     generator = random.Random(SEED)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row(generator)) + "\n" for _ in range(ROWS)))
+    path.write_text("".join(json.dumps(row(generator)) + "\n" for _ in range(count)))

@@ -44,6 +44,10 @@ const PLAIN_LANES: usize = 32;
 
 /// Operations of one round of [`chain`].
 fn flop_per_round(mode: Mode) -> u64 {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if mode.tiles {
+        return crate::amx::CHAIN_FLOP;
+    }
     match (mode.isa, mode.words()) {
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx512Bf16, Words::Bf16Pairs) => avx512::BF16_FLOP,
@@ -51,14 +55,17 @@ fn flop_per_round(mode: Mode) -> u64 {
         (Isa::Avx512Bf16 | Isa::Avx512, _) => avx512::F32_FLOP,
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2, _) => avx2::F32_FLOP,
-        (Isa::Plain, _) => 2 * PLAIN_LANES as u64,
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("only plain loops are available"),
+        _ => 2 * PLAIN_LANES as u64,
     }
 }
 
 /// `rounds` rounds of the multiply-adds that tiles of this mode are made of. The sum keeps them from being left out.
 fn chain(mode: Mode, rounds: u64) -> f32 {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if mode.tiles {
+        // SAFETY: as below.
+        return unsafe { crate::amx::with(|tiles| tiles.chain(rounds)) };
+    }
     match (mode.isa, mode.words()) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an instruction set reaches this place only if it is available.
@@ -69,9 +76,7 @@ fn chain(mode: Mode, rounds: u64) -> f32 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         (Isa::Avx2, _) => unsafe { avx2::f32(rounds) },
-        (Isa::Plain, _) => plain(rounds),
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("only plain loops are available"),
+        _ => plain(rounds),
     }
 }
 

@@ -20,7 +20,9 @@ use crate::error::TrainError;
 
 /// Measured calls of one product at least.
 const CALLS_MIN: usize = 5;
-/// A product is called until its calls took this long together; then it has been called often enough.
+/// Measured calls of one product at most.
+const CALLS_MAX: usize = 200;
+/// Within these limits a product is called until its calls took this long together.
 const SECONDS_PER_PRODUCT: f64 = 0.5;
 /// Most numbers of one side of a product, the matrix aside: large heads take fewer rows, as they do in the loss.
 const SIDE_NUMBERS: usize = 16 << 20;
@@ -202,7 +204,7 @@ fn measure(cpu: &Cpu, group: &Group, rows: usize, backward: bool, ceiling: f64) 
     call(&group.matrices[0]);
     let mut seconds = Vec::new();
     let mut total = 0.0;
-    for weight in group.matrices.iter().cycle() {
+    for weight in group.matrices.iter().cycle().take(CALLS_MAX) {
         if seconds.len() >= CALLS_MIN && total >= SECONDS_PER_PRODUCT {
             break;
         }
