@@ -10,7 +10,9 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
+use crate::backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+};
 use crate::weight::WeightBytes;
 
 /// Groups of ops.
@@ -212,6 +214,18 @@ impl<B: Backend> Backend for Timed<B> {
 
     fn scatter_rows(&self, x: &B::Buf, rows: &[u32], c: usize, out: &mut B::Buf) {
         self.elementwise(|b| b.scatter_rows(x, rows, c, out));
+    }
+
+    fn copy_columns(
+        &self,
+        src: &B::Buf,
+        from: Columns,
+        t: usize,
+        width: usize,
+        dst: &mut B::Buf,
+        to: Columns,
+    ) {
+        self.elementwise(|b| b.copy_columns(src, from, t, width, dst, to));
     }
 
     fn add(&self, x: &B::Buf, y: &mut B::Buf, n: usize) {
