@@ -10,6 +10,7 @@ forward and the loss alone. Layouts:
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 IGNORED = -100
@@ -65,6 +67,12 @@ def micro_batch(samples, layout):
     return {name: torch.tensor(rows) for name, rows in batch.items()}
 
 
+def seconds_since_process_start():
+    with open("/proc/self/stat") as stat, open("/proc/uptime") as uptime:
+        ticks = int(stat.read().rsplit(") ", 1)[1].split()[19])
+        return float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-dir", type=Path, required=True)
@@ -79,6 +87,7 @@ def main():
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--forward", action="store_true")
     arguments = parser.parse_args()
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
     # Dense weights, as most people train; transformers would otherwise keep the GGUF blocks packed.
@@ -108,16 +117,26 @@ def main():
             optimizer.zero_grad()
         loss.item()
         seconds.append(time.perf_counter() - began)
+        if step == 0:
+            seconds_to_first_step = seconds_since_process_start()
         done.append(tokens[at])
     timed, done = seconds[arguments.warmup:], done[arguments.warmup:]
     print(json.dumps({
+        "precision": arguments.precision,
+        "layout": arguments.layout,
+        "forward": arguments.forward,
+        "compile": arguments.compile,
+        "steps": arguments.steps,
+        "tokens_per_step": sum(done) / len(done),
+        "sequence_length": sum(tokens) / sum(map(len, groups)),
         "tokens_per_second": statistics.median(n / s for n, s in zip(done, timed)),
         "step_seconds_median": statistics.median(timed),
+        "step_seconds_p95": sorted(timed)[-(-len(timed) * 95 // 100) - 1],
         "step_seconds": timed,
-        "tokens": sum(done),
+        "seconds_to_first_step": seconds_to_first_step,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "backend": f"{torch.get_num_threads()} threads",
+        "version": torch.__version__,
     }))
 
 

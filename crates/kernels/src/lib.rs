@@ -3,7 +3,7 @@
 //! # What it is for
 //! A decoder-only transformer with LoRA needs about a dozen ops. [`Backend`] is their contract; [`Cpu`] runs
 //! them fast on this machine, [`Reference`] runs them in plain scalar loops in f32 or f64, for finite
-//! differences and golden tests of whole models.
+//! differences and golden tests of whole models. [`Timed`] runs either and counts the time and arithmetic of its ops.
 //!
 //! # Data flow
 //! Frozen matrices come in as [`WeightBytes`] in their stored form (bf16, GGUF blocks, usually a mapped file)
@@ -18,7 +18,8 @@
 //! every reduction has a fixed order. Across instruction sets results agree within stated tolerances only.
 //! No matrix is ever expanded as a whole; no tokens x vocabulary and no T x T matrix is kept.
 //! `unsafe` stands only in `pool` (a borrowed loop body for workers), `simd` (run-time dispatch), `gemm` (tiles of
-//! a shared output), `amx` (tile registers) and files named after an instruction set, always with its reason.
+//! a shared output), `amx` (tile registers), `measure` (dispatch) and files named after an instruction set, always
+//! with its reason.
 
 pub mod backend;
 pub mod weight;
@@ -34,6 +35,7 @@ mod gemm;
 mod glu;
 mod linear;
 mod loss;
+mod measure;
 mod numbers;
 mod optimizer;
 mod options;
@@ -44,6 +46,7 @@ mod rmsnorm;
 mod rope;
 mod rows;
 mod simd;
+mod timed;
 
 #[cfg(test)]
 mod testing;
@@ -56,4 +59,5 @@ pub use error::KernelError;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};
 pub use real::Real;
 pub use reference::Reference;
+pub use timed::{Part, Tally, Timed};
 pub use weight::{WeightBytes, WeightDtype};

@@ -9,19 +9,7 @@ use crate::reference::Reference;
 use crate::weight::{WeightBytes, WeightDtype};
 
 /// Every stored form.
-pub const DTYPES: [WeightDtype; 11] = [
-    WeightDtype::F32,
-    WeightDtype::F16,
-    WeightDtype::Bf16,
-    WeightDtype::Q8_0,
-    WeightDtype::Q4_0,
-    WeightDtype::Q4_1,
-    WeightDtype::Q5_0,
-    WeightDtype::Q5_1,
-    WeightDtype::Q4K,
-    WeightDtype::Q5K,
-    WeightDtype::Q6K,
-];
+pub const DTYPES: [WeightDtype; 11] = WeightDtype::ALL;
 
 /// A small generator (splitmix64), so that a failing case is found again by its seed.
 pub struct Seeded(pub u64);

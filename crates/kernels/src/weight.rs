@@ -32,6 +32,21 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
+    /// Every form.
+    pub const ALL: [Self; 11] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
+
     /// Elements per block; 1 for plain forms.
     pub fn block_len(self) -> usize {
         match self {

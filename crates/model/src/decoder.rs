@@ -107,6 +107,16 @@ impl<B: Backend> Decoder<B> {
         self.head.as_ref().unwrap_or(&self.embed)
     }
 
+    /// The matrices of all products with their names: those of the linears block by block, the head last.
+    pub fn matrices(&self) -> Vec<(&'static str, &B::Weight)> {
+        let mut matrices = Vec::new();
+        for layer in &self.layers {
+            matrices.extend(self.config.linears().iter().map(|&m| (m.name(), layer.weight(m))));
+        }
+        matrices.push(("lm_head", self.head()));
+        matrices
+    }
+
     /// The frequencies that rotate q and k of a block, if any do.
     pub(crate) fn inv_freq(&self, l: usize) -> Option<&[f32]> {
         self.config.layers[l].rope.map(|rope| self.inv_freq[rope].as_slice())

@@ -32,6 +32,12 @@ pub enum TrainError {
         /// Which fields, and what they may be.
         message: String,
     },
+    /// A benchmark was asked for what cannot be measured.
+    #[error("cannot measure: {message}")]
+    Benchmark {
+        /// Which options, and what they may be.
+        message: String,
+    },
     /// The rows cannot be trained on.
     #[error("{message}")]
     Data {
@@ -132,9 +138,10 @@ impl TrainError {
             Self::Run(RunError::Format { .. } | RunError::Version { .. }) => FailureKind::InvalidSetting,
             Self::Run(RunError::Damaged { .. }) | Self::Damaged { .. } => FailureKind::Damaged,
             Self::Run(RunError::Locked { .. }) => FailureKind::Internal,
-            Self::Setting { .. } | Self::Tokenizer { .. } | Self::OtherRun { .. } => {
-                FailureKind::InvalidSetting
-            }
+            Self::Setting { .. }
+            | Self::Benchmark { .. }
+            | Self::Tokenizer { .. }
+            | Self::OtherRun { .. } => FailureKind::InvalidSetting,
             Self::Model { source: hearth_model::Error::Io { source, .. }, .. }
                 if io_kind(source) == FailureKind::OutOfResources =>
             {

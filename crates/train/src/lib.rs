@@ -3,7 +3,7 @@
 //! # What it is for
 //! [`run`] is what `hearth train RUN_DIR` does: it reads rows, trains, evaluates, saves checkpoints, writes
 //! the adapter and checks it, and tells the world through events and metrics. [`mod@bench`] measures the same
-//! optimiser step on random tokens.
+//! optimiser step, and the products in it.
 //!
 //! # Data flow
 //! `job.json` → [`inputs`] (rows → samples, digests) → [`plan`] (samples → steps → micro-batches) →

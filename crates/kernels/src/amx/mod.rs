@@ -28,7 +28,7 @@ mod tests;
 use std::cell::RefCell;
 
 use pad::Pads;
-use registers::{Segment, configure, release, walk};
+use registers::{Segment, chain, configure, release, walk};
 
 pub use detect::available;
 
@@ -42,6 +42,8 @@ const BATCH: usize = 8;
 const DEPTH: usize = 16;
 /// Rows of one tile.
 const TILE_ROWS: usize = 16;
+/// Operations of one round of [`Tiles::chain`]: four products of 16 x 16 sums over 16 pairs.
+pub const CHAIN_FLOP: u64 = (ROWS * COLUMNS * DEPTH * 4) as u64;
 
 /// One left matrix times one right panel.
 #[derive(Clone, Copy)]
@@ -145,5 +147,17 @@ impl Tiles {
             *sums = Sums([[0.0; COLUMNS]; ROWS]);
         }
         sums
+    }
+
+    /// The products of `rounds` rounds between registers, of operands of 1: what the tile unit can do at most. The sum
+    /// of all sums.
+    pub fn chain(&mut self, rounds: u64) -> f32 {
+        // SAFETY: `with` vouches for the instructions.
+        unsafe {
+            configure(ROWS);
+            self.configured = ROWS;
+            chain(rounds.max(1), &mut self.sums);
+        }
+        self.sums.0.as_flattened().iter().sum()
     }
 }

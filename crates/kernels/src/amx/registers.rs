@@ -6,6 +6,8 @@ use super::{COLUMNS, DEPTH, Sums, TILE_ROWS};
 
 /// Bytes of one row of a tile.
 const TILE_BYTES: u16 = 64;
+/// 1 as bf16, twice.
+const BF16_ONES: u32 = 0x3f80_3f80;
 
 /// What the assembly walks through: `steps` times 16 words of a term.
 #[repr(C)]
@@ -208,5 +210,46 @@ pub unsafe fn walk(segments: &[Segment], resume: bool, rows: usize, columns: usi
                 store "tilestored [{sums} + {row}*1], tmm0"
             ),
         }
+    }
+}
+
+/// `rounds` times four products of tiles of ones, without memory; the sums are left in `sums`, `rounds * 32` each.
+///
+/// # Safety
+/// The registers must be configured for all rows; `rounds` is above 0.
+pub unsafe fn chain(rounds: u64, sums: &mut Sums) {
+    let ones = [[BF16_ONES; DEPTH]; DEPTH];
+    // SAFETY: same contract; the tiles that are loaded have the size of `ones`, those that are stored a quarter of
+    // that of `sums`.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "tileloadd tmm4, [{ones} + {stride}*1]",
+            "tileloadd tmm5, [{ones} + {stride}*1]",
+            "tileloadd tmm6, [{ones} + {stride}*1]",
+            "tileloadd tmm7, [{ones} + {stride}*1]",
+            "2:",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {rounds}",
+            "jnz 2b",
+            "tilestored [{sums} + {row}*1], tmm0",
+            "tilestored [{sums} + {row}*1 + 64], tmm1",
+            "tilestored [{sums} + {row}*1 + 2048], tmm2",
+            "tilestored [{sums} + {row}*1 + 2112], tmm3",
+            ones = in(reg) ones.as_ptr(),
+            stride = in(reg) u64::from(TILE_BYTES),
+            rounds = inout(reg) rounds => _,
+            sums = in(reg) sums.0.as_mut_ptr(),
+            row = in(reg) size_of::<[u32; COLUMNS]>(),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
     }
 }

@@ -1,0 +1,123 @@
+//! What a benchmark runs on: samples, and which of them make a step.
+
+use std::path::{Path, PathBuf};
+
+use hearth_data::pack::{self, BatchSize};
+use hearth_data::{Renderer, Sample};
+use hearth_model::ModelConfig;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::bench::{SEED, refused};
+use crate::error::TrainError;
+use crate::samples::Samples;
+
+/// Rows of one step, where rows are given.
+const ROWS_PER_STEP: usize = 8;
+/// Most tokens of a micro-batch of rows.
+const MICRO_BATCH_TOKENS: usize = 2048;
+
+/// The tokens of the steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Random ones, the same in every step, in one packed micro-batch; all are trained but the first of a sequence.
+    Random {
+        /// Tokens of a step.
+        count: usize,
+        /// Tokens of a sequence, the last one of which may be shorter; 0 means one sequence of all.
+        sequence_length: usize,
+    },
+    /// Rows of a JSONL file, rendered with the model's template: eight a step in the order of the file, packed into
+    /// micro-batches of up to 2,048 tokens as the trainer packs, from the beginning again after the last.
+    Rows(PathBuf),
+}
+
+/// Samples and steps.
+pub struct Work {
+    pub samples: Vec<Sample>,
+    /// For each step, its micro-batches as indices of samples.
+    pub steps: Vec<Vec<Vec<usize>>>,
+}
+
+impl Work {
+    /// Random tokens, or rows read and rendered.
+    pub fn new(tokens: &Tokens, model_dir: &Path, config: &ModelConfig) -> Result<Self, TrainError> {
+        match tokens {
+            Tokens::Random { count, sequence_length } => {
+                if *count < 2 || *sequence_length == 1 {
+                    return Err(refused("tokens and sequence length must be at least 2"));
+                }
+                let length = if *sequence_length == 0 { *count } else { *sequence_length };
+                let samples = random(*count, length, config.vocab_size);
+                let all = (0..samples.len()).collect();
+                Ok(Self { samples, steps: vec![vec![all]] })
+            }
+            Tokens::Rows(path) => Self::rows(path, model_dir, config),
+        }
+    }
+
+    fn rows(path: &Path, model_dir: &Path, config: &ModelConfig) -> Result<Self, TrainError> {
+        let renderer = Renderer::open(model_dir, None).map_err(|source| TrainError::Tokenizer {
+            whose: "the model's tokenizer and chat template",
+            source,
+        })?;
+        let limit = config.max_position_embeddings;
+        let read = Samples::read("benchmark", &[path.to_owned()], &renderer, limit)?;
+        if read.dropped_too_long > 0 {
+            let message =
+                format!("{} rows are longer than the model's {limit} tokens", read.dropped_too_long);
+            return Err(TrainError::Benchmark { message });
+        }
+        let settings = pack::Settings {
+            shuffle_seed: None,
+            batch_size: BatchSize::Samples(ROWS_PER_STEP),
+            micro_batch_tokens: MICRO_BATCH_TOKENS,
+        };
+        let lengths = read.samples.iter().map(|sample| sample.tokens.len()).collect();
+        let batches = pack::Plan::new(lengths, settings).epoch(0);
+        Ok(Self {
+            samples: read.samples,
+            steps: batches.into_iter().map(|batch| batch.micro_batches).collect(),
+        })
+    }
+
+    /// Tokens of a micro-batch.
+    pub fn tokens(&self, micro_batch: &[usize]) -> usize {
+        micro_batch.iter().map(|&i| self.samples[i].tokens.len()).sum()
+    }
+
+    /// Tokens of the largest micro-batch.
+    pub fn largest(&self) -> usize {
+        self.steps.iter().flatten().map(|micro_batch| self.tokens(micro_batch)).max().unwrap_or(0)
+    }
+}
+
+/// Sequences of random tokens, every token trained; the last sequence may be shorter.
+fn random(count: usize, sequence_length: usize, vocab_size: usize) -> Vec<Sample> {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let mut samples = Vec::new();
+    let mut left = count;
+    while left > 0 {
+        let len = left.min(sequence_length);
+        let tokens = (0..len).map(|_| rng.next_u32() % vocab_size as u32).collect();
+        let mut weights = vec![1.0; len];
+        weights[0] = 0.0;
+        samples.push(Sample { line: 0, tokens, weights });
+        left -= len;
+    }
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_fill_the_tokens_exactly() {
+        let samples = random(10, 4, 7);
+        let lengths: Vec<usize> = samples.iter().map(|sample| sample.tokens.len()).collect();
+        assert_eq!(lengths, [4, 4, 2]);
+        assert_eq!(samples.iter().map(Sample::trained_tokens).sum::<usize>(), 7);
+        assert!(samples.iter().flat_map(|sample| &sample.tokens).all(|&token| token < 7));
+    }
+}
