@@ -1,4 +1,4 @@
-//! Installs what the checks need: cargo tools, the Python environment, the test model.
+//! Installs what the checks need: cargo tools, the Python environment, the test models.
 //! Each step does nothing when its result is already there.
 
 use std::fs;
@@ -12,8 +12,8 @@ use crate::{cargo, root, run as run_command};
 /// Cargo tools that the checks use, with the version that is installed when the tool is missing.
 const CARGO_TOOLS: [(&str, &str); 2] = [("nextest", "0.9.143"), ("deny", "0.20.2")];
 
-/// The base that tests and the conformance suite train on.
-const TEST_MODEL: &str = "smollm2-135m-instruct";
+/// The bases that tests need; the conformance suite trains on the first.
+const TEST_MODELS: [&str; 2] = ["smollm2-135m-instruct", "gemma3-270m"];
 
 /// Runs all steps.
 pub fn run() -> Result<()> {
@@ -21,10 +21,10 @@ pub fn run() -> Result<()> {
         cargo_tool(tool, version)?;
     }
     python_environment()?;
-    test_model()
+    TEST_MODELS.into_iter().try_for_each(test_model)
 }
 
-/// Data directory of the tests; its `models/` holds the test model.
+/// Data directory of the tests; its `models/` holds the test models.
 pub fn data_dir() -> PathBuf {
     root().join("target/test-data")
 }
@@ -65,23 +65,13 @@ fn python_environment() -> Result<()> {
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-fn test_model() -> Result<()> {
-    if data_dir().join("models/fireworks").join(TEST_MODEL).is_dir() {
+fn test_model(id: &str) -> Result<()> {
+    if data_dir().join("models/fireworks").join(id).is_dir() {
         return Ok(());
     }
     run_command(
         cargo()
-            .args([
-                "run",
-                "--release",
-                "--quiet",
-                "--package",
-                "hearth-cli",
-                "--",
-                "model",
-                "pull",
-                TEST_MODEL,
-            ])
+            .args(["run", "--release", "--quiet", "--package", "hearth-cli", "--", "model", "pull", id])
             .arg("--data-dir")
             .arg(data_dir()),
     )

@@ -1,6 +1,7 @@
 //! The tokenizer of a model directory, and one made of a GGUF file's metadata.
 
 mod gguf;
+mod sentencepiece;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -74,6 +74,15 @@ pub struct AttentionShape {
     pub softcap: Option<f32>,
 }
 
+/// Where some columns of a row-major matrix begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Width of a whole row.
+    pub row: usize,
+    /// First of the columns.
+    pub start: usize,
+}
+
 /// One sequence of a cached attention call: `n_new` query rows from row `start`, after `past` cached rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedSpan {
@@ -154,6 +163,16 @@ pub trait Backend: Send + Sync + 'static {
     fn gather_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
     /// `out[rows[i]] = x[i]` and 0 in all other rows of `out` `[T, C]`, `c` wide; `rows` has no repeats. Numbers.
     fn scatter_rows(&self, x: &Self::Buf, rows: &[u32], c: usize, out: &mut Self::Buf);
+    /// Copies `width` columns of `t` rows, between forms too; the other columns of `dst` stay as they are.
+    fn copy_columns(
+        &self,
+        src: &Self::Buf,
+        from: Columns,
+        t: usize,
+        width: usize,
+        dst: &mut Self::Buf,
+        to: Columns,
+    );
     /// `y += x` over the first `n` numbers.
     fn add(&self, x: &Self::Buf, y: &mut Self::Buf, n: usize);
 

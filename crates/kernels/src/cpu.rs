@@ -3,8 +3,13 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 
-use crate::attention::{self, reference::Grads};
-use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
+use crate::attention::{
+    self,
+    backward::{Grads, Inputs},
+};
+use crate::backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+};
 use crate::context::Context;
 use crate::error::KernelError;
 use crate::gemm::Mode;
@@ -24,7 +29,7 @@ use crate::weight::WeightBytes;
 const LINE: usize = 16;
 
 /// Numbers, or operands in bf16, that begin on a 64-byte border. As a slice it is its f32 numbers; operands in
-/// bf16 are reached by [`CpuBuf::numbers`] alone.
+/// bf16 cannot be seen.
 pub struct CpuBuf {
     // The bytes begin at `data[start]`; the vector never grows, so its address stays.
     data: Vec<u32>,
@@ -197,6 +202,18 @@ impl Backend for Cpu {
         rows::add(&self.ctx, &x[..n], &mut y[..n]);
     }
 
+    fn copy_columns(
+        &self,
+        src: &CpuBuf,
+        from: Columns,
+        t: usize,
+        width: usize,
+        dst: &mut CpuBuf,
+        to: Columns,
+    ) {
+        rows::copy_columns(&self.ctx, src.numbers(), from, t, width, dst.numbers_mut(), to);
+    }
+
     fn rmsnorm(
         &self,
         x: &CpuBuf,
@@ -276,10 +293,8 @@ impl Backend for Cpu {
         out: &mut CpuBuf,
         lse: &mut CpuBuf,
     ) {
-        let [q, k, v] = [q, k, v].map(|x| x.numbers().to_vec());
-        let mut own = vec![0.0; out.len];
-        attention::cpu::forward(&self.ctx, &q, &k, &v, segments, shape, &mut own, lse);
-        self.write(out, &own);
+        let (q, k, v) = (q.numbers(), k.numbers(), v.numbers());
+        attention::forward::forward(&self.ctx, q, k, v, segments, shape, out.numbers_mut(), lse);
     }
 
     fn attention_backward(
@@ -296,13 +311,10 @@ impl Backend for Cpu {
         dk: &mut CpuBuf,
         dv: &mut CpuBuf,
     ) {
-        let [dout, q, k, v, out] = [dout, q, k, v, out].map(|x| x.numbers().to_vec());
-        let [mut gq, mut gk, mut gv] = [&*dq, &*dk, &*dv].map(|x| vec![0.0; x.len]);
-        let grads = Grads { dq: &mut gq, dk: &mut gk, dv: &mut gv };
-        attention::backward::backward(&self.ctx, &dout, &q, &k, &v, &out, lse, segments, shape, grads);
-        self.write(dq, &gq);
-        self.write(dk, &gk);
-        self.write(dv, &gv);
+        let (dout, q, k) = (dout.numbers(), q.numbers(), k.numbers());
+        let input = Inputs { dout, q, k, v: v.numbers(), out: out.numbers(), lse };
+        let grads = Grads { dq: dq.numbers_mut(), dk: dk.numbers_mut(), dv: dv.numbers_mut() };
+        attention::backward::backward(&self.ctx, input, segments, shape, grads);
     }
 
     fn copy_rows(
@@ -327,12 +339,9 @@ impl Backend for Cpu {
         shape: AttentionShape,
         out: &mut CpuBuf,
     ) {
-        let k: Vec<Vec<f32>> = k_caches.iter().map(|k| k.numbers().to_vec()).collect();
-        let v: Vec<Vec<f32>> = v_caches.iter().map(|v| v.numbers().to_vec()).collect();
-        let (k, v): (Vec<&[f32]>, Vec<&[f32]>) = k.iter().zip(&v).map(|(k, v)| (&k[..], &v[..])).unzip();
-        let mut own = vec![0.0; out.len];
-        attention::cached::forward(&self.ctx, &q.numbers().to_vec(), &k, &v, spans, shape, &mut own);
-        self.write(out, &own);
+        let k: Vec<_> = k_caches.iter().map(|k| k.numbers()).collect();
+        let v: Vec<_> = v_caches.iter().map(|v| v.numbers()).collect();
+        attention::cached::forward(&self.ctx, q.numbers(), &k, &v, spans, shape, out.numbers_mut());
     }
 
     fn glu(&self, activation: Activation, gate: &CpuBuf, up: &CpuBuf, n: usize, out: &mut CpuBuf) {

@@ -50,7 +50,7 @@ mod simd;
 mod testing;
 
 pub use backend::{
-    Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LoraSpan, LossSums,
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LoraSpan, LossSums,
 };
 pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;

@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::attention::reference as attention;
-use crate::backend::{Activation, AdamW, AttentionShape, Backend, CachedSpan, Linear, LoraGrad, LossSums};
+use crate::backend::{
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+};
 use crate::glu::reference as glu;
 use crate::linear::reference as linear;
 use crate::loss::reference as loss;
@@ -91,6 +93,18 @@ impl<F: Real> Backend for Reference<F> {
 
     fn add(&self, x: &Vec<F>, y: &mut Vec<F>, n: usize) {
         rows::add(&x[..n], &mut y[..n]);
+    }
+
+    fn copy_columns(
+        &self,
+        src: &Vec<F>,
+        from: Columns,
+        t: usize,
+        width: usize,
+        dst: &mut Vec<F>,
+        to: Columns,
+    ) {
+        rows::copy_columns(src, from, t, width, dst, to);
     }
 
     fn rmsnorm(

@@ -3,9 +3,9 @@
 //! Goes down from the head block by block and stops at the lowest adapted linear. Frozen weights take part
 //! only in the gradient of their input.
 
-use hearth_kernels::backend::{Activation, Backend, LossSums};
+use hearth_kernels::backend::{Backend, Columns, LossSums};
 
-use crate::config::{Group, Module};
+use crate::config::Group;
 use crate::decoder::Decoder;
 use crate::error::Result;
 use crate::forward::{Attend, Call};
@@ -50,8 +50,8 @@ impl<B: Backend> Decoder<B> {
         self.blocks_kept(packed, &call, f, &mut back.kept);
         self.gather_normed(&rows, f);
         let (b, d) = (&*self.backend, &mut back.grads);
-        let head = self.head();
-        let sums = b.cross_entropy(&f.temp.normed, head, &targets, &weights, scale, None, Some(&mut d.head));
+        let (normed, cap) = (&f.temp.normed, self.config.final_softcap);
+        let sums = b.cross_entropy(normed, self.head(), &targets, &weights, scale, cap, Some(&mut d.head));
         self.head_backward(&rows, packed.len(), f, d);
         self.blocks_backward(lora, packed, &call, f, back, grads);
         Ok(sums)
@@ -80,18 +80,18 @@ impl<B: Backend> Decoder<B> {
             let at = At { l, t: packed.len(), lora, packed, adapters: call.adapters };
             let acts = match (&mut back.kept[l], &mut back.again) {
                 (Kept::Acts(acts), _) => &**acts,
-                (Kept::Input { x, down }, Some(again)) => {
+                (Kept::Input { x, end }, Some(again)) => {
                     self.backend.copy_rows(x, 0, at.t, self.config.hidden_size, &mut f.hidden, 0);
                     let attend = &mut Attend::Packed(&packed.segments);
                     self.block_to_gate(l, call, attend, again, &mut f.temp, &mut f.hidden, true);
-                    std::mem::swap(down, &mut again.xa[Group::Down as usize]);
+                    end.swap(again);
                     &*again
                 }
                 (Kept::Input { .. }, None) => unreachable!("made with the first recomputed block"),
             };
             // Every block is adapted alike, so only under the first block nothing is left to do.
-            let attention_inputs = l > 0 || [Module::Q, Module::K, Module::V].iter().any(|&m| lora.adapts(m));
-            let attention = attention_inputs || lora.adapts(Module::O);
+            let attention_inputs = l > 0 || self.adapted(lora, Group::Qkv);
+            let attention = attention_inputs || self.adapted(lora, Group::O);
             self.mlp_backward(&at, attention, acts, &mut f.temp, &mut back.grads, grads);
             if attention {
                 let temp = &mut f.temp;
@@ -113,20 +113,22 @@ impl<B: Backend> Decoder<B> {
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[at.l], at.t);
         let n = t * c.intermediate_size;
-        let gate_or_up = at.lora.adapts(Module::Gate) || at.lora.adapts(Module::Up);
-        if at.lora.adapts(Module::Down) {
-            b.glu(Activation::Silu, &acts.gate, &acts.up, n, &mut temp.product);
+        let inputs = below || self.adapted(at.lora, Group::GateUp);
+        if self.adapted(at.lora, Group::Down) {
+            b.glu(c.activation, &acts.gate, &acts.up, n, &mut temp.product);
         }
-        let inputs = (below || gate_or_up).then_some(&mut d.product);
-        self.group_backward(at, Group::Down, &[&d.x_operands], &temp.product, acts, grads, inputs);
-        if !(below || gate_or_up) {
+        self.post_norm_backward(at, Group::Down, acts.post[1].as_ref(), temp, d);
+        let product = inputs.then_some(&mut d.product);
+        self.group_backward(at, Group::Down, &[&d.x_operands], &temp.product, acts, grads, product);
+        if !inputs {
             return;
         }
-        b.glu_backward(Activation::Silu, &d.product, &acts.gate, &acts.up, n, &mut d.gate, &mut d.up);
-        let (normed, rstd) = (&mut temp.normed, &mut temp.rstd);
+        b.glu_backward(c.activation, &d.product, &acts.gate, &acts.up, n, &mut d.gate, &mut d.up);
+        let Temp { normed, rstd, fused, .. } = temp;
         b.rmsnorm(&acts.x_mid, &layer.mlp_norm, c.rms_norm_eps, t, normed, rstd, None);
-        let inputs = below.then_some(&mut d.normed);
-        self.group_backward(at, Group::GateUp, &[&d.gate, &d.up], normed, acts, grads, inputs);
+        let d_normed = below.then_some(&mut d.normed);
+        let douts = [&d.gate, &d.up];
+        self.join_backward(at, Group::GateUp, &douts, fused.as_mut(), normed, acts, grads, d_normed);
         if below {
             let copy = Some(&mut d.x_operands);
             b.rmsnorm_backward(&d.normed, &acts.x_mid, &layer.mlp_norm, rstd, t, &mut d.x, copy);
@@ -145,25 +147,100 @@ impl<B: Backend> Decoder<B> {
         grads: &mut LoraGrads<B>,
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[at.l], at.t);
+        self.post_norm_backward(at, Group::O, acts.post[0].as_ref(), temp, d);
         let d_att = inputs.then_some(&mut d.att);
         self.group_backward(at, Group::O, &[&d.x_operands], &acts.att, acts, grads, d_att);
         if !inputs {
             return;
         }
-        let (shape, segments) = (self.attention_shape(), &at.packed.segments[..]);
-        let Temp { normed, rstd, q, k, .. } = temp;
-        let Acts { x, q: q_rotated, k: k_rotated, v, att, lse, .. } = acts;
-        b.attention_backward(&d.att, q_rotated, k_rotated, v, att, lse, segments, shape, q, k, &mut d.v);
-        let positions = &at.packed.positions;
-        b.rope(q, positions, c.num_attention_heads, c.head_dim, &self.inv_freq, true, &mut d.q);
-        b.rope(k, positions, c.num_key_value_heads, c.head_dim, &self.inv_freq, true, &mut d.k);
+        let (shape, segments) = (self.attention_shape(at.l), &at.packed.segments[..]);
+        let Acts { x, q, k, v, att, lse, .. } = acts;
+        b.attention_backward(&d.att, q, k, v, att, lse, segments, shape, &mut temp.q, &mut temp.k, &mut d.v);
+        self.heads_backward(at, acts, temp, d);
+        let Temp { normed, rstd, fused, .. } = temp;
         b.rmsnorm(x, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, None);
         let d_normed = (at.l > 0).then_some(&mut d.normed);
-        self.group_backward(at, Group::Qkv, &[&d.q, &d.k, &d.v], normed, acts, grads, d_normed);
+        let douts = [&d.q, &d.k, &d.v];
+        self.join_backward(at, Group::Qkv, &douts, fused.as_mut(), normed, acts, grads, d_normed);
         if at.l > 0 {
             let copy = Some(&mut d.x_operands);
             b.rmsnorm_backward(&d.normed, x, &layer.attn_norm, rstd, t, &mut d.x, copy);
         }
+    }
+
+    /// Where the output of a half has a norm: leaves the gradient of the norm's input `x` `[T, C]` in `d.x_operands`,
+    /// where otherwise `d.x` stands rounded.
+    fn post_norm_backward(
+        &self,
+        at: &At<'_, B>,
+        group: Group,
+        x: Option<&B::Buf>,
+        temp: &mut Temp<B>,
+        d: &mut Grads<B>,
+    ) {
+        let (b, eps, t) = (&*self.backend, self.config.rms_norm_eps, at.t);
+        let (Some(x), Some(norm), Some([dx, normed])) =
+            (x, self.layers[at.l].post_norm(group), &mut temp.branch)
+        else {
+            return;
+        };
+        // Only for `rstd`.
+        b.rmsnorm(x, norm, eps, t, normed, &mut temp.rstd, None);
+        b.clear(dx);
+        b.rmsnorm_backward(&d.x, x, norm, &temp.rstd, t, dx, Some(&mut d.x_operands));
+    }
+
+    /// From the gradients of rotated q and k in `temp.q` and `temp.k` to those of the linears' outputs in `d`: the
+    /// rotation back, and the norms of heads where there are any.
+    fn heads_backward(&self, at: &At<'_, B>, acts: &Acts<B>, temp: &mut Temp<B>, d: &mut Grads<B>) {
+        let (b, c, layer) = (&*self.backend, &self.config, &self.layers[at.l]);
+        let positions = &at.packed.positions;
+        let Temp { q, k, heads, rstd, .. } = temp;
+        let widths = [c.num_attention_heads, c.num_key_value_heads];
+        let outs = [&mut d.q, &mut d.k];
+        for (i, ((dx, n), out)) in [q, k].into_iter().zip(widths).zip(outs).enumerate() {
+            match (&layer.qk_norm, &acts.raw[i], heads.as_mut()) {
+                (Some(norms), Some(raw), Some(heads)) => {
+                    let rows = at.t * n;
+                    self.rotate(at.l, dx, positions, n, true, heads);
+                    // Only for `rstd`; `dx` is free now.
+                    b.rmsnorm(raw, &norms[i], c.rms_norm_eps, rows, dx, rstd, None);
+                    b.clear(dx);
+                    b.rmsnorm_backward(heads, raw, &norms[i], rstd, rows, dx, Some(out));
+                }
+                _ => self.rotate(at.l, dx, positions, n, true, out),
+            }
+        }
+    }
+
+    /// Whether any linear of a group is adapted.
+    fn adapted(&self, lora: &Lora<B>, group: Group) -> bool {
+        self.config.modules(group).iter().any(|&m| lora.adapts(m))
+    }
+
+    /// As [`Self::group_backward`], of linears that may be stored as one: their gradients are joined in `fused` then.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
+    fn join_backward(
+        &self,
+        at: &At<'_, B>,
+        group: Group,
+        douts: &[&B::Buf],
+        fused: Option<&mut B::Buf>,
+        x: &B::Buf,
+        acts: &Acts<B>,
+        grads: &mut LoraGrads<B>,
+        dx: Option<&mut B::Buf>,
+    ) {
+        let Some(fused) = fused else { return self.group_backward(at, group, douts, x, acts, grads, dx) };
+        let parts = self.config.parts(group);
+        let row = parts.iter().sum();
+        let mut start = 0;
+        for (dout, width) in douts.iter().zip(parts) {
+            let to = Columns { row, start };
+            self.backend.copy_columns(dout, Columns { row: width, start: 0 }, at.t, width, fused, to);
+            start += width;
+        }
+        self.group_backward(at, group, &[fused], x, acts, grads, dx);
     }
 
     /// Backward of the linears of a group: accumulates the gradients of their adapters, and overwrites `dx`
@@ -180,7 +257,7 @@ impl<B: Backend> Decoder<B> {
         dx: Option<&mut B::Buf>,
     ) {
         let linears = self.linears(at.l, group, at.adapters);
-        let mut grads = grads.group_mut(at.l, group.modules());
+        let mut grads = grads.group_mut(at.l, self.config.modules(group));
         let xa = acts.xa[group as usize].as_ref();
         self.backend.linear_backward(douts, at.t, &linears, x, xa, &mut grads, dx);
     }

@@ -1,99 +1,39 @@
 //! The architecture's numbers, read from a Hugging Face `config.json`.
 //!
-//! Whatever changes the computation and is not supported here is an error that names the field and its
+//! Every supported architecture is a configuration of one decoder: [`family`] says how each differs from a plain
+//! Llama. Whatever changes the computation and is not supported here is an error that names the field and its
 //! value; fields that change nothing (dropout, cache and token id settings) are not looked at.
+
+mod family;
+mod fields;
+mod module;
 
 use std::path::Path;
 
+use hearth_kernels::backend::Activation;
 use serde_json::Value;
 
+pub(crate) use self::module::Group;
+pub use self::module::Module;
+
+use self::family::Family;
+use self::fields::Fields;
 use crate::error::{Error, Result, read_json};
-use crate::rope::{RopeScaling, parse_rope};
+use crate::rope::Rope;
 
-/// The seven linear layers of a decoder block, in order of execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(usize)]
-pub enum Module {
-    /// Query projection, `[n_heads * head_dim, hidden]`.
-    Q,
-    /// Key projection, `[n_kv_heads * head_dim, hidden]`.
-    K,
-    /// Value projection, `[n_kv_heads * head_dim, hidden]`.
-    V,
-    /// Attention output projection, `[hidden, n_heads * head_dim]`.
-    O,
-    /// MLP gate, `[intermediate, hidden]`.
-    Gate,
-    /// MLP up projection, `[intermediate, hidden]`.
-    Up,
-    /// MLP down projection, `[hidden, intermediate]`.
-    Down,
-}
-
-impl Module {
-    /// All seven, in order of execution.
-    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
-
-    /// The name that Hugging Face and PEFT use, for example `q_proj`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Q => "q_proj",
-            Self::K => "k_proj",
-            Self::V => "v_proj",
-            Self::O => "o_proj",
-            Self::Gate => "gate_proj",
-            Self::Up => "up_proj",
-            Self::Down => "down_proj",
-        }
-    }
-
-    /// The module of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|m| m.name() == name)
-    }
-
-    /// `self_attn` or `mlp`.
-    pub fn parent(self) -> &'static str {
-        match self {
-            Self::Q | Self::K | Self::V | Self::O => "self_attn",
-            Self::Gate | Self::Up | Self::Down => "mlp",
-        }
-    }
-}
-
-/// Linears of a block that share their input, and so are one call.
+/// What may differ from block to block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(crate) enum Group {
-    /// q, k, v of the attention norm's output.
-    Qkv,
-    /// Attention's output projection.
-    O,
-    /// Gate and up of the MLP norm's output.
-    GateUp,
-    /// The MLP's output projection.
-    Down,
+pub struct LayerPlan {
+    /// Which of [`ModelConfig::ropes`] rotates queries and keys; none leaves them as they are.
+    pub rope: Option<usize>,
+    /// How many keys a query sees, its own included; all earlier ones when absent.
+    pub window: Option<usize>,
 }
 
-impl Group {
-    /// All four, in order of execution.
-    pub(crate) const ALL: [Self; 4] = [Self::Qkv, Self::O, Self::GateUp, Self::Down];
-
-    /// Its linears.
-    pub(crate) fn modules(self) -> &'static [Module] {
-        match self {
-            Self::Qkv => &[Module::Q, Module::K, Module::V],
-            Self::O => &[Module::O],
-            Self::GateUp => &[Module::Gate, Module::Up],
-            Self::Down => &[Module::Down],
-        }
-    }
-}
-
-/// A Llama-family decoder: pre-norm blocks of grouped-query attention with RoPE and a SwiGLU MLP.
+/// A decoder: blocks of grouped-query attention and a gated MLP, each behind an RMSNorm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// `model_type` of `config.json`: `llama`, `mistral` or `qwen2`.
+    /// The family's name in `config.json`, for example `llama` or `gemma3_text`.
     pub model_type: String,
     /// Width C of the residual stream.
     pub hidden_size: usize,
@@ -109,10 +49,10 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Epsilon of every RMSNorm.
     pub rms_norm_eps: f32,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// How the rotary frequencies are changed for longer contexts.
-    pub rope_scaling: RopeScaling,
+    /// The rotary embeddings that blocks choose from: one, or a global and a local one.
+    pub ropes: Vec<Rope>,
+    /// One entry per block.
+    pub layers: Vec<LayerPlan>,
     /// Whether the output head is the embedding table.
     pub tie_word_embeddings: bool,
     /// Rows V of the embedding table.
@@ -120,7 +60,25 @@ pub struct ModelConfig {
     /// Longest sequence that the model was made for.
     pub max_position_embeddings: usize,
     /// Which linears have a frozen bias, by [`Module`].
-    pub bias: [bool; 7],
+    pub bias: [bool; Module::COUNT],
+    /// Whether q, k and v are one linear, and gate and up another.
+    pub fused: bool,
+    /// Whether every head of q and k goes through an RMSNorm before the rotation.
+    pub qk_norm: bool,
+    /// Whether the outputs of attention and of the MLP go through an RMSNorm before they are added.
+    pub sandwich_norms: bool,
+    /// Whether Hugging Face files hold the weights of the norms less one.
+    pub norm_offset: bool,
+    /// The function on the MLP's gate.
+    pub activation: Activation,
+    /// Factor on attention's scores.
+    pub attention_scale: f32,
+    /// Bound c of attention's scores, which become `c * tanh(s / c)`.
+    pub attention_softcap: Option<f32>,
+    /// The same for the logits.
+    pub final_softcap: Option<f32>,
+    /// Factor on the embeddings.
+    pub embed_scale: f32,
 }
 
 /// No dimension of a supported model is larger, heads together included. With [`MAX_LAYERS`] it keeps all products
@@ -138,62 +96,48 @@ impl ModelConfig {
     /// Checks and types the value of a `config.json`.
     pub fn parse(json: &Value) -> Result<Self> {
         let fields = Fields { json };
-        let (model_type, bias) = architecture(&fields)?;
-        fields.expect("hidden_act", "\"silu\"", |v| v == "silu")?;
+        let family = Family::of(&fields)?;
+        match family.activation {
+            Activation::Silu => fields.expect("hidden_act", "\"silu\"", |v| v == "silu")?,
+            Activation::GeluTanh => {
+                fields.expect("hidden_activation", "\"gelu_pytorch_tanh\"", |v| v == "gelu_pytorch_tanh")?
+            }
+        }
         fields.expect("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0))?;
         fields.expect("quantization_config", "null", Value::is_null)?;
         let hidden_size = fields.dimension("hidden_size")?;
         let num_attention_heads = fields.dimension("num_attention_heads")?;
-        let num_key_value_heads =
-            fields.optional_dimension("num_key_value_heads")?.unwrap_or(num_attention_heads);
-        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
-            return Err(Error::config(
-                "num_key_value_heads",
-                format!("{num_key_value_heads} does not divide num_attention_heads {num_attention_heads}"),
-            ));
-        }
-        let head_dim = match fields.optional_dimension("head_dim")? {
-            Some(d) => d,
-            None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
-            None => {
-                return Err(Error::config(
-                    "head_dim",
-                    format!(
-                        "missing, and hidden_size {hidden_size} is no multiple of {num_attention_heads} heads"
-                    ),
-                ));
-            }
-        };
-        if (num_attention_heads * head_dim) as u64 > MAX_DIMENSION {
-            return Err(Error::config(
-                "head_dim",
-                format!("{head_dim} times {num_attention_heads} heads is more than {MAX_DIMENSION}"),
-            ));
-        }
-        if !head_dim.is_multiple_of(2) {
-            return Err(Error::config(
-                "head_dim",
-                format!("{head_dim} is odd; rotary embedding needs pairs"),
-            ));
-        }
+        let num_key_value_heads = key_value_heads(&fields, num_attention_heads)?;
+        let head_dim = head_dim(&fields, hidden_size, num_attention_heads)?;
         let max_position_embeddings = fields.dimension("max_position_embeddings")?;
-        let (rope_theta, rope_scaling) = parse_rope(json, max_position_embeddings)?;
-        Ok(Self {
-            model_type,
+        let num_hidden_layers = fields.layers()?;
+        let mut config = Self {
+            model_type: family.model_type.to_owned(),
             hidden_size,
             intermediate_size: fields.dimension("intermediate_size")?,
-            num_hidden_layers: fields.layers()?,
+            num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
             rms_norm_eps: fields.rms_norm_eps()?,
-            rope_theta,
-            rope_scaling,
-            tie_word_embeddings: fields.flag("tie_word_embeddings")?,
+            ropes: vec![Rope::parse(json, family.rope_theta, max_position_embeddings)?],
+            layers: vec![LayerPlan { rope: Some(0), window: None }; num_hidden_layers],
+            tie_word_embeddings: fields.flag_or("tie_word_embeddings", family.tied)?,
             vocab_size: fields.dimension("vocab_size")?,
             max_position_embeddings,
-            bias,
-        })
+            bias: [false; Module::COUNT],
+            fused: false,
+            qk_norm: false,
+            sandwich_norms: false,
+            norm_offset: false,
+            activation: family.activation,
+            attention_scale: (1.0 / (head_dim as f64).sqrt()) as f32,
+            attention_softcap: None,
+            final_softcap: None,
+            embed_scale: 1.0,
+        };
+        (family.apply)(&fields, &mut config)?;
+        Ok(config)
     }
 
     /// Width of the queries: `n_heads * head_dim`.
@@ -215,125 +159,73 @@ impl ModelConfig {
             Module::O => (c, self.q_dim()),
             Module::Gate | Module::Up => (i, c),
             Module::Down => (c, i),
+            Module::Qkv => (self.q_dim() + 2 * self.kv_dim(), c),
+            Module::GateUp => (2 * i, c),
         }
+    }
+
+    /// The linears of a block, all of which an adapter can attach to, in order of execution.
+    pub fn linears(&self) -> &'static [Module] {
+        if self.fused { &Module::FUSED } else { &Module::ALL }
+    }
+
+    /// The linears of a group.
+    pub(crate) fn modules(&self, group: Group) -> &'static [Module] {
+        group.modules(self.fused)
+    }
+
+    /// Widths of the outputs of a group: what its linears give, or what its fused linear gives side by side.
+    pub(crate) fn parts(&self, group: Group) -> Vec<usize> {
+        group.modules(false).iter().map(|&m| self.shape(m).0).collect()
     }
 
     /// Number of weights of the base, the output head counted once when it is tied.
     pub fn parameter_count(&self) -> u64 {
         let size = |(n, k): (usize, usize)| n as u64 * k as u64;
         let c = self.hidden_size as u64;
-        let block: u64 = Module::ALL
+        let linears: u64 = self
+            .linears()
             .iter()
             .map(|&m| {
                 let shape = self.shape(m);
                 size(shape) + if self.bias[m as usize] { shape.0 as u64 } else { 0 }
             })
             .sum();
+        let norms = c * if self.sandwich_norms { 4 } else { 2 }
+            + if self.qk_norm { 2 * self.head_dim as u64 } else { 0 };
         let tables = size((self.vocab_size, self.hidden_size)) * if self.tie_word_embeddings { 1 } else { 2 };
-        tables + c + self.num_hidden_layers as u64 * (block + 2 * c)
+        tables + c + self.num_hidden_layers as u64 * (linears + norms)
     }
 }
 
-/// Decides which linears have a bias, from the architecture's name.
-fn architecture(fields: &Fields<'_>) -> Result<(String, [bool; 7])> {
-    let name = match &fields.json["architectures"] {
-        Value::Array(names) if names.len() == 1 && names[0].is_string() => {
-            names[0].as_str().unwrap_or_default()
+fn key_value_heads(fields: &Fields<'_>, heads: usize) -> Result<usize> {
+    const FIELD: &str = "num_key_value_heads";
+    let found = fields.optional_dimension(FIELD)?.unwrap_or(heads);
+    if heads.is_multiple_of(found) {
+        return Ok(found);
+    }
+    Err(Error::config(FIELD, format!("{found} does not divide num_attention_heads {heads}")))
+}
+
+fn head_dim(fields: &Fields<'_>, hidden_size: usize, heads: usize) -> Result<usize> {
+    const FIELD: &str = "head_dim";
+    let head_dim = match fields.optional_dimension(FIELD)? {
+        Some(d) => d,
+        None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
+        None => {
+            let reason = format!("missing, and hidden_size {hidden_size} is no multiple of {heads} heads");
+            return Err(Error::config(FIELD, reason));
         }
-        Value::Null => {
-            return Err(Error::config(
-                "architectures",
-                "missing; expected for example [\"LlamaForCausalLM\"]",
-            ));
-        }
-        other => return Err(Error::config("architectures", format!("expected one name, found {other}"))),
     };
-    let mut bias = [false; 7];
-    match name {
-        "LlamaForCausalLM" => {
-            bias[..4].fill(fields.flag("attention_bias")?);
-            bias[4..].fill(fields.flag("mlp_bias")?);
-            Ok(("llama".to_owned(), bias))
-        }
-        "MistralForCausalLM" => {
-            fields.expect("sliding_window", "null", Value::is_null)?;
-            Ok(("mistral".to_owned(), bias))
-        }
-        "Qwen2ForCausalLM" => {
-            if fields.flag("use_sliding_window")? {
-                return Err(Error::config("use_sliding_window", "true is not supported"));
-            }
-            bias[..3].fill(true);
-            Ok(("qwen2".to_owned(), bias))
-        }
-        _ => Err(Error::config(
-            "architectures",
-            format!(
-                "{name} is not supported; supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM"
-            ),
-        )),
+    if (heads * head_dim) as u64 > MAX_DIMENSION {
+        let reason = format!("{head_dim} times {heads} heads is more than {MAX_DIMENSION}");
+        return Err(Error::config(FIELD, reason));
     }
-}
-
-struct Fields<'a> {
-    json: &'a Value,
-}
-
-impl Fields<'_> {
-    fn optional_dimension(&self, field: &str) -> Result<Option<usize>> {
-        let value = &self.json[field];
-        if value.is_null() {
-            return Ok(None);
-        }
-        match value.as_u64() {
-            Some(n @ 1..=MAX_DIMENSION) => Ok(Some(n as usize)),
-            _ => Err(Error::config(
-                field,
-                format!("expected a whole number from 1 to {MAX_DIMENSION}, found {value}"),
-            )),
-        }
+    if !head_dim.is_multiple_of(2) {
+        let reason = format!("{head_dim} is odd; rotary embedding needs pairs");
+        return Err(Error::config(FIELD, reason));
     }
-
-    fn layers(&self) -> Result<usize> {
-        const FIELD: &str = "num_hidden_layers";
-        match self.dimension(FIELD)? {
-            n if n as u64 <= MAX_LAYERS => Ok(n),
-            n => Err(Error::config(FIELD, format!("{n} is more than {MAX_LAYERS}"))),
-        }
-    }
-
-    fn dimension(&self, field: &str) -> Result<usize> {
-        self.optional_dimension(field)?.ok_or_else(|| Error::config(field, "missing"))
-    }
-
-    fn flag(&self, field: &str) -> Result<bool> {
-        match &self.json[field] {
-            Value::Null => Ok(false),
-            Value::Bool(b) => Ok(*b),
-            other => Err(Error::config(field, format!("expected true or false, found {other}"))),
-        }
-    }
-
-    fn rms_norm_eps(&self) -> Result<f32> {
-        let value = &self.json["rms_norm_eps"];
-        match value.as_f64() {
-            Some(eps) if eps > 0.0 && eps < 1.0 => Ok(eps as f32),
-            _ if value.is_null() => Err(Error::config("rms_norm_eps", "missing")),
-            _ => Err(Error::config(
-                "rms_norm_eps",
-                format!("expected a number between 0 and 1, found {value}"),
-            )),
-        }
-    }
-
-    /// A field that may be absent or null, and otherwise has only one supported value.
-    fn expect(&self, field: &str, supported: &str, ok: impl Fn(&Value) -> bool) -> Result<()> {
-        let value = &self.json[field];
-        if value.is_null() || ok(value) {
-            return Ok(());
-        }
-        Err(Error::config(field, format!("{value} is not supported, only {supported}")))
-    }
+    Ok(head_dim)
 }
 
 #[cfg(test)]

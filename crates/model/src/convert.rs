@@ -12,6 +12,8 @@ use crate::weights::Name;
 pub struct GgufTokenizerMeta {
     /// `tokenizer.ggml.model`: "gpt2" is byte-level BPE, "llama" SentencePiece.
     pub model: String,
+    /// `general.architecture`: SentencePiece files do not say how their model treats spaces.
+    pub architecture: String,
     /// `tokenizer.ggml.pre`: name of the pre-tokenizer.
     pub pre: Option<String>,
     /// Token texts by id.
@@ -53,9 +55,8 @@ pub struct Converted {
     pub license: Option<String>,
 }
 
-/// Makes the Hugging Face form of a file's metadata. Architectures: `llama` (with the Mistral models that
-/// use it) and `qwen2`. Rotary factors stored as a tensor are applied when the weights are loaded and do
-/// not appear in the configuration.
+/// Makes the Hugging Face form of a file's metadata, for the architectures of [`ARCHITECTURES`]. Rotary factors
+/// stored as a tensor are applied when the weights are loaded and do not appear in the configuration.
 pub fn from_gguf(file: &Gguf) -> Result<Converted> {
     let tokenizer = tokenizer(file)?;
     let config = config(file, &tokenizer)?;
@@ -63,67 +64,124 @@ pub fn from_gguf(file: &Gguf) -> Result<Converted> {
     Ok(Converted { config, tokenizer, name: owned("general.name")?, license: owned("general.license")? })
 }
 
+/// The architectures of GGUF files that are supported, with their class and type in Hugging Face's terms.
+const ARCHITECTURES: [(&str, &str, &str); 7] = [
+    ("llama", "LlamaForCausalLM", "llama"),
+    ("qwen2", "Qwen2ForCausalLM", "qwen2"),
+    ("qwen3", "Qwen3ForCausalLM", "qwen3"),
+    ("smollm3", "SmolLM3ForCausalLM", "smollm3"),
+    ("gemma2", "Gemma2ForCausalLM", "gemma2"),
+    ("gemma3", "Gemma3ForCausalLM", "gemma3_text"),
+    ("phi3", "Phi3ForCausalLM", "phi3"),
+];
+
+/// The metadata of one architecture: keys begin with its name.
+struct Meta<'a> {
+    file: &'a Gguf,
+    arch: &'a str,
+}
+
+impl Meta<'_> {
+    fn key(&self, field: &str) -> String {
+        format!("{}.{field}", self.arch)
+    }
+
+    fn uint(&self, field: &str) -> Result<Option<u64>> {
+        self.file.uint(&self.key(field))
+    }
+
+    fn require(&self, field: &str) -> Result<u64> {
+        self.uint(field)?.ok_or_else(|| self.missing(field))
+    }
+
+    /// Stored as f32; given in its shortest form, so that 1e-5 stays 1e-5.
+    fn float(&self, field: &str) -> Result<Option<f64>> {
+        Ok(self.file.float(&self.key(field))?.map(shortest))
+    }
+
+    fn missing(&self, field: &str) -> Error {
+        Error::Gguf(format!("metadata key {:?} is missing", self.key(field)))
+    }
+
+    fn has(&self, name: Name) -> bool {
+        self.file.tensors().contains_key(&name.gguf())
+    }
+
+    fn head_dim(&self, hidden: u64, heads: u64) -> Result<u64> {
+        let even = hidden.checked_div(heads).filter(|d| d.checked_mul(heads) == Some(hidden));
+        let head_dim = self.uint("attention.key_length")?.or(even).ok_or_else(|| {
+            Error::Gguf(format!(
+                "embedding length {hidden} is no multiple of {heads} heads, and no key length is given"
+            ))
+        })?;
+        for field in ["attention.value_length", "rope.dimension_count"] {
+            if let Some(n) = self.uint(field)?.filter(|n| *n != head_dim) {
+                let key = self.key(field);
+                return Err(Error::Gguf(format!("{key} = {n} differs from the head width {head_dim}")));
+            }
+        }
+        Ok(head_dim)
+    }
+
+    fn rope_scaling(&self) -> Result<Json> {
+        const FIELD: &str = "rope.scaling.type";
+        for tensor in LONG_ROPE_FACTORS {
+            if self.file.tensors().contains_key(tensor) {
+                return Err(Error::tensor(
+                    tensor,
+                    "rotary factors of the kind \"longrope\" are not supported",
+                ));
+            }
+        }
+        match self.file.str(&self.key(FIELD))? {
+            None | Some("none") => Ok(Json::Null),
+            Some("linear") => {
+                let factor = self.float("rope.scaling.factor")?.unwrap_or(1.0);
+                Ok(json!({"rope_type": "linear", "type": "linear", "factor": factor}))
+            }
+            Some(other) => Err(Error::Gguf(format!(
+                "{} = {other:?} is not supported, only \"none\" and \"linear\"",
+                self.key(FIELD)
+            ))),
+        }
+    }
+}
+
+/// Tensors of Phi-3 files for long contexts.
+const LONG_ROPE_FACTORS: [&str; 2] = ["rope_factors_long.weight", "rope_factors_short.weight"];
+
 fn config(file: &Gguf, tokenizer: &GgufTokenizerMeta) -> Result<Json> {
     let arch = file.str("general.architecture")?.unwrap_or_default();
-    let (class, model_type) = match arch {
-        "llama" => ("LlamaForCausalLM", "llama"),
-        "qwen2" => ("Qwen2ForCausalLM", "qwen2"),
-        other => {
-            return Err(Error::Gguf(format!(
-                "architecture {other:?} is not supported, only \"llama\" and \"qwen2\""
-            )));
-        }
+    let Some((_, class, model_type)) = ARCHITECTURES.into_iter().find(|(name, ..)| *name == arch) else {
+        let known = ARCHITECTURES.map(|(name, ..)| format!("{name:?}")).join(", ");
+        return Err(Error::Gguf(format!("architecture {arch:?} is not supported; supported are {known}")));
     };
-    let key = |field: &str| format!("{arch}.{field}");
-    let optional = |field: &str| file.uint(&key(field));
-    let required = |field: &str| {
-        optional(field)?.ok_or_else(|| Error::Gguf(format!("metadata key {:?} is missing", key(field))))
-    };
-    for field in ["expert_count", "attention.sliding_window"] {
-        if let Some(n @ 1..) = optional(field)? {
-            return Err(Error::Gguf(format!("{} = {n} is not supported", key(field))));
-        }
+    let meta = Meta { file, arch };
+    if let Some(n @ 1..) = meta.uint("expert_count")? {
+        return Err(Error::Gguf(format!("{} = {n} is not supported", meta.key("expert_count"))));
     }
-    let hidden = required("embedding_length")?;
-    let heads = required("attention.head_count")?;
-    let even = hidden.checked_div(heads).filter(|d| d.checked_mul(heads) == Some(hidden));
-    let head_dim = optional("attention.key_length")?.or(even).ok_or_else(|| {
-        Error::Gguf(format!(
-            "embedding length {hidden} is no multiple of {heads} heads, and no key length is given"
-        ))
-    })?;
-    for field in ["attention.value_length", "rope.dimension_count"] {
-        if let Some(n) = optional(field)?.filter(|n| *n != head_dim) {
-            return Err(Error::Gguf(format!("{} = {n} differs from the head width {head_dim}", key(field))));
-        }
-    }
-    let eps = file.float(&key("attention.layer_norm_rms_epsilon"))?;
-    let has = |name: Name| file.tensors().contains_key(&name.gguf());
-    let embed = file.matrix(&Name::Embed.gguf())?;
+    let hidden = meta.require("embedding_length")?;
+    let heads = meta.require("attention.head_count")?;
+    let eps = "attention.layer_norm_rms_epsilon";
     let mut config = json!({
         "architectures": [class],
         "model_type": model_type,
-        "hidden_act": "silu",
         "hidden_size": hidden,
-        "intermediate_size": required("feed_forward_length")?,
-        "num_hidden_layers": required("block_count")?,
+        "intermediate_size": meta.require("feed_forward_length")?,
+        "num_hidden_layers": meta.require("block_count")?,
         "num_attention_heads": heads,
-        "num_key_value_heads": optional("attention.head_count_kv")?.unwrap_or(heads),
-        "head_dim": head_dim,
-        // Stored as f32: printed in its shortest form, 1e-5 stays 1e-5.
-        "rms_norm_eps": shortest(eps.ok_or_else(|| Error::Gguf(format!("{:?} is missing", key("attention.layer_norm_rms_epsilon"))))?),
-        "rope_theta": shortest(file.float(&key("rope.freq_base"))?.unwrap_or(10_000.0)),
-        "rope_scaling": rope_scaling(file, &key)?,
-        "tie_word_embeddings": !has(Name::Head),
-        "vocab_size": embed.rows,
-        "max_position_embeddings": required("context_length")?,
+        "num_key_value_heads": meta.uint("attention.head_count_kv")?.unwrap_or(heads),
+        "head_dim": meta.head_dim(hidden, heads)?,
+        "rms_norm_eps": meta.float(eps)?.ok_or_else(|| meta.missing(eps))?,
+        "rope_theta": meta.float("rope.freq_base")?.unwrap_or(10_000.0),
+        "rope_scaling": meta.rope_scaling()?,
+        "tie_word_embeddings": !meta.has(Name::Head),
+        "vocab_size": file.matrix(&Name::Embed.gguf())?.rows,
+        "max_position_embeddings": meta.require("context_length")?,
         "attention_dropout": 0.0,
         "torch_dtype": "bfloat16",
     });
-    if model_type == "llama" {
-        config["attention_bias"] = json!(has(Name::Bias(0, Module::Q)));
-        config["mlp_bias"] = json!(has(Name::Bias(0, Module::Gate)));
-    }
+    family(&meta, model_type, &mut config)?;
     for (field, id) in [
         ("bos_token_id", tokenizer.bos_token_id),
         ("eos_token_id", tokenizer.eos_token_id),
@@ -134,17 +192,54 @@ fn config(file: &Gguf, tokenizer: &GgufTokenizerMeta) -> Result<Json> {
     Ok(config)
 }
 
-fn rope_scaling(file: &Gguf, key: &dyn Fn(&str) -> String) -> Result<Json> {
-    match file.str(&key("rope.scaling.type"))? {
-        None | Some("none") => Ok(Json::Null),
-        Some("linear") => {
-            let factor = file.float(&key("rope.scaling.factor"))?.unwrap_or(1.0);
-            Ok(json!({"rope_type": "linear", "type": "linear", "factor": shortest(factor)}))
+/// What only some architectures have.
+fn family(meta: &Meta<'_>, model_type: &str, config: &mut Json) -> Result<()> {
+    let gemma = model_type.starts_with("gemma");
+    config[if gemma { "hidden_activation" } else { "hidden_act" }] =
+        json!(if gemma { "gelu_pytorch_tanh" } else { "silu" });
+    let window = meta.uint("attention.sliding_window")?.filter(|n| *n > 0);
+    match model_type {
+        "gemma2" | "gemma3_text" => {
+            config["attention_bias"] = json!(meta.has(Name::Bias(0, Module::Q)));
+            config["sliding_window"] = json!(window);
+            config["query_pre_attn_scalar"] = json!(gemma_scalar(model_type, config));
+            let cap = |field| meta.float(field);
+            config["attn_logit_softcapping"] = json!(cap("attn_logit_softcapping")?);
+            config["final_logit_softcapping"] = json!(cap("final_logit_softcapping")?);
         }
-        Some(other) => Err(Error::Gguf(format!(
-            "{} = {other:?} is not supported, only \"none\" and \"linear\"",
-            key("rope.scaling.type")
-        ))),
+        "phi3" => config["sliding_window"] = json!(window),
+        // Mistral's models come as this architecture.
+        "llama" if window.is_some() => {
+            config["architectures"] = json!(["MistralForCausalLM"]);
+            config["model_type"] = json!("mistral");
+            config["sliding_window"] = json!(window);
+        }
+        _ if window.is_some() => {
+            let key = meta.key("attention.sliding_window");
+            return Err(Error::Gguf(format!("{key} is not supported for this architecture")));
+        }
+        "qwen3" => config["attention_bias"] = json!(meta.has(Name::Bias(0, Module::Q))),
+        "llama" | "smollm3" => {
+            config["attention_bias"] = json!(meta.has(Name::Bias(0, Module::Q)));
+            config["mlp_bias"] = json!(meta.has(Name::Bias(0, Module::Gate)));
+        }
+        _ => {}
+    }
+    if model_type == "gemma3_text" {
+        config["sliding_window_pattern"] = json!(meta.uint("attention.sliding_window_pattern")?.unwrap_or(6));
+        config["rope_local_base_freq"] = json!(meta.float("rope.freq_base_swa")?.unwrap_or(10_000.0));
+    }
+    Ok(())
+}
+
+/// Files do not store Gemma's `query_pre_attn_scalar`. It is the head's width, but for the largest models, which are
+/// known by their number of blocks: there it is the hidden size over the heads.
+fn gemma_scalar(model_type: &str, config: &Json) -> Option<u64> {
+    let number = |field: &str| config[field].as_u64();
+    let largest = if model_type == "gemma2" { 46 } else { 62 };
+    match number("num_hidden_layers") {
+        Some(n) if n == largest => number("hidden_size")?.checked_div(number("num_attention_heads")?),
+        _ => number("head_dim"),
     }
 }
 
@@ -176,6 +271,7 @@ fn tokenizer(file: &Gguf) -> Result<GgufTokenizerMeta> {
     };
     Ok(GgufTokenizerMeta {
         model: file.str(&key("model"))?.unwrap_or_default().to_owned(),
+        architecture: file.str("general.architecture")?.unwrap_or_default().to_owned(),
         pre: file.str(&key("pre"))?.map(str::to_owned),
         tokens: strs("tokens")?,
         token_types,

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hearth_kernels::backend::{AttentionShape, Backend};
 
-use crate::config::{ModelConfig, Module};
+use crate::config::{Group, ModelConfig, Module};
 use crate::error::Result;
-use crate::rope;
+use crate::rope::{Rope, RopeScaling};
 use crate::weights::{Loader, Name};
 
 /// One decoder block's frozen weights.
@@ -17,10 +17,31 @@ pub(crate) struct Layer<B: Backend> {
     pub(crate) attn_norm: B::Buf,
     /// `[C]`.
     pub(crate) mlp_norm: B::Buf,
-    /// By [`Module`], each `[N, K]`.
-    pub(crate) linear: [B::Weight; 7],
+    /// Of the heads of q and k, each `[head_dim]`.
+    pub(crate) qk_norm: Option<[B::Buf; 2]>,
+    /// Of the outputs of attention and of the MLP, each `[C]`.
+    pub(crate) post_norm: Option<[B::Buf; 2]>,
+    /// By [`Module`], each `[N, K]`; those of the configuration.
+    pub(crate) linear: [Option<B::Weight>; Module::COUNT],
     /// By [`Module`], each `[N]`.
-    pub(crate) bias: [Option<B::Buf>; 7],
+    pub(crate) bias: [Option<B::Buf>; Module::COUNT],
+}
+
+impl<B: Backend> Layer<B> {
+    /// A linear of the configuration.
+    pub(crate) fn weight(&self, module: Module) -> &B::Weight {
+        self.linear[module as usize].as_ref().unwrap_or_else(|| unreachable!("loaded with the block"))
+    }
+
+    /// The norm of a group's output, where it has one.
+    pub(crate) fn post_norm(&self, group: Group) -> Option<&B::Buf> {
+        let norms = self.post_norm.as_ref()?;
+        match group {
+            Group::O => Some(&norms[0]),
+            Group::Down => Some(&norms[1]),
+            Group::Qkv | Group::GateUp => None,
+        }
+    }
 }
 
 /// A frozen base model on a backend. Shared by everything that runs it.
@@ -36,8 +57,8 @@ pub struct Decoder<B: Backend> {
     /// `[C]`.
     pub(crate) norm: B::Buf,
     pub(crate) layers: Vec<Layer<B>>,
-    /// `[head_dim / 2]`.
-    pub(crate) inv_freq: Vec<f32>,
+    /// One `[head_dim / 2]` per rotary embedding of the configuration.
+    pub(crate) inv_freq: Vec<Vec<f32>>,
 }
 
 impl<B: Backend> Decoder<B> {
@@ -59,14 +80,13 @@ impl<B: Backend> Decoder<B> {
         for l in 0..config.num_hidden_layers {
             layers.push(load_layer(&*backend, &config, &mut loader, l)?);
         }
-        // A file that carries divisors of its own has the scaling in them already.
-        let inv_freq = match loader.rope_factors()? {
-            None => rope::inv_freq(config.head_dim, config.rope_theta, config.rope_scaling),
-            Some(factors) => {
-                let plain = rope::inv_freq(config.head_dim, config.rope_theta, rope::RopeScaling::Default);
-                plain.iter().zip(factors).map(|(freq, factor)| freq / factor).collect()
-            }
-        };
+        let mut inv_freq: Vec<Vec<f32>> =
+            config.ropes.iter().map(|rope| rope.inv_freq(config.head_dim)).collect();
+        if let Some(factors) = loader.rope_factors()? {
+            // A file that carries divisors of its own has the scaling in them already.
+            let plain = Rope { scaling: RopeScaling::Default, ..config.ropes[0] }.inv_freq(config.head_dim);
+            inv_freq[0] = plain.iter().zip(factors).map(|(freq, factor)| freq / factor).collect();
+        }
         loader.finish()?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Self { backend, id, embed, head, norm, layers, inv_freq, config })
@@ -87,14 +107,19 @@ impl<B: Backend> Decoder<B> {
         self.head.as_ref().unwrap_or(&self.embed)
     }
 
-    pub(crate) fn attention_shape(&self) -> AttentionShape {
+    /// The frequencies that rotate q and k of a block, if any do.
+    pub(crate) fn inv_freq(&self, l: usize) -> Option<&[f32]> {
+        self.config.layers[l].rope.map(|rope| self.inv_freq[rope].as_slice())
+    }
+
+    pub(crate) fn attention_shape(&self, l: usize) -> AttentionShape {
         AttentionShape {
             n_heads: self.config.num_attention_heads,
             n_kv_heads: self.config.num_key_value_heads,
             head_dim: self.config.head_dim,
-            scale: (1.0 / (self.config.head_dim as f64).sqrt()) as f32,
-            window: None,
-            softcap: None,
+            scale: self.config.attention_scale,
+            window: self.config.layers[l].window,
+            softcap: self.config.attention_softcap,
         }
     }
 }
@@ -105,26 +130,26 @@ fn load_layer<B: Backend>(
     loader: &mut Loader<'_>,
     l: usize,
 ) -> Result<Layer<B>> {
-    let attn_norm = loader.vector(Name::AttnNorm(l), config.hidden_size)?;
-    let mlp_norm = loader.vector(Name::MlpNorm(l), config.hidden_size)?;
-    let mut matrix = |m: Module| {
-        let (n, k) = config.shape(m);
-        Ok(backend.weight(loader.matrix(Name::Weight(l, m), n, k)?))
+    let c = config.hidden_size;
+    let mut norm = |name, len| Ok(backend.upload(&loader.vector(name, len)?));
+    let attn_norm = norm(Name::AttnNorm(l), c)?;
+    let mlp_norm = norm(Name::MlpNorm(l), c)?;
+    let qk_norm = match config.qk_norm {
+        true => Some([norm(Name::QNorm(l), config.head_dim)?, norm(Name::KNorm(l), config.head_dim)?]),
+        false => None,
     };
-    let linear = [
-        matrix(Module::Q)?,
-        matrix(Module::K)?,
-        matrix(Module::V)?,
-        matrix(Module::O)?,
-        matrix(Module::Gate)?,
-        matrix(Module::Up)?,
-        matrix(Module::Down)?,
-    ];
-    let mut bias: [Option<B::Buf>; 7] = [const { None }; 7];
-    for m in Module::ALL {
+    let post_norm = match config.sandwich_norms {
+        true => Some([norm(Name::PostAttnNorm(l), c)?, norm(Name::PostMlpNorm(l), c)?]),
+        false => None,
+    };
+    let mut linear = [const { None }; Module::COUNT];
+    let mut bias = [const { None }; Module::COUNT];
+    for &m in config.linears() {
+        let (n, k) = config.shape(m);
+        linear[m as usize] = Some(backend.weight(loader.matrix(Name::Weight(l, m), n, k)?));
         if config.bias[m as usize] {
-            bias[m as usize] = Some(backend.upload(&loader.vector(Name::Bias(l, m), config.shape(m).0)?));
+            bias[m as usize] = Some(backend.upload(&loader.vector(Name::Bias(l, m), n)?));
         }
     }
-    Ok(Layer { attn_norm: backend.upload(&attn_norm), mlp_norm: backend.upload(&mlp_norm), linear, bias })
+    Ok(Layer { attn_norm, mlp_norm, qk_norm, post_norm, linear, bias })
 }

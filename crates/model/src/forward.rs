@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use hearth_kernels::backend::{Activation, Backend, CachedSpan, Linear, LossSums};
+use hearth_kernels::backend::{Backend, CachedSpan, Columns, Linear, LossSums};
 
 use crate::config::{Group, Module};
 use crate::decode::KvCache;
@@ -37,11 +37,11 @@ impl<B: Backend> Decoder<B> {
     ) -> Vec<Linear<'a, B::Buf, B::Weight>> {
         let layer = &self.layers[l];
         let linear = |&m: &Module| Linear {
-            weight: &layer.linear[m as usize],
+            weight: layer.weight(m),
             bias: layer.bias[m as usize].as_ref(),
             spans: adapters.spans(l, m),
         };
-        group.modules().iter().map(linear).collect()
+        self.config.modules(group).iter().map(linear).collect()
     }
 
     /// One block: takes the residual stream `hidden` `[T, C]` from its input to its output and fills `acts`; the
@@ -58,10 +58,62 @@ impl<B: Backend> Decoder<B> {
         keep: bool,
     ) {
         self.block_to_gate(l, call, attend, acts, temp, hidden, keep);
+        let (c, t) = (&self.config, call.positions.len());
+        let Temp { product, branch, rstd, .. } = temp;
+        self.backend.glu(c.activation, &acts.gate, &acts.up, t * c.intermediate_size, product);
+        let xa = acts.xa[Group::Down as usize].as_mut();
+        let kept = acts.post[1].as_mut();
+        self.add_branch(l, Group::Down, call, product, xa, kept, branch.as_mut(), rstd, hidden);
+    }
+
+    /// The last linear of a half, from `x` `[T, K]`, added to `hidden` `[T, C]`: through a norm of its own where
+    /// the model has one, which leaves its input in `kept`.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
+    fn add_branch(
+        &self,
+        l: usize,
+        group: Group,
+        call: &Call<'_, B>,
+        x: &B::Buf,
+        xa: Option<&mut B::Buf>,
+        kept: Option<&mut B::Buf>,
+        branch: Option<&mut [B::Buf; 2]>,
+        rstd: &mut B::Buf,
+        hidden: &mut B::Buf,
+    ) {
         let (b, c, t) = (&*self.backend, &self.config, call.positions.len());
-        b.glu(Activation::Silu, &acts.gate, &acts.up, t * c.intermediate_size, &mut temp.product);
-        let down = self.linears(l, Group::Down, call.adapters);
-        b.linear(&temp.product, t, &down, acts.xa[Group::Down as usize].as_mut(), true, &mut [hidden]);
+        let linears = self.linears(l, group, call.adapters);
+        let (Some([out, normed]), Some(norm)) = (branch, self.layers[l].post_norm(group)) else {
+            return b.linear(x, t, &linears, xa, true, &mut [hidden]);
+        };
+        b.linear(x, t, &linears, xa, false, &mut [out]);
+        b.rmsnorm(out, norm, c.rms_norm_eps, t, normed, rstd, kept);
+        b.add(normed, hidden, t * c.hidden_size);
+    }
+
+    /// Linears of one input, each to its own buffer; `fused` takes the output of linears that are stored as one.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
+    fn split_linears(
+        &self,
+        l: usize,
+        group: Group,
+        call: &Call<'_, B>,
+        x: &B::Buf,
+        xa: Option<&mut B::Buf>,
+        fused: Option<&mut B::Buf>,
+        outs: &mut [&mut B::Buf],
+    ) {
+        let (b, t) = (&*self.backend, call.positions.len());
+        let linears = self.linears(l, group, call.adapters);
+        let Some(fused) = fused else { return b.linear(x, t, &linears, xa, false, outs) };
+        b.linear(x, t, &linears, xa, false, &mut [fused]);
+        let parts = self.config.parts(group);
+        let row = parts.iter().sum();
+        let mut start = 0;
+        for (out, width) in outs.iter_mut().zip(parts) {
+            b.copy_columns(fused, Columns { row, start }, t, width, out, Columns { row: width, start: 0 });
+            start += width;
+        }
     }
 
     /// A block up to gate and up; `hidden` ends between attention and MLP.
@@ -77,26 +129,54 @@ impl<B: Backend> Decoder<B> {
         keep: bool,
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[l], call.positions.len());
-        let Temp { normed, rstd, q, k, .. } = temp;
+        let Temp { normed, rstd, q, k, heads, fused, branch, .. } = temp;
         let kept = keep.then_some(&mut acts.x);
         b.rmsnorm(hidden, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, kept);
-        let linears = self.linears(l, Group::Qkv, call.adapters);
         let xa = acts.xa[Group::Qkv as usize].as_mut();
-        b.linear(normed, t, &linears, xa, false, &mut [q, k, &mut acts.v]);
-        b.rope(q, call.positions, c.num_attention_heads, c.head_dim, &self.inv_freq, false, &mut acts.q);
-        b.rope(k, call.positions, c.num_key_value_heads, c.head_dim, &self.inv_freq, false, &mut acts.k);
+        let mut outs = [&mut *q, &mut *k, &mut acts.v];
+        self.split_linears(l, Group::Qkv, call, normed, xa, fused.as_mut(), &mut outs);
+        let widths = [c.num_attention_heads, c.num_key_value_heads];
+        let outs = [&mut acts.q, &mut acts.k];
+        for (i, ((x, n), out)) in [q, k].into_iter().zip(widths).zip(outs).enumerate() {
+            match (&layer.qk_norm, heads.as_mut()) {
+                (Some(norms), Some(heads)) => {
+                    let raw = acts.raw[i].as_mut();
+                    b.rmsnorm(x, &norms[i], c.rms_norm_eps, t * n, heads, rstd, raw);
+                    self.rotate(l, heads, call.positions, n, false, out);
+                }
+                _ => self.rotate(l, x, call.positions, n, false, out),
+            }
+        }
         self.attend(l, attend, acts);
-        let linears = self.linears(l, Group::O, call.adapters);
-        b.linear(&acts.att, t, &linears, acts.xa[Group::O as usize].as_mut(), true, &mut [hidden]);
+        let xa = acts.xa[Group::O as usize].as_mut();
+        let kept = acts.post[0].as_mut();
+        self.add_branch(l, Group::O, call, &acts.att, xa, kept, branch.as_mut(), rstd, hidden);
         let kept = keep.then_some(&mut acts.x_mid);
         b.rmsnorm(hidden, &layer.mlp_norm, c.rms_norm_eps, t, normed, rstd, kept);
-        let linears = self.linears(l, Group::GateUp, call.adapters);
         let xa = acts.xa[Group::GateUp as usize].as_mut();
-        b.linear(normed, t, &linears, xa, false, &mut [&mut acts.gate, &mut acts.up]);
+        let outs = &mut [&mut acts.gate, &mut acts.up];
+        self.split_linears(l, Group::GateUp, call, normed, xa, fused.as_mut(), outs);
+    }
+
+    /// Rotary embedding of `n` heads, or a copy in blocks without one.
+    pub(crate) fn rotate(
+        &self,
+        l: usize,
+        x: &B::Buf,
+        positions: &[u32],
+        n: usize,
+        inverse: bool,
+        out: &mut B::Buf,
+    ) {
+        let (b, head_dim) = (&*self.backend, self.config.head_dim);
+        match self.inv_freq(l) {
+            Some(inv_freq) => b.rope(x, positions, n, head_dim, inv_freq, inverse, out),
+            None => b.copy_rows(x, 0, positions.len(), n * head_dim, out, 0),
+        }
     }
 
     fn attend(&self, l: usize, attend: &mut Attend<'_, '_, B>, acts: &mut Acts<B>) {
-        let (b, shape, kv_dim) = (&*self.backend, self.attention_shape(), self.config.kv_dim());
+        let (b, shape, kv_dim) = (&*self.backend, self.attention_shape(l), self.config.kv_dim());
         match attend {
             Attend::Packed(segments) => {
                 b.attention(&acts.q, &acts.k, &acts.v, segments, shape, &mut acts.att, &mut acts.lse);
@@ -121,7 +201,7 @@ impl<B: Backend> Decoder<B> {
         attend: &mut Attend<'_, '_, B>,
         f: &mut Forward<B>,
     ) {
-        self.backend.embed(&self.embed, tokens, 1.0, &mut f.hidden);
+        self.backend.embed(&self.embed, tokens, self.config.embed_scale, &mut f.hidden);
         for l in 0..self.layers.len() {
             self.block(l, call, attend, &mut f.acts, &mut f.temp, &mut f.hidden, false);
         }
@@ -136,17 +216,17 @@ impl<B: Backend> Decoder<B> {
         kept: &mut [Kept<B>],
     ) {
         let mut attend = Attend::Packed(&packed.segments);
-        self.backend.embed(&self.embed, &packed.tokens, 1.0, &mut f.hidden);
+        self.backend.embed(&self.embed, &packed.tokens, self.config.embed_scale, &mut f.hidden);
         for (l, kept) in kept.iter_mut().enumerate() {
             match kept {
                 Kept::Acts(acts) => {
                     self.block(l, call, &mut attend, acts, &mut f.temp, &mut f.hidden, true);
                 }
-                Kept::Input { x, down } => {
+                Kept::Input { x, end } => {
                     self.backend.copy_rows(&f.hidden, 0, packed.len(), self.config.hidden_size, x, 0);
-                    std::mem::swap(down, &mut f.acts.xa[Group::Down as usize]);
+                    end.swap(&mut f.acts);
                     self.block(l, call, &mut attend, &mut f.acts, &mut f.temp, &mut f.hidden, false);
-                    std::mem::swap(down, &mut f.acts.xa[Group::Down as usize]);
+                    end.swap(&mut f.acts);
                 }
             }
         }
@@ -166,7 +246,11 @@ impl<B: Backend> Decoder<B> {
         let mut logits = self.backend.zeros(rows.len() * self.config.vocab_size);
         let head = [Linear { weight: self.head(), bias: None, spans: Vec::new() }];
         self.backend.linear(&f.temp.normed, rows.len(), &head, None, false, &mut [&mut logits]);
-        self.backend.download(&logits)
+        let mut logits = self.backend.download(&logits);
+        if let Some(cap) = self.config.final_softcap {
+            logits.iter_mut().for_each(|z| *z = cap * (*z / cap).tanh());
+        }
+        logits
     }
 
     /// Weighted loss of packed rows: sums of `weight * -log p(target)` and of the weights.
@@ -186,7 +270,8 @@ impl<B: Backend> Decoder<B> {
         let call = Call { positions: &packed.positions, adapters: &adapters };
         self.blocks(&packed.tokens, &call, &mut Attend::Packed(&packed.segments), f);
         self.gather_normed(&rows, f);
-        Ok(self.backend.cross_entropy(&f.temp.normed, self.head(), &targets, &weights, 1.0, None, None))
+        let (normed, cap) = (&f.temp.normed, self.config.final_softcap);
+        Ok(self.backend.cross_entropy(normed, self.head(), &targets, &weights, 1.0, cap, None))
     }
 
     /// Logits `[n, V]` of chosen packed rows (any order, repeats allowed), row-major f32.

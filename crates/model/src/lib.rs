@@ -1,7 +1,7 @@
 //! Decoder models with LoRA: files in, logits, losses and adapter gradients out.
 //!
 //! # What it is for
-//! Reads Llama-family bases (Hugging Face directories, GGUF), runs them forward over packed rows or with
+//! Reads bases of the Llama, Mistral, Qwen, SmolLM, Gemma and Phi-3 families (Hugging Face directories, GGUF), runs them forward over packed rows or with
 //! KV caches, computes the loss and the gradients of a LoRA adapter, and reads and writes adapters in
 //! PEFT's form. Everything numerical goes through [`hearth_kernels::backend::Backend`], so the same text
 //! runs on the fast CPU backend and on the scalar reference.
@@ -17,8 +17,9 @@
 //! line (conversion at import). Knows no tokenizer, no template, no job.
 //!
 //! # Invariants
+//! - There is one decoder. Architectures are configurations of it ([`ModelConfig`]), never code of their own.
 //! - Frozen weights have no gradient and no copy: they stay in the bytes of the mapped file (q and k of
-//!   GGUF files of architecture `llama` are the exception: their rows are put in `rotate_half` order).
+//!   GGUF files of architectures `llama` and `smollm3` are the exception: their rows are put in `rotate_half` order).
 //! - Nothing is computed below the lowest adapted linear, and logits only where the loss has weight.
 //! - A packed batch gives the loss sums and gradients of its rows alone.
 //! - A file that asks for something unsupported is an error that names the field or tensor; damaged files
@@ -43,7 +44,7 @@ mod safetensors;
 mod weights;
 mod workspace;
 
-pub use crate::config::{ModelConfig, Module};
+pub use crate::config::{LayerPlan, ModelConfig, Module};
 pub use crate::decode::{DecodeSeq, KvCache};
 pub use crate::decoder::Decoder;
 pub use crate::error::{Error, Result};
@@ -52,7 +53,7 @@ pub use crate::lora::{Lora, LoraConfig, LoraGrads, LoraTensors, MAX_RANK};
 pub use crate::map::SharedBytes;
 pub use crate::packed::Packed;
 pub use crate::peft::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
-pub use crate::rope::RopeScaling;
+pub use crate::rope::{Rope, RopeScaling};
 pub use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 pub use crate::weights::GGUF_FILE;
 pub use crate::workspace::Workspace;

@@ -22,7 +22,7 @@ pub struct LoraConfig {
     pub r: usize,
     /// `lora_alpha`; the update is scaled by `alpha / r`.
     pub alpha: f32,
-    /// Adapted linears, the same in every block; order and repeats do not matter.
+    /// Adapted linears, of [`ModelConfig::linears`], the same in every block; order and repeats do not matter.
     pub target_modules: Vec<Module>,
 }
 
@@ -39,7 +39,7 @@ pub struct LoraTensors<B: Backend> {
     backend: Arc<B>,
     specs: Arc<Vec<TensorSpec>>,
     /// Position of each module's A inside a block, by [`Module`].
-    slots: [Option<usize>; 7],
+    slots: [Option<usize>; Module::COUNT],
     per_block: usize,
     bufs: Vec<B::Buf>,
 }
@@ -49,14 +49,11 @@ pub type LoraGrads<B> = LoraTensors<B>;
 
 impl<B: Backend> LoraTensors<B> {
     fn zeros(decoder: &Decoder<B>, config: &LoraConfig) -> Self {
-        let mut slots = [None; 7];
-        let mut per_block = 0;
-        for m in Module::ALL {
-            if config.target_modules.contains(&m) {
-                slots[m as usize] = Some(per_block);
-                per_block += 2;
-            }
+        let mut slots = [None; Module::COUNT];
+        for (at, &m) in config.target_modules.iter().enumerate() {
+            slots[m as usize] = Some(2 * at);
         }
+        let per_block = 2 * config.target_modules.len();
         let specs = specs(&decoder.config, config);
         let bufs = specs.iter().map(|s| decoder.backend.zeros(s.shape[0] * s.shape[1])).collect();
         Self { backend: Arc::clone(&decoder.backend), specs: Arc::new(specs), slots, per_block, bufs }
@@ -175,6 +172,17 @@ impl<B: Backend> Lora<B> {
         let mut config = config.clone();
         config.target_modules.sort();
         config.target_modules.dedup();
+        let targets = decoder.config.linears();
+        if let Some(other) = config.target_modules.iter().find(|m| !targets.contains(m)) {
+            let names: Vec<&str> = targets.iter().map(|m| m.name()).collect();
+            let reason = format!(
+                "{} is not a linear layer of a {} model; it has {}",
+                other.name(),
+                decoder.config.model_type,
+                names.join(", ")
+            );
+            return Err(Error::adapter("target_modules", reason));
+        }
         let tensors = LoraTensors::zeros(decoder, &config);
         Ok(Self { config, tensors })
     }
@@ -213,12 +221,11 @@ impl<B: Backend> Lora<B> {
     pub(crate) fn check_fits(&self, decoder: &Decoder<B>) -> Result<()> {
         // Same number of blocks and the same shapes; names follow from both.
         let fits = self.tensors.len() == decoder.config.num_hidden_layers * self.tensors.per_block
-            && Module::ALL.iter().all(|&m| {
+            && self.config.target_modules.iter().zip(self.tensors.specs.chunks(2)).all(|(&m, pair)| {
                 let (n, k) = decoder.config.shape(m);
-                self.tensors.slots[m as usize].is_none_or(|i| {
-                    self.tensors.specs[i].shape == [self.config.r, k]
-                        && self.tensors.specs[i + 1].shape == [n, self.config.r]
-                })
+                decoder.config.linears().contains(&m)
+                    && pair[0].shape == [self.config.r, k]
+                    && pair[1].shape == [n, self.config.r]
             });
         if fits {
             Ok(())
@@ -234,13 +241,11 @@ const B_SUFFIX: &str = ".lora_B.weight";
 fn specs(model: &ModelConfig, lora: &LoraConfig) -> Vec<TensorSpec> {
     let mut specs = Vec::new();
     for l in 0..model.num_hidden_layers {
-        for m in Module::ALL {
-            if lora.target_modules.contains(&m) {
-                let (n, k) = model.shape(m);
-                let stem = format!("base_model.model.model.layers.{l}.{}.{}", m.parent(), m.name());
-                specs.push(TensorSpec { name: format!("{stem}{A_SUFFIX}"), shape: [lora.r, k] });
-                specs.push(TensorSpec { name: format!("{stem}{B_SUFFIX}"), shape: [n, lora.r] });
-            }
+        for &m in &lora.target_modules {
+            let (n, k) = model.shape(m);
+            let stem = format!("base_model.model.model.layers.{l}.{}.{}", m.parent(), m.name());
+            specs.push(TensorSpec { name: format!("{stem}{A_SUFFIX}"), shape: [lora.r, k] });
+            specs.push(TensorSpec { name: format!("{stem}{B_SUFFIX}"), shape: [n, lora.r] });
         }
     }
     specs

@@ -56,7 +56,7 @@ impl<B: Backend> Lora<B> {
     /// file means is refused by name: DoRA, rsLoRA, `modules_to_save`, biases, patterns, unknown, missing or
     /// wrongly shaped tensors.
     pub fn load_peft(decoder: &Decoder<B>, dir: &Path) -> Result<Self> {
-        let config = parse_config(&read_json(&dir.join(ADAPTER_CONFIG_FILE))?)?;
+        let config = parse_config(&read_json(&dir.join(ADAPTER_CONFIG_FILE))?, decoder.config().linears())?;
         let mut lora = Self::zeros(decoder, &config)?;
         let mut stored = open_file(&dir.join(ADAPTER_WEIGHTS_FILE))?;
         for (name, shape, buf) in lora.tensors_mut().iter_mut() {
@@ -137,7 +137,8 @@ const MUST_BE_UNSET: [&str; 19] = [
     "monteclora_config",
 ];
 
-fn parse_config(json: &Value) -> Result<LoraConfig> {
+/// `all`: what "all-linear" means for the base.
+fn parse_config(json: &Value, all: &[Module]) -> Result<LoraConfig> {
     let refuse = |field: &str, supported: &str| {
         Err(Error::adapter(field, format!("{} is not supported, only {supported}", json[field])))
     };
@@ -177,13 +178,13 @@ fn parse_config(json: &Value) -> Result<LoraConfig> {
         Some(alpha) if alpha.is_finite() && alpha > 0.0 => alpha as f32,
         _ => return refuse("lora_alpha", "a positive number"),
     };
-    Ok(LoraConfig { r, alpha, target_modules: parse_targets(&json["target_modules"])? })
+    Ok(LoraConfig { r, alpha, target_modules: parse_targets(&json["target_modules"], all)? })
 }
 
-fn parse_targets(value: &Value) -> Result<Vec<Module>> {
+fn parse_targets(value: &Value, all: &[Module]) -> Result<Vec<Module>> {
     const FIELD: &str = "target_modules";
     if value == "all-linear" {
-        return Ok(Module::ALL.to_vec());
+        return Ok(all.to_vec());
     }
     let Some(list) = value.as_array() else {
         return Err(Error::adapter(

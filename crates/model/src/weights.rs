@@ -1,8 +1,9 @@
 //! Finds a model's tensors in its files and brings them to one convention: Hugging Face's.
 //!
-//! GGUF files of architecture `llama` store the rows of q and k reordered for interleaved rotary pairs.
+//! GGUF files of architectures `llama` and `smollm3` store the rows of q and k reordered for interleaved rotary pairs.
 //! Adapters are written against Hugging Face's `rotate_half` order, so those rows are put back here. Rows
-//! move whole; quantised blocks lie inside rows and stay as they are.
+//! move whole; quantised blocks lie inside rows and stay as they are. Hugging Face files of Gemma hold the
+//! weights of norms less one, GGUF files the weights themselves, as they are used here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,18 +28,33 @@ pub(crate) enum Name {
     Head,
     AttnNorm(usize),
     MlpNorm(usize),
+    /// Of every head of q, `[head_dim]`.
+    QNorm(usize),
+    /// Of every head of k, `[head_dim]`.
+    KNorm(usize),
+    /// Of attention's output, before it is added.
+    PostAttnNorm(usize),
+    /// Of the MLP's output, before it is added.
+    PostMlpNorm(usize),
     Weight(usize, Module),
     Bias(usize, Module),
 }
 
 impl Name {
-    pub(crate) fn hugging_face(self) -> String {
+    /// `sandwich`: whether the model norms the outputs of attention and MLP too. The norm before the MLP has
+    /// another name then, and its usual name belongs to the norm after attention.
+    fn hugging_face(self, sandwich: bool) -> String {
+        let norm = |l, name| format!("model.layers.{l}.{name}_layernorm.weight");
         match self {
             Self::Embed => "model.embed_tokens.weight".to_owned(),
             Self::Norm => "model.norm.weight".to_owned(),
             Self::Head => "lm_head.weight".to_owned(),
-            Self::AttnNorm(l) => format!("model.layers.{l}.input_layernorm.weight"),
-            Self::MlpNorm(l) => format!("model.layers.{l}.post_attention_layernorm.weight"),
+            Self::AttnNorm(l) => norm(l, "input"),
+            Self::MlpNorm(l) if sandwich => norm(l, "pre_feedforward"),
+            Self::MlpNorm(l) | Self::PostAttnNorm(l) => norm(l, "post_attention"),
+            Self::PostMlpNorm(l) => norm(l, "post_feedforward"),
+            Self::QNorm(l) => format!("model.layers.{l}.self_attn.q_norm.weight"),
+            Self::KNorm(l) => format!("model.layers.{l}.self_attn.k_norm.weight"),
             Self::Weight(l, m) => format!("model.layers.{l}.{}.{}.weight", m.parent(), m.name()),
             Self::Bias(l, m) => format!("model.layers.{l}.{}.{}.bias", m.parent(), m.name()),
         }
@@ -51,8 +67,10 @@ impl Name {
             Module::V => "attn_v",
             Module::O => "attn_output",
             Module::Gate => "ffn_gate",
-            Module::Up => "ffn_up",
+            // Without a gate of its own, a file has both in "up".
+            Module::Up | Module::GateUp => "ffn_up",
             Module::Down => "ffn_down",
+            Module::Qkv => "attn_qkv",
         };
         match self {
             Self::Embed => "token_embd.weight".to_owned(),
@@ -60,9 +78,17 @@ impl Name {
             Self::Head => "output.weight".to_owned(),
             Self::AttnNorm(l) => format!("blk.{l}.attn_norm.weight"),
             Self::MlpNorm(l) => format!("blk.{l}.ffn_norm.weight"),
+            Self::QNorm(l) => format!("blk.{l}.attn_q_norm.weight"),
+            Self::KNorm(l) => format!("blk.{l}.attn_k_norm.weight"),
+            Self::PostAttnNorm(l) => format!("blk.{l}.post_attention_norm.weight"),
+            Self::PostMlpNorm(l) => format!("blk.{l}.post_ffw_norm.weight"),
             Self::Weight(l, m) => format!("blk.{l}.{}.weight", linear(m)),
             Self::Bias(l, m) => format!("blk.{l}.{}.bias", linear(m)),
         }
+    }
+
+    fn is_norm(self) -> bool {
+        !matches!(self, Self::Embed | Self::Head | Self::Weight(..) | Self::Bias(..))
     }
 }
 
@@ -87,7 +113,7 @@ impl<'a> Loader<'a> {
         let source = match (has(GGUF_FILE), has(SINGLE_FILE) || has(INDEX_FILE)) {
             (true, false) => {
                 let file = Gguf::open(&dir.join(GGUF_FILE))?;
-                let interleaved = file.str("general.architecture")? == Some("llama");
+                let interleaved = matches!(file.str("general.architecture")?, Some("llama" | "smollm3"));
                 Source::Gguf { file, interleaved }
             }
             (false, true) => Source::Safetensors(safetensors::open_dir(dir)?),
@@ -135,6 +161,9 @@ impl<'a> Loader<'a> {
             for (row, value) in values.iter_mut().enumerate() {
                 *value = old[interleaved_row(row, self.config.head_dim)];
             }
+        }
+        if self.config.norm_offset && name.is_norm() && matches!(self.source, Source::Safetensors(_)) {
+            values.iter_mut().for_each(|w| *w += 1.0);
         }
         Ok(values)
     }
@@ -191,7 +220,7 @@ impl<'a> Loader<'a> {
     fn stored_name(&self, name: Name) -> String {
         match self.source {
             Source::Gguf { .. } => name.gguf(),
-            Source::Safetensors(_) => name.hugging_face(),
+            Source::Safetensors(_) => name.hugging_face(self.config.sandwich_norms),
         }
     }
 

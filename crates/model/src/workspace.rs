@@ -1,7 +1,8 @@
 //! Activation buffers, kept between calls and sized by the largest call so far.
 //!
 //! What the backward of a block needs is its [`Acts`]: the residual before each half, q, k and v after the rotation,
-//! attention's output and log-sum-exp, gate, up, and the low-rank products of the adapted linears. Outputs of the
+//! attention's output and log-sum-exp, gate, up, the inputs of norms inside a half, and the low-rank products of the
+//! adapted linears. Outputs of the
 //! norms and the MLP's product are cheap and computed again. Blocks may keep the residual at their input alone and
 //! run forward once more in the backward ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
 
@@ -21,6 +22,8 @@ pub(crate) struct Acts<B: Backend> {
     pub(crate) k: B::Buf,
     /// `[T, kv_dim]`.
     pub(crate) v: B::Buf,
+    /// q and k before the norm of their heads, where there is one; only for a backward.
+    pub(crate) raw: [Option<B::Buf>; 2],
     /// Output of attention, `[T, q_dim]`.
     pub(crate) att: B::Buf,
     /// `[T, n_heads]`.
@@ -31,6 +34,8 @@ pub(crate) struct Acts<B: Backend> {
     pub(crate) gate: B::Buf,
     /// `[T, I]`.
     pub(crate) up: B::Buf,
+    /// Outputs of [`Group::O`] and [`Group::Down`], `[T, C]`, where they have norms; only for a backward.
+    pub(crate) post: [Option<B::Buf>; 2],
     /// `scale * x Aᵀ` of the adapted linears by [`Group`], `[T, sum of r]`; only for a backward.
     pub(crate) xa: [Option<B::Buf>; 4],
 }
@@ -45,19 +50,24 @@ impl<B: Backend> Acts<B> {
     fn new(c: &ModelConfig, lora: Option<&LoraConfig>, make: &mut Maker<'_, B::Buf>) -> Self {
         let adapted = |group: Group| {
             let lora = lora?;
-            let count = group.modules().iter().filter(|m| lora.target_modules.contains(m)).count();
+            let count = c.modules(group).iter().filter(|m| lora.target_modules.contains(m)).count();
             (count > 0).then_some(count * lora.r)
         };
+        let backward = lora.is_some();
+        let raw = [c.q_dim(), c.kv_dim()].map(|w| (backward && c.qk_norm).then(|| (make.operands)(w)));
+        let post = [c.hidden_size; 2].map(|w| (backward && c.sandwich_norms).then(|| (make.operands)(w)));
         Self {
             x: (make.operands)(c.hidden_size),
             q: (make.operands)(c.q_dim()),
             k: (make.operands)(c.kv_dim()),
             v: (make.operands)(c.kv_dim()),
+            raw,
             att: (make.operands)(c.q_dim()),
             lse: (make.numbers)(c.num_attention_heads),
             x_mid: (make.operands)(c.hidden_size),
             gate: (make.operands)(c.intermediate_size),
             up: (make.operands)(c.intermediate_size),
+            post,
             xa: Group::ALL.map(|group| adapted(group).map(&mut *make.operands)),
         }
     }
@@ -67,14 +77,20 @@ impl<B: Backend> Acts<B> {
 pub(crate) struct Temp<B: Backend> {
     /// Operands: output of a norm, `[T, C]`.
     pub(crate) normed: B::Buf,
-    /// `[T]`.
+    /// Of a norm of rows, or of heads, `[T]` or `[T, n_heads]`.
     pub(crate) rstd: B::Buf,
     /// Numbers: queries (or their gradient) on the other side of the rotation, `[T, q_dim]`.
     pub(crate) q: B::Buf,
     /// Numbers: keys, likewise, `[T, kv_dim]`.
     pub(crate) k: B::Buf,
+    /// Numbers: normed heads of q or k before the rotation (or their gradient), `[T, q_dim]`.
+    pub(crate) heads: Option<B::Buf>,
+    /// Operands: output of linears that are stored as one (or its gradient).
+    pub(crate) fused: Option<B::Buf>,
     /// Operands: `activation(gate) * up`, `[T, I]`.
     pub(crate) product: B::Buf,
+    /// Numbers: output of a half before and after its norm, where it has one, each `[T, C]`.
+    pub(crate) branch: Option<[B::Buf; 2]>,
 }
 
 /// What any forward needs.
@@ -96,9 +112,23 @@ pub(crate) enum Kept<B: Backend> {
     Input {
         /// Numbers: the residual stream at the block's input, `[T, C]`.
         x: B::Buf,
-        /// `xa` of [`Group::Down`]: the block is computed again up to gate and up only.
-        down: Option<B::Buf>,
+        /// The block is computed again up to gate and up only.
+        end: End<B>,
     },
+}
+
+/// What [`Group::Down`] leaves for the backward.
+pub(crate) struct End<B: Backend> {
+    xa: Option<B::Buf>,
+    post: Option<B::Buf>,
+}
+
+impl<B: Backend> End<B> {
+    /// Puts these buffers into a block's activations, and takes them out again.
+    pub(crate) fn swap(&mut self, acts: &mut Acts<B>) {
+        std::mem::swap(&mut self.xa, &mut acts.xa[Group::Down as usize]);
+        std::mem::swap(&mut self.post, &mut acts.post[1]);
+    }
 }
 
 /// What a backward needs beside [`Forward`].
@@ -203,15 +233,23 @@ impl<B: Backend> Forward<B> {
             acts: Acts::new(c, None, make),
             temp: Temp {
                 normed: (make.operands)(c.hidden_size),
-                rstd: (make.numbers)(1),
+                rstd: (make.numbers)(if c.qk_norm { c.num_attention_heads } else { 1 }),
                 q: (make.numbers)(c.q_dim()),
                 k: (make.numbers)(c.kv_dim()),
+                heads: c.qk_norm.then(|| (make.numbers)(c.q_dim())),
+                fused: c.fused.then(|| (make.operands)(fused_width(c))),
                 product: (make.operands)(c.intermediate_size),
+                branch: c.sandwich_norms.then(|| [c.hidden_size; 2].map(&mut *make.numbers)),
             },
             hidden: (make.numbers)(c.hidden_size),
             gathered: (make.numbers)(c.hidden_size),
         }
     }
+}
+
+/// Width of the widest output of a fused linear.
+fn fused_width(c: &ModelConfig) -> usize {
+    c.shape(Module::Qkv).0.max(c.shape(Module::GateUp).0)
 }
 
 impl<B: Backend> Backward<B> {
@@ -224,8 +262,9 @@ impl<B: Backend> Backward<B> {
     ) -> Self {
         let kept = |l: usize, make: &mut Maker<'_, B::Buf>| match l < recomputed {
             true => {
-                let down = lora.target_modules.contains(&Module::Down).then_some(lora.r);
-                Kept::Input { x: (make.numbers)(c.hidden_size), down: down.map(&mut *make.operands) }
+                let xa = lora.target_modules.contains(&Module::Down).then(|| (make.operands)(lora.r));
+                let post = c.sandwich_norms.then(|| (make.operands)(c.hidden_size));
+                Kept::Input { x: (make.numbers)(c.hidden_size), end: End { xa, post } }
             }
             false => Kept::Acts(Box::new(Acts::new(c, Some(lora), make))),
         };

@@ -2,6 +2,7 @@
 
 mod common;
 mod cpu;
+mod families;
 mod files;
 mod golden;
 mod whole_model;

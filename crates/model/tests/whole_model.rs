@@ -71,7 +71,9 @@ fn every_subset_of_modules_has_the_same_gradients() {
     let decoder = tiny_f64(true);
     let packed = random_packed(&[6, 4], 3);
     for bits in 1u32..128 {
-        let targets: Vec<Module> = Module::ALL.into_iter().filter(|&m| bits & (1 << m as u32) != 0).collect();
+        let picked = |&(i, _): &(usize, Module)| bits & (1 << i) != 0;
+        let targets: Vec<Module> =
+            Module::ALL.into_iter().enumerate().filter(picked).map(|(_, m)| m).collect();
         let lora = random_lora(&decoder, &targets, 2, u64::from(bits));
         // The same adapter with all modules, zero where the subset has none.
         let mut all = random_lora(&decoder, &Module::ALL, 2, 0);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use hearth_data::Sample;
 use hearth_kernels::{AdamW, Backend, Cpu, CpuOptions, Isa, Precision, Reference};
-use hearth_model::{Decoder, Lora, LoraConfig, Module, Packed};
+use hearth_model::{Decoder, Lora, LoraConfig, Packed};
 use hearth_run::{Backend as BackendName, Precision as PrecisionName};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -138,7 +138,7 @@ fn measure<B: Backend>(
     let config = LoraConfig {
         r: options.rank,
         alpha: 2.0 * options.rank as f32,
-        target_modules: Module::ALL.to_vec(),
+        target_modules: decoder.config().linears().to_vec(),
     };
     let lora = Lora::init(&decoder, &config, SEED).map_err(model_error)?;
     if let Some(available) = memory::available_bytes() {

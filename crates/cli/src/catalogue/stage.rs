@@ -106,6 +106,7 @@ fn convert_gguf(file: &Path, may_link: bool, dir: &Path) -> Result<()> {
     let template = meta.chat_template.clone();
     let tokenizer = GgufTokenizer {
         model: meta.model,
+        architecture: meta.architecture,
         pre: meta.pre.unwrap_or_default(),
         tokens: meta.tokens,
         token_types: meta
@@ -114,12 +115,14 @@ fn convert_gguf(file: &Path, may_link: bool, dir: &Path) -> Result<()> {
             .map(i32::try_from)
             .collect::<Result<_, _>>()
             .context("a token type is out of range")?,
+        scores: meta.scores,
         merges: meta.merges,
         bos_token_id: meta.bos_token_id,
         eos_token_id: meta.eos_token_id,
         padding_token_id: meta.pad_token_id,
         unknown_token_id: meta.unk_token_id,
         add_bos_token: meta.add_bos_token,
+        add_space_prefix: meta.add_space_prefix,
         chat_template: meta.chat_template,
     };
     fs::write(dir.join("config.json"), serde_json::to_string_pretty(&converted.config)? + "\n")?;

@@ -3,23 +3,29 @@
 //! GGUF stores the vocabulary, the merges and the name of a pre-tokenizer; the rules behind the name are those
 //! of the model's own `tokenizer.json`.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::sentencepiece;
 use crate::error::Error;
 
 /// The `tokenizer.ggml.*` values of a GGUF file.
 #[derive(Clone, Debug, Default)]
 pub struct GgufTokenizer {
-    /// `model`; only `gpt2` (byte-level BPE) is supported.
+    /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece); others are not supported.
     pub model: String,
+    /// `general.architecture`: `llama` files do not say how their model treats spaces.
+    pub architecture: String,
     /// `pre`: the name of the pre-tokenizer.
     pub pre: String,
     /// `tokens`: each id's token, in the byte-level alphabet.
     pub tokens: Vec<String>,
-    /// `token_type`: 1 normal, 3 control, 4 user-defined, 5 unused, 6 byte.
+    /// `token_type`: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
     pub token_types: Vec<i32>,
+    /// `scores`, higher is better; SentencePiece only.
+    pub scores: Vec<f64>,
     /// `merges`: pairs parted by a space, best first.
     pub merges: Vec<String>,
     /// `bos_token_id`.
@@ -32,25 +38,35 @@ pub struct GgufTokenizer {
     pub unknown_token_id: Option<u32>,
     /// `add_bos_token`.
     pub add_bos_token: Option<bool>,
+    /// `add_space_prefix`; SentencePiece only.
+    pub add_space_prefix: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
 }
 
+const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
 const LLAMA_3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN_2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// What a pre-tokenizer's name stands for.
-struct Rules {
-    normalizer: Value,
-    pre_tokenizer: Value,
+/// What differs between tokenizers.
+pub(super) struct Parts {
+    pub(super) normalizer: Value,
+    pub(super) pre_tokenizer: Value,
+    pub(super) decoder: Value,
+    /// Where no beginning token is added.
+    pub(super) post_processor: Value,
+    pub(super) merges: Value,
     /// Whether a piece that is a whole token is taken as it is, without merging.
-    ignore_merges: bool,
+    pub(super) ignore_merges: bool,
+    /// Whether characters that the vocabulary lacks become tokens of bytes.
+    pub(super) byte_fallback: bool,
 }
 
-fn rules(pre: &str) -> Result<Rules, Error> {
+/// Parts of byte-level BPE: the pre-tokenizer's name stands for the rules.
+fn byte_level(gguf: &GgufTokenizer) -> Result<Parts, Error> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let split = |pattern: &str| {
         let split = json!({
@@ -59,7 +75,7 @@ fn rules(pre: &str) -> Result<Rules, Error> {
         json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
     };
     let digits = json!({"type": "Digits", "individual_digits": true});
-    let (normalizer, pre_tokenizer, ignore_merges) = match pre {
+    let (normalizer, pre_tokenizer, ignore_merges) = match gguf.pre.as_str() {
         "gpt-2" | "gpt2" => (Value::Null, byte_level(true), false),
         "smollm" => {
             (Value::Null, json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]}), false)
@@ -72,18 +88,33 @@ fn rules(pre: &str) -> Result<Rules, Error> {
             )));
         }
     };
-    Ok(Rules { normalizer, pre_tokenizer, ignore_merges })
+    if let Some(index) = gguf.merges.iter().position(|merge| merge.matches(' ').count() != 1) {
+        return Err(Error::tokenizer(format!(
+            "merge {index} of the GGUF file is not two tokens and a space"
+        )));
+    }
+    Ok(Parts {
+        normalizer,
+        pre_tokenizer,
+        decoder: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
+        post_processor: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}),
+        merges: json!(gguf.merges),
+        ignore_merges,
+        byte_fallback: false,
+    })
 }
 
 /// The text of a `tokenizer.json` that encodes as the GGUF file's tokenizer does.
 pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
-    if gguf.model != "gpt2" {
-        return Err(Error::tokenizer(format!(
-            "the GGUF tokenizer model {:?} is not supported; use a model with gpt2, or a directory with tokenizer.json",
-            gguf.model
-        )));
-    }
-    let rules = rules(&gguf.pre)?;
+    let sentencepiece = match gguf.model.as_str() {
+        "gpt2" => false,
+        "llama" => true,
+        other => {
+            return Err(Error::tokenizer(format!(
+                "the GGUF tokenizer model {other:?} is not supported; use a model with gpt2 or llama, or a directory with tokenizer.json"
+            )));
+        }
+    };
     if gguf.token_types.len() != gguf.tokens.len() {
         return Err(Error::tokenizer(format!(
             "the GGUF file has {} tokens but {} token types",
@@ -91,35 +122,39 @@ pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
             gguf.token_types.len()
         )));
     }
+    let tokens = match sentencepiece {
+        true => Cow::Owned(sentencepiece::tokens(&gguf.tokens)),
+        false => Cow::Borrowed(gguf.tokens.as_slice()),
+    };
     let mut seen = HashSet::new();
-    if let Some(id) = gguf.tokens.iter().position(|token| !seen.insert(token)) {
+    if let Some(id) = tokens.iter().position(|token| !seen.insert(token)) {
         return Err(Error::tokenizer(format!("token {id} of the GGUF file is there twice")));
     }
-    if let Some(index) = gguf.merges.iter().position(|merge| merge.matches(' ').count() != 1) {
-        return Err(Error::tokenizer(format!(
-            "merge {index} of the GGUF file is not two tokens and a space"
-        )));
-    }
+    let parts = if sentencepiece { sentencepiece::parts(gguf, &tokens)? } else { byte_level(gguf)? };
+    let unknown = match gguf.unknown_token_id.filter(|_| sentencepiece) {
+        Some(id) => json!(token(gguf, "unk_token", id)?),
+        None => Value::Null,
+    };
     let text = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": added_tokens(gguf),
-        "normalizer": rules.normalizer,
-        "pre_tokenizer": rules.pre_tokenizer,
-        "post_processor": post_processor(gguf)?,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "added_tokens": added_tokens(gguf, &tokens),
+        "normalizer": parts.normalizer,
+        "pre_tokenizer": parts.pre_tokenizer,
+        "post_processor": begins_with(gguf)?.unwrap_or(parts.post_processor),
+        "decoder": parts.decoder,
         "model": {
             "type": "BPE",
             "dropout": null,
-            "unk_token": null,
+            "unk_token": unknown,
             "continuing_subword_prefix": null,
             "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            "ignore_merges": rules.ignore_merges,
-            "vocab": vocab(gguf),
-            "merges": gguf.merges,
+            "fuse_unk": sentencepiece,
+            "byte_fallback": parts.byte_fallback,
+            "ignore_merges": parts.ignore_merges,
+            "vocab": vocab(&tokens),
+            "merges": parts.merges,
         },
     })
     .to_string();
@@ -136,7 +171,7 @@ pub fn config_from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
     config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
     config.insert("clean_up_tokenization_spaces".into(), json!(false));
     config.insert("add_prefix_space".into(), json!(false));
-    config.insert("add_bos_token".into(), json!(gguf.add_bos_token.unwrap_or(false)));
+    config.insert("add_bos_token".into(), json!(adds_bos(gguf)));
     for (name, id) in [
         ("bos_token", gguf.bos_token_id),
         ("eos_token", gguf.eos_token_id),
@@ -162,37 +197,40 @@ fn token<'a>(gguf: &'a GgufTokenizer, name: &str, id: u32) -> Result<&'a str, Er
     })
 }
 
-fn vocab(gguf: &GgufTokenizer) -> Map<String, Value> {
-    gguf.tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect()
+/// SentencePiece's files say when the beginning token is not to be added, the others when it is.
+fn adds_bos(gguf: &GgufTokenizer) -> bool {
+    gguf.add_bos_token.unwrap_or(gguf.model == "llama")
 }
 
-fn added_tokens(gguf: &GgufTokenizer) -> Vec<Value> {
-    let tokens = gguf.tokens.iter().zip(&gguf.token_types).enumerate();
+fn vocab(tokens: &[String]) -> Map<String, Value> {
+    tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect()
+}
+
+/// `tokens`: as the vocabulary has them. A token that differs there is found by merging, as any other.
+fn added_tokens(gguf: &GgufTokenizer, tokens: &[String]) -> Vec<Value> {
+    let special = |kind: i32| kind == CONTROL || (kind == UNKNOWN && gguf.model == "llama");
+    let tokens = gguf.tokens.iter().zip(tokens).zip(&gguf.token_types).enumerate();
     tokens
-        .filter(|(_, (_, kind))| [CONTROL, USER_DEFINED].contains(*kind))
-        .map(|(id, (token, kind))| {
+        .filter(|(_, ((stored, token), kind))| (special(**kind) || **kind == USER_DEFINED) && stored == token)
+        .map(|(id, ((token, _), kind))| {
             json!({
                 "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": *kind == CONTROL,
+                "normalized": false, "special": special(*kind),
             })
         })
         .collect()
 }
 
 /// Puts the beginning token first, for loaders that add special tokens, if the file asks for it.
-fn post_processor(gguf: &GgufTokenizer) -> Result<Value, Error> {
-    let Some(id) = gguf.bos_token_id.filter(|_| gguf.add_bos_token == Some(true)) else {
-        return Ok(
-            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}),
-        );
-    };
+fn begins_with(gguf: &GgufTokenizer) -> Result<Option<Value>, Error> {
+    let Some(id) = gguf.bos_token_id.filter(|_| adds_bos(gguf)) else { return Ok(None) };
     let bos = token(gguf, "bos_token", id)?;
     let special = |type_id: u32| json!({"SpecialToken": {"id": bos, "type_id": type_id}});
     let sequence = |name: &str, type_id: u32| json!({"Sequence": {"id": name, "type_id": type_id}});
-    Ok(json!({
+    Ok(Some(json!({
         "type": "TemplateProcessing",
         "single": [special(0), sequence("A", 0)],
         "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
         "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
-    }))
+    })))
 }

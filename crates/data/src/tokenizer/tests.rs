@@ -34,12 +34,12 @@ fn small_gguf(pre: &str) -> GgufTokenizer {
     }
 }
 
-fn open(gguf: &GgufTokenizer) -> Tokenizer {
+pub(super) fn open(gguf: &GgufTokenizer) -> Tokenizer {
     let config: Value = serde_json::from_str(&config_from_gguf(gguf).expect("a config")).expect("JSON");
     Tokenizer::from_parts(&from_gguf(gguf).expect("a tokenizer"), &config, &Value::Null).expect("it opens")
 }
 
-fn pieces(tokenizer: &Tokenizer, text: &str) -> String {
+pub(super) fn pieces(tokenizer: &Tokenizer, text: &str) -> String {
     let ids = tokenizer.encode(text).expect("it encodes");
     let piece = |id: &u32| tokenizer.decode(&[*id], false).expect("it decodes");
     ids.iter().map(piece).collect::<Vec<_>>().join("|")
@@ -89,7 +89,7 @@ fn bad_gguf_metadata_is_refused_by_name() {
         let error = from_gguf(&gguf).and(config_from_gguf(&gguf)).expect_err("an error").to_string();
         assert!(error.starts_with(expect), "{error}");
     };
-    check(|g| g.model = "llama".into(), r#"tokenizer: the GGUF tokenizer model "llama" is not supported"#);
+    check(|g| g.model = "t5".into(), r#"tokenizer: the GGUF tokenizer model "t5" is not supported"#);
     check(|g| g.pre = "falcon".into(), r#"tokenizer: the GGUF pre-tokenizer "falcon" is not supported"#);
     check(|g| g.token_types.truncate(9), "tokenizer: the GGUF file has 262 tokens but 9 token types");
     check(|g| g.tokens[9] = "<s>".into(), "tokenizer: token 9 of the GGUF file is there twice");

@@ -27,6 +27,22 @@ fn at(row: usize, head: usize, heads: usize, head_dim: usize) -> Range<usize> {
     start..start + head_dim
 }
 
+/// The soft-capped form of a scaled score, and its derivative.
+fn cap<F: Real>(score: F, shape: AttentionShape) -> (F, F) {
+    match shape.softcap {
+        None => (score, F::ONE),
+        Some(cap) => {
+            let tanh = (score / F::of(cap)).tanh();
+            (F::of(cap) * tanh, F::ONE - tanh * tanh)
+        }
+    }
+}
+
+/// The first key that a query sees; keys from `start`, its own is `own`.
+fn first_key(start: usize, own: usize, shape: AttentionShape) -> usize {
+    shape.window.map_or(start, |window| start.max((own + 1).saturating_sub(window)))
+}
+
 /// One query over key rows `rows` of `k` and `v`: writes `out` `[head_dim]` and returns the log-sum-exp.
 fn one_query<F: Real>(
     q: &[F],
@@ -38,8 +54,8 @@ fn one_query<F: Real>(
     out: &mut [F],
 ) -> F {
     let AttentionShape { n_kv_heads, head_dim, scale, .. } = shape;
-    let scores: Vec<F> =
-        rows.clone().map(|j| F::of(scale) * dot(q, &k[at(j, kv_head, n_kv_heads, head_dim)])).collect();
+    let score = |q: &[F], k: &[F]| cap(F::of(scale) * dot(q, k), shape).0;
+    let scores: Vec<F> = rows.clone().map(|j| score(q, &k[at(j, kv_head, n_kv_heads, head_dim)])).collect();
     let lse = log_sum_exp(&scores);
     out.fill(F::ZERO);
     for (&s, j) in scores.iter().zip(rows) {
@@ -65,7 +81,8 @@ pub fn forward<F: Real>(
             for head in 0..h {
                 let own = at(t, head, h, d);
                 let out = &mut out[own.clone()];
-                lse[t * h + head] = one_query(&q[own], k, v, segment.start..t + 1, head / group, shape, out);
+                let keys = first_key(segment.start, t, shape)..t + 1;
+                lse[t * h + head] = one_query(&q[own], k, v, keys, head / group, shape, out);
             }
         }
     }
@@ -87,7 +104,8 @@ pub fn cached<F: Real>(
             for head in 0..h {
                 let own = at(span.start + i, head, h, d);
                 let out = &mut out[own.clone()];
-                one_query(&q[own], k, v, 0..span.past + i + 1, head / group, shape, out);
+                let keys = first_key(0, span.past + i, shape)..span.past + i + 1;
+                one_query(&q[own], k, v, keys, head / group, shape, out);
             }
         }
     }
@@ -128,10 +146,11 @@ pub fn backward<F: Real>(
                 let own = at(t, head, h, d);
                 let (q, dout) = (&q[own.clone()], &dout[own.clone()]);
                 let delta = dot(dout, &out[own.clone()]);
-                for j in segment.start..=t {
+                for j in first_key(segment.start, t, shape)..=t {
                     let kv = at(j, head / (h / hkv), hkv, d);
-                    let p = (scale * dot(q, &k[kv.clone()]) - lse[t * h + head]).exp();
-                    let ds = p * (dot(dout, &v[kv.clone()]) - delta) * scale;
+                    let (score, slope) = cap(scale * dot(q, &k[kv.clone()]), shape);
+                    let p = (score - lse[t * h + head]).exp();
+                    let ds = p * (dot(dout, &v[kv.clone()]) - delta) * slope * scale;
                     axpy(p, dout, &mut dv[kv.clone()]);
                     axpy(ds, q, &mut dk[kv.clone()]);
                     axpy(ds, &k[kv], &mut dq[own.clone()]);

@@ -85,25 +85,59 @@ fn borders_of_tiles() {
 
 #[test]
 fn widths_of_heads() {
-    for (kv, group, d) in [(1, 1, 2), (1, 4, 7), (3, 3, 64), (2, 1, 80), (1, 2, 130)] {
+    for (kv, group, d) in
+        [(1, 1, 2), (1, 4, 7), (3, 3, 64), (2, 1, 80), (1, 2, 130), (1, 5, 256), (1, 40, 16)]
+    {
         run(Packed { lengths: vec![70, 9], shape: shape(kv, group, d) });
     }
 }
 
+#[test]
+fn windows() {
+    // Inside a panel of lanes, across panels, across tiles of keys, as long as the row, longer.
+    for window in [1, 2, 31, 33, 96, 97, 128, 200, 300, 301, 1000] {
+        let shape = AttentionShape { window: Some(window), ..shape(2, 3, 32) };
+        run(Packed { lengths: vec![300, 1, 40], shape });
+    }
+}
+
+#[test]
+fn soft_caps() {
+    // Scores lie between -2 and 2: caps below, among and above them.
+    for cap in [0.1, 0.7, 50.0] {
+        run(Packed {
+            lengths: vec![150, 30],
+            shape: AttentionShape { softcap: Some(cap), ..shape(2, 2, 64) },
+        });
+    }
+}
+
+#[test]
+fn hyperbolic_tangent() {
+    for x in random(5, 20_000).into_iter().map(|x| 12.0 * x).chain([0.0, 1e-20, 0.6, -0.6, 100.0, -100.0]) {
+        let (got, want) = (f64::from(super::softmax::tanh::<false>(x)), f64::from(x).tanh());
+        assert!((got - want).abs() <= 1e-6 * want.abs(), "tanh({x}) = {got} instead of {want}");
+    }
+    assert!(super::softmax::tanh::<false>(f32::NAN).is_nan());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn any_packing(
-        lengths in prop::collection::vec(1usize..100, 1..5), kv in 1usize..4, group in 1usize..4, d in 1usize..40,
+        lengths in prop::collection::vec(1usize..180, 1..5), kv in 1usize..4, group in 1usize..4, d in 1usize..72,
+        window in prop::option::of(1usize..200), softcap in prop::option::of(0.3f32..3.0),
     ) {
-        run(Packed { lengths, shape: shape(kv, group, 2 * d) });
+        run(Packed { lengths, shape: AttentionShape { window, softcap, ..shape(kv, group, 2 * d) } });
     }
 }
 
 #[test]
 fn threads_change_no_bit() {
     check_threads(&Packed { lengths: vec![150, 3, 70, 64], shape: shape(3, 3, 32) });
+    // One long row, which is cut into runs.
+    check_threads(&Packed { lengths: vec![1000], shape: shape(1, 2, 8) });
 }
 
 /// Large scores: the maximum is taken out before the exponential.
@@ -169,7 +203,8 @@ fn caches() {
         }
     }
     let steps = vec![[70, 1], [1, 1], [1, 130], [3, 4], [5, 0], [1, 1]];
-    for shape in [shape(2, 3, 16), shape(1, 1, 64)] {
+    let capped = AttentionShape { window: Some(50), softcap: Some(0.5), ..shape(2, 2, 24) };
+    for shape in [shape(2, 3, 16), shape(1, 1, 64), capped] {
         let case = Cached { steps: steps.clone(), shape };
         check(&case, |p| (if p == Precision::F32 { 5e-6 } else { 2f64.powi(-6) }, 1e-6));
         check_threads(&case);
@@ -178,8 +213,13 @@ fn caches() {
 
 #[test]
 fn gradients_by_differences() {
+    gradients_of(shape(2, 2, 4));
+    gradients_of(AttentionShape { window: Some(2), softcap: Some(0.5), ..shape(2, 2, 4) });
+}
+
+fn gradients_of(shape: AttentionShape) {
     let b = Reference::<f64>::new();
-    let (shape, segments) = (shape(2, 2, 4), segments(&[3, 4]));
+    let segments = segments(&[3, 4]);
     let (t, cq, ckv) = (7, 16, 8);
     let wide = |seed, n| -> Vec<f64> { random(seed, n).into_iter().map(f64::from).collect() };
     let (q, k, v, probe) = (wide(1, t * cq), wide(2, t * ckv), wide(3, t * ckv), wide(4, t * cq));

@@ -70,6 +70,8 @@ pub fn pair_words(scale: f32, x: &[f32], out: &mut [u32]) {
 
 #[target_feature(enable = "avx512f")]
 unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile<'_>) {
+    // SAFETY: same contract.
+    unsafe { fetch_output::<MR, NV>(&tile) };
     let mut sums = [[_mm512_setzero_ps(); NV]; MR];
     for term in tile.terms {
         // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile.
@@ -102,6 +104,8 @@ unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
 unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>) {
+    // SAFETY: same contract.
+    unsafe { fetch_output::<MR, NV>(&tile) };
     let mut sums = [[_mm512_setzero_ps(); NV]; MR];
     for term in tile.terms {
         // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile; a vector
@@ -137,6 +141,22 @@ unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>) {
     }
 }
 
+/// Asks for the output's lines, which are written at the end: stores that miss the cache hold up those behind.
+///
+/// # Safety
+/// None beyond the baseline instructions.
+#[inline(always)]
+unsafe fn fetch_output<const MR: usize, const NV: usize>(tile: &Tile<'_>) {
+    let first = tile.row * tile.out.ldc + tile.panel * PANEL;
+    for r in 0..MR {
+        for v in 0..NV {
+            let at = (first + r * tile.out.ldc + 16 * v) * tile.out.form.bytes();
+            // SAFETY: a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(tile.out.c.wrapping_add(at).cast()) };
+        }
+    }
+}
+
 /// The lanes of vector `v` that are columns of the tile.
 #[inline(always)]
 fn lanes(tile: &Tile<'_>, v: usize) -> u16 {
@@ -144,29 +164,50 @@ fn lanes(tile: &Tile<'_>, v: usize) -> u16 {
     if left >= 16 { u16::MAX } else { (1u16 << left) - 1 }
 }
 
-/// The bias of vector `v`, or zeros.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn bias(tile: &Tile<'_>, v: usize) -> __m512 {
-    if tile.out.bias.is_null() {
-        return _mm512_setzero_ps();
-    }
-    // SAFETY: the mask keeps the read to the columns of the tile, each of which has a bias.
-    unsafe { _mm512_maskz_loadu_ps(lanes(tile, v), tile.out.bias.add(tile.panel * PANEL + 16 * v)) }
-}
+// What follows is always inlined: in a call the accumulators would be copied to memory and back. Such functions
+// cannot name instruction sets; their callers do.
 
-/// Writes the sums of a tile to an f32 output.
+/// The bias of vector `v`, or zeros.
 ///
 /// # Safety
-/// The output of the tile must be valid for what it describes.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+/// The operands of the tile must be valid for what it describes, and AVX-512 available.
+#[inline(always)]
+unsafe fn bias(tile: &Tile<'_>, v: usize) -> __m512 {
+    // SAFETY: the mask keeps the read to the columns of the tile, each of which has a bias.
+    unsafe {
+        if tile.out.bias.is_null() {
+            return _mm512_setzero_ps();
+        }
+        _mm512_maskz_loadu_ps(lanes(tile, v), tile.out.bias.add(tile.panel * PANEL + 16 * v))
+    }
+}
+
+/// Writes the sums as f32.
+///
+/// # Safety
+/// The operands of the tile must be valid for what it describes, and AVX-512 available.
+#[inline(always)]
+pub unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+    let full = tile.nr == 16 * NV && tile.out.bias.is_null();
     for v in 0..NV {
-        // SAFETY: the mask keeps reads and writes to the `nr` columns of rows below mr.
+        // SAFETY: the mask keeps reads and writes to the `nr` columns of rows below mr; without it they are
+        // whole vectors of columns.
         unsafe {
-            let (mask, bias) = (lanes(&tile, v), bias(&tile, v));
             let c = tile.out.c.cast::<f32>().add(tile.row * tile.out.ldc + tile.panel * PANEL + 16 * v);
+            if full && tile.out.add {
+                for (r, sums) in sums.iter().enumerate() {
+                    let c = c.add(r * tile.out.ldc);
+                    _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(c), sums[v]));
+                }
+                continue;
+            }
+            if full {
+                for (r, sums) in sums.iter().enumerate() {
+                    _mm512_storeu_ps(c.add(r * tile.out.ldc), sums[v]);
+                }
+                continue;
+            }
+            let (mask, bias) = (lanes(&tile, v), bias(&tile, v));
             for (r, sums) in sums.iter().enumerate() {
                 let c = c.add(r * tile.out.ldc);
                 let mut value = _mm512_add_ps(sums[v], bias);
@@ -179,13 +220,12 @@ pub(super) unsafe fn store<const MR: usize, const NV: usize>(tile: Tile<'_>, sum
     }
 }
 
-/// Writes the sums of a tile to a bf16 output.
+/// Writes the sums as bf16.
 ///
 /// # Safety
-/// The output of the tile must be valid for what it describes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl")]
-pub(super) unsafe fn store_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
+/// The operands of the tile must be valid for what it describes, and AVX-512 with BF16 available.
+#[inline(always)]
+pub unsafe fn store_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>, sums: [[__m512; NV]; MR]) {
     for v in 0..NV {
         // SAFETY: the mask keeps writes to the `nr` columns of rows below mr.
         unsafe {

@@ -123,7 +123,8 @@ pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
 
 /// With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.
 fn each_tile(mode: Mode, terms: &[Term], m: usize, out: Output, mut body: impl FnMut(Tile<'_>)) {
-    let rows = mode.tile_rows();
+    // In vector registers tiles of about one height: one of few rows has too few sums to hide their latency.
+    let rows = if mode.tiles { TILE_ROWS } else { m.div_ceil(m.div_ceil(VECTOR_ROWS).max(1)).max(1) };
     for row in (0..m).step_by(rows) {
         for column in (0..out.n).step_by(PANEL) {
             let (mr, nr) = (rows.min(m - row), PANEL.min(out.n - column));

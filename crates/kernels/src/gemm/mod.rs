@@ -39,8 +39,9 @@ use crate::options::{Isa, Precision};
 use crate::pool::Pool;
 use crate::weight::WeightBytes;
 
-use kernel::{Output, PANEL, TILE_ROWS, VECTOR_ROWS, tile_product};
+use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
+pub use kernel::PANEL;
 pub use pack::{Words, lhs_row};
 
 /// Reductions of at most so many words are one sum in registers.
@@ -49,6 +50,8 @@ const WHOLE_WORDS: usize = 1920;
 const BLOCK_WORDS: usize = 1024;
 /// Size of the packed panels of a task at most, if one panel is not larger.
 const PANEL_BYTES: usize = 400 * 1024;
+/// Words of a cache line.
+const LINE_WORDS: usize = 16;
 /// Panels per task at most: each row of the left side is read once for all of them.
 const TASK_PANELS: usize = 3;
 /// Rows are split as well until there are this many tasks per thread, so that threads end at about the same time.
@@ -162,7 +165,7 @@ pub struct Lhs<'a> {
 
 impl<'a> Lhs<'a> {
     /// The part of each row from word `at`.
-    pub fn from_word(self, at: usize) -> Lhs<'a> {
+    pub fn skip_words(self, at: usize) -> Lhs<'a> {
         let at = if self.m == 0 { 0 } else { at };
         Lhs { words: &self.words[at..], ..self }
     }
@@ -391,8 +394,10 @@ impl<'a> Plan<'a> {
         PANELS.with_borrow_mut(|panels| {
             for (b, block) in self.blocks.iter().enumerate() {
                 let depth: usize = block.iter().map(|(_, range)| words.count(range.len())).sum();
-                panels.resize((width * depth).max(panels.len()), 0);
-                let mut rest = &mut panels[..];
+                panels.resize((width * depth + LINE_WORDS - 1).max(panels.len()), 0);
+                // Loads and stores of vectors that cross a border of cache lines count twice.
+                let first = panels.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
+                let mut rest = &mut panels[first..];
                 let mut terms = Vec::with_capacity(block.len());
                 for (t, range) in block {
                     let term = &self.terms[*t];
@@ -449,37 +454,27 @@ pub fn product(
     products(pool, mode, &mut [Product { side, terms: &terms, start, out, stride }]);
 }
 
-/// A right-hand matrix that is packed once and used by several products of one task.
-#[derive(Default)]
-pub struct Packed {
-    panels: Vec<u32>,
-    kw: usize,
+/// `out (+)= lhs x panels` on the calling thread for `n` outputs: panels `[panel][kw][PANEL]` with `kw` words; rows
+/// of `out` are `ldc` apart.
+pub fn panel_product(
+    mode: Mode,
+    lhs: Lhs<'_>,
+    (panels, kw): (&[u32], usize),
     n: usize,
-}
-
-impl Packed {
-    /// Packs a whole small matrix, replacing what was there.
-    pub fn pack(&mut self, mode: Mode, side: Side, matrix: Matrix<'_>) {
-        let (len, n) = match side {
-            Side::Rows => (matrix.cols(), matrix.rows()),
-            Side::Cols => (matrix.rows(), matrix.cols()),
-        };
-        self.kw = mode.words().count(len);
-        let needed = n.div_ceil(PANEL) * PANEL * self.kw;
-        self.panels.resize(needed.max(self.panels.len()), 0);
-        pack::pack(mode, side, &matrix, 0..n, 0..len, &mut self.panels);
-        self.n = n;
+    add: bool,
+    out: &mut [f32],
+    ldc: usize,
+) {
+    let m = lhs.m;
+    if m == 0 {
+        return;
     }
-}
-
-/// `out (+)= lhs x rhs` on the calling thread; rows of `out` are `ldc` apart.
-pub fn local_product(mode: Mode, lhs: Lhs<'_>, rhs: &Packed, accumulate: bool, out: &mut [f32], ldc: usize) {
-    let (m, n) = (lhs.m, rhs.n);
-    assert!(m == 0 || (ldc >= n && out.len() >= (m - 1) * ldc + n), "output is too short");
-    assert!(m == 0 || lhs.words.len() >= (m - 1) * lhs.stride + rhs.kw, "left side is too short");
-    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: rhs.panels.as_ptr(), kw: rhs.kw };
+    assert!(ldc >= n && out.len() >= (m - 1) * ldc + n, "output is too short");
+    assert!(lhs.words.len() >= (m - 1) * lhs.stride + kw, "left side is too short");
+    assert!(panels.len() >= n.div_ceil(PANEL) * PANEL * kw, "packed panels are too short");
+    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw };
     let c = out.as_mut_ptr().cast();
-    let out = Output { c, form: Form::F32, ldc, n, add: accumulate, bias: std::ptr::null() };
+    let out = Output { c, form: Form::F32, ldc, n, add, bias: std::ptr::null() };
     // SAFETY: `out` is borrowed mutably and, by the assertions, both sides and the output hold all rows.
     unsafe { tile_product(mode, &[term], m, out) }
 }

@@ -166,7 +166,7 @@ impl<'a> Factors<'a> {
     fn part(&self, at: usize) -> Lhs<'_> {
         match self.parts.iter().find(|(start, _)| *start == at) {
             Some((_, left)) => left.all(),
-            None => self.whole.all().from_word(at / self.words.per_word()),
+            None => self.whole.all().skip_words(at / self.words.per_word()),
         }
     }
 }

@@ -11,6 +11,8 @@
 //! products round their inputs as the precision says, the low-rank ones included.
 //! Tolerance: that of [`crate::gemm`]. Source: Hu et al., arXiv:2106.09685; PEFT `lora/layer.py`.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod cpu;
 pub mod reference;
 mod thin;

@@ -3,17 +3,15 @@
 use std::ops::Range;
 
 use crate::context::Context;
+use crate::gemm::Words;
 use crate::numbers::{Number, Numbers, NumbersMut, either};
-use crate::simd::{mul_add, per_isa};
+use crate::options::Isa;
+use crate::simd::{mul_add, per_isa, to_bf16};
 
 /// Columns that one task owns.
 const TASK_COLUMNS: usize = 128;
-/// Columns whose sums stay in registers.
-const COLUMNS: usize = 32;
-/// Factors whose sums stay in registers.
-const FACTORS: usize = 8;
-/// Token rows that are read for all columns of a task before the next ones.
-const ROWS: usize = 128;
+/// Token rows that one pass over the sums adds up.
+const TOGETHER: usize = 4;
 
 /// `out = s * x`.
 pub fn scaled(s: f32, x: &[f32], out: &mut [f32]) {
@@ -63,57 +61,52 @@ fn set_number_columns<T: Number>(x: &[f32], r: usize, out: &mut [T], width: usiz
 }
 
 per_isa! {
-    /// `out[j, c] += sum over t of f[t, j] * x[t, c]` for up to [`FACTORS`] factors and [`COLUMNS`] columns;
-    /// rows of `f` and `x` are `f_stride` and `x_stride` apart, of `out` `out_stride`.
-    fn block_product[T, U](
-        f: &[T], f_stride: usize, factors: usize, x: &[U], x_stride: usize, columns: usize, rows: usize,
-        out: &mut [f32], out_stride: usize,
-    ) = fma block_product_body;
+    /// `y += sum of f[i] * x[i]` over [`TOGETHER`] rows.
+    fn add_rows[T](f: [f32; TOGETHER], x: [&[T]; TOGETHER], y: &mut [f32]) = fma add_rows_body;
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the operands of one product")]
-fn block_product_body<const FMA: bool, T: Number, U: Number>(
-    f: &[T],
-    f_stride: usize,
-    factors: usize,
-    x: &[U],
-    x_stride: usize,
-    columns: usize,
-    rows: usize,
-    out: &mut [f32],
-    out_stride: usize,
-) {
-    let mut sums = [[0.0f32; COLUMNS]; FACTORS];
-    if factors == FACTORS && columns == COLUMNS {
-        for t in 0..rows {
-            let f: &[T; FACTORS] = f[t * f_stride..][..FACTORS].try_into().expect("the length is given");
-            let x: &[U; COLUMNS] = x[t * x_stride..][..COLUMNS].try_into().expect("the length is given");
-            for j in 0..FACTORS {
-                for c in 0..COLUMNS {
-                    sums[j][c] = mul_add::<FMA>(f[j].get(), x[c].get(), sums[j][c]);
-                }
-            }
-        }
-    } else {
-        for t in 0..rows {
-            for j in 0..factors {
-                for c in 0..columns {
-                    sums[j][c] =
-                        mul_add::<FMA>(f[t * f_stride + j].get(), x[t * x_stride + c].get(), sums[j][c]);
-                }
-            }
-        }
+fn add_rows_body<const FMA: bool, T: Number>(f: [f32; TOGETHER], x: [&[T]; TOGETHER], y: &mut [f32]) {
+    let [x0, x1, x2, x3] = x;
+    for ((((y, &x0), &x1), &x2), &x3) in y.iter_mut().zip(x0).zip(x1).zip(x2).zip(x3) {
+        let sum = mul_add::<FMA>(f[0], x0.get(), *y);
+        let sum = mul_add::<FMA>(f[1], x1.get(), sum);
+        let sum = mul_add::<FMA>(f[2], x2.get(), sum);
+        *y = mul_add::<FMA>(f[3], x3.get(), sum);
     }
-    for (j, sums) in sums.iter().take(factors).enumerate() {
-        for (o, s) in out[j * out_stride..][..columns].iter_mut().zip(sums) {
-            *o += s;
+}
+
+/// The columns that one task sums up: `out[j, c] = sum over t of f[t, j] * x[t, c]`.
+struct Part<'a, U> {
+    /// Factors, `[T, count]`.
+    f: &'a [f32],
+    count: usize,
+    /// `[T, n]`.
+    x: &'a [U],
+    n: usize,
+    columns: Range<usize>,
+}
+
+impl<U: Number> Part<'_, U> {
+    /// Plain sums in order.
+    fn sum(&self, isa: Isa, out: &mut [f32]) {
+        let Self { f, count, x, n, ref columns } = *self;
+        let zeros = vec![U::default(); columns.len()];
+        for t in (0..f.len() / count).step_by(TOGETHER) {
+            let rows: [&[U]; TOGETHER] = std::array::from_fn(|i| match x.get((t + i) * n..(t + i + 1) * n) {
+                Some(row) if (t + i) * count < f.len() => &row[columns.clone()],
+                _ => &zeros[..],
+            });
+            for (j, out) in out.chunks_exact_mut(columns.len()).enumerate() {
+                let factors = std::array::from_fn(|i| f.get((t + i) * count + j).copied().unwrap_or(0.0));
+                add_rows(isa, factors, rows, out);
+            }
         }
     }
 }
 
-/// `out[j, c] = sum over t of f[t, j] * x[t, c]`: `f` `[T, width]`, of which `which` columns count, `x` `[T, n]`,
-/// `out` `[which.len(), n]`. Inputs are rounded to operands. Sums run over blocks of [`ROWS`] rows in order.
+/// `out[j, c] = sum over t of f[t, j] * x[t, c]`: `f` `[T, width]`, of which the columns `which` count, `x` `[T, n]`,
+/// `out` `[which.len(), n]`. Sums run along T in order, in pairs of bf16 where there is an instruction for it.
 #[allow(clippy::too_many_arguments, reason = "the operands of one product")]
 pub fn transposed_product(
     ctx: &Context,
@@ -125,39 +118,45 @@ pub fn transposed_product(
     t: usize,
     out: &mut [f32],
 ) {
-    let (first, count) = (which.start, which.len());
-    let tasks = n.div_ceil(TASK_COLUMNS);
-    let mut results: Vec<Vec<f32>> = vec![Vec::new(); tasks];
-    either!(Numbers, f => either!(Numbers, x => {
-        ctx.pool.for_each(results.iter_mut().enumerate(), |(task, result)| {
-            let columns = task * TASK_COLUMNS..n.min((task + 1) * TASK_COLUMNS);
-            *result = vec![0.0; count * columns.len()];
-            for rows in (0..t).step_by(ROWS) {
-                let len = ROWS.min(t - rows);
-                for c in columns.clone().step_by(COLUMNS) {
-                    for j in (0..count).step_by(FACTORS) {
-                        let at = j * columns.len() + c - columns.start;
-                        block_product(
-                            ctx.mode.isa,
-                            &f[rows * width + first + j..],
-                            width,
-                            FACTORS.min(count - j),
-                            &x[rows * n + c..],
-                            n,
-                            COLUMNS.min(columns.end - c),
-                            len,
-                            &mut result[at..],
-                            columns.len(),
-                        );
-                    }
-                }
+    let count = which.len();
+    if t * count * n == 0 {
+        out[..count * n].fill(0.0);
+        return;
+    }
+    let mut factors = ctx.floats(t * count);
+    columns(f.part(0, t * width), width, which.start, count, &mut factors);
+    let mut parts: Vec<(Range<usize>, Vec<f32>)> =
+        (0..n).step_by(TASK_COLUMNS).map(|start| (start..n.min(start + TASK_COLUMNS), Vec::new())).collect();
+    #[cfg(target_arch = "x86_64")]
+    if let (Words::Bf16Pairs, Numbers::Bf16(x)) = (ctx.mode.words(), x) {
+        let mut words = vec![0u32; t.div_ceil(2) * count];
+        for (words, rows) in words.chunks_exact_mut(count).zip(factors.chunks(2 * count)) {
+            for (j, word) in words.iter_mut().enumerate() {
+                let second = rows.get(count + j).map_or(0, |&f| u32::from(to_bf16(f)));
+                *word = u32::from(to_bf16(rows[j])) | second << 16;
             }
+        }
+        ctx.pool.for_each(&mut parts, |(columns, out)| {
+            *out = vec![0.0; count * columns.len()];
+            // SAFETY: words of bf16 pairs are chosen only where the instruction set is available.
+            unsafe { super::avx512::sum_pairs(&words, count, &x[..t * n], n, columns.clone(), out) };
         });
-    }));
-    for (task, result) in results.iter().enumerate() {
-        let columns = task * TASK_COLUMNS..n.min((task + 1) * TASK_COLUMNS);
-        for (j, row) in result.chunks_exact(columns.len()).enumerate() {
-            out[j * n + columns.start..j * n + columns.end].copy_from_slice(row);
+        return join(&parts, n, out);
+    }
+    either!(Numbers, x => {
+        ctx.pool.for_each(&mut parts, |(columns, out)| {
+            *out = vec![0.0; count * columns.len()];
+            Part { f: &factors, count, x, n, columns: columns.clone() }.sum(ctx.mode.isa, out);
+        });
+    });
+    join(&parts, n, out);
+}
+
+/// Puts the columns of all tasks side by side.
+fn join(parts: &[(Range<usize>, Vec<f32>)], n: usize, out: &mut [f32]) {
+    for (columns, part) in parts {
+        for (out, row) in out.chunks_exact_mut(n).zip(part.chunks_exact(columns.len())) {
+            out[columns.clone()].copy_from_slice(row);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Row moves over the threads.
 
+use crate::backend::Columns;
 use crate::context::Context;
 use crate::dequant;
 use crate::numbers::{Number, Numbers, NumbersMut, either};
@@ -74,6 +75,33 @@ pub fn convert(ctx: &Context, x: Numbers<'_>, out: NumbersMut<'_>) {
     either!(Numbers, x => either!(NumbersMut, out => {
         ctx.pool.for_each(x.chunks(TASK_ELEMENTS).zip(out.chunks_mut(TASK_ELEMENTS)), |(x, out)| {
             convert_part(ctx.mode.isa, x, out);
+        });
+    }));
+}
+
+/// Contract: `Backend::copy_columns`.
+pub fn copy_columns(
+    ctx: &Context,
+    src: Numbers<'_>,
+    from: Columns,
+    t: usize,
+    width: usize,
+    dst: NumbersMut<'_>,
+    to: Columns,
+) {
+    assert!(from.start + width <= from.row && to.start + width <= to.row, "columns of the rows");
+    if t * width == 0 {
+        return;
+    }
+    let rows = (TASK_ELEMENTS / width).max(1);
+    let (src, dst) = (src.part(0, t * from.row), dst.first(t * to.row));
+    either!(Numbers, src => either!(NumbersMut, dst => {
+        let items = src.chunks(rows * from.row).zip(dst.chunks_mut(rows * to.row));
+        ctx.pool.for_each(items, |(src, dst)| {
+            for (src, dst) in src.chunks_exact(from.row).zip(dst.chunks_exact_mut(to.row)) {
+                let dst = &mut dst[to.start..to.start + width];
+                convert_part(ctx.mode.isa, &src[from.start..from.start + width], dst);
+            }
         });
     }));
 }

@@ -1,4 +1,4 @@
-//! Moving rows: embedding, gather, scatter, copy, add. Contracts are those of [`crate::Backend`].
+//! Moving rows: embedding, gather, scatter, copies of rows and columns, add. Contracts are those of [`crate::Backend`].
 //!
 //! All are exact copies or single additions, so implementations agree bit for bit.
 

@@ -1,5 +1,6 @@
 //! Scalar row moves.
 
+use crate::backend::Columns;
 use crate::dequant;
 use crate::real::Real;
 use crate::weight::WeightBytes;
@@ -29,6 +30,14 @@ pub fn scatter<F: Real>(x: &[F], rows: &[u32], c: usize, out: &mut [F]) {
     out.fill(F::ZERO);
     for (i, &r) in rows.iter().enumerate() {
         out[r as usize * c..][..c].copy_from_slice(&x[i * c..][..c]);
+    }
+}
+
+/// `dst[t][to.start + i] = src[t][from.start + i]` for `i < width`.
+pub fn copy_columns<F: Copy>(src: &[F], from: Columns, t: usize, width: usize, dst: &mut [F], to: Columns) {
+    for t in 0..t {
+        let src = &src[t * from.row + from.start..][..width];
+        dst[t * to.row + to.start..][..width].copy_from_slice(src);
     }
 }
 

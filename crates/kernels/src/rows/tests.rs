@@ -1,6 +1,6 @@
 //! Row moves against the reference.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Columns};
 use crate::options::Precision;
 use crate::testing::{Case, DTYPES, check, check_threads, nan, random, weight};
 use crate::weight::WeightDtype;
@@ -31,12 +31,15 @@ impl Case for Moves {
         let (mut operands, mut back) = (b.operands((n + 2) * c), b.upload(&nan(n * c)));
         b.copy_rows(&x, 3, n, c, &mut operands, 2);
         b.copy_rows(&operands, 2, n, c, &mut back, 0);
+        let (from, to) = (Columns { row: c, start: c / 3 }, Columns { row: c + 2, start: 1 });
+        let mut columns = b.upload(&random(7, n * (c + 2)));
+        b.copy_columns(&x, from, n, c - c / 3, &mut columns, to);
         let mut written = b.zeros((n + 2) * c);
         b.write(&mut written, &random(6, n * c));
         let mut cleared = b.upload(&nan(n));
         b.clear(&mut cleared);
         assert_eq!(b.len(&written), (n + 2) * c);
-        [embedded, gathered, scattered, sum, copied, back, written, cleared]
+        [embedded, gathered, scattered, sum, copied, back, columns, written, cleared]
             .iter()
             .map(|x| b.download(x))
             .collect()

@@ -14,13 +14,13 @@ fn example() -> LoraConfig {
 fn check(field: &str, value: Value, expect: &str) {
     let mut json = adapter_config(&example(), "base");
     json[field] = value;
-    let found = parse_config(&json).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
+    let found = parse_config(&json, &Module::ALL).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
     assert_eq!(found, expect);
 }
 
 #[test]
 fn what_is_written_is_read() {
-    let config = parse_config(&adapter_config(&example(), "base")).expect("reads");
+    let config = parse_config(&adapter_config(&example(), "base"), &Module::ALL).expect("reads");
     assert_eq!((config.r, config.alpha), (8, 16.0));
     assert_eq!(config.target_modules, [Module::Down, Module::Q]);
 }

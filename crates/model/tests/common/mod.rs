@@ -280,7 +280,7 @@ pub fn tiny_gguf(tiny: Tiny) -> Vec<u8> {
         .into_iter()
         .map(|(name, shape, data)| {
             let interleave = name.contains("q_proj") || name.contains("k_proj");
-            let data = if interleave { interleaved(&shape, &data) } else { data };
+            let data = if interleave { interleaved(&shape, &data, HEAD_DIM) } else { data };
             (gguf_name(&name), shape, 0, data.iter().flat_map(|x| x.to_le_bytes()).collect())
         })
         .collect();
@@ -288,13 +288,13 @@ pub fn tiny_gguf(tiny: Tiny) -> Vec<u8> {
 }
 
 /// As the converter of llama.cpp writes: `reshape(heads, 2, head_dim/2, K).swapaxes(1, 2)`.
-fn interleaved(shape: &[usize], data: &[f32]) -> Vec<f32> {
+pub fn interleaved(shape: &[usize], data: &[f32], head_dim: usize) -> Vec<f32> {
     let width = data.len() / shape[0];
     let mut out = Vec::new();
-    for head in 0..shape[0] / HEAD_DIM {
-        for pair in 0..HEAD_DIM / 2 {
+    for head in 0..shape[0] / head_dim {
+        for pair in 0..head_dim / 2 {
             for s in 0..2 {
-                let row = head * HEAD_DIM + s * HEAD_DIM / 2 + pair;
+                let row = head * head_dim + s * head_dim / 2 + pair;
                 out.extend_from_slice(&data[row * width..(row + 1) * width]);
             }
         }

@@ -96,9 +96,23 @@ fn ten_losses_of_the_real_base() {
     check(&golden, &base, cpu(Isa::best(), Precision::Bf16), RTOL_BF16);
 }
 
+/// One of each architecture, and more of Llama.
+const TINY: [&str; 10] = [
+    "tiny-gqa-tied",
+    "tiny-untied",
+    "tiny-llama31",
+    "tiny-mistral",
+    "tiny-qwen2",
+    "tiny-qwen3",
+    "tiny-smollm3",
+    "tiny-gemma2",
+    "tiny-gemma3",
+    "tiny-phi3",
+];
+
 #[test]
 fn ten_losses_of_tiny_models() {
-    for name in ["tiny-gqa-tied", "tiny-untied"] {
+    for name in TINY {
         let golden = golden(name);
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(&golden.model);
         check(&golden, &model, Reference::<f32>::new(), RTOL_F32);

@@ -13,7 +13,7 @@ use crate::dequant::avx512::{GROUP, Stored, by_form};
 
 /// How many rows ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not
 /// foresee.
-const AHEAD_ROWS: usize = 32;
+const AHEAD_ROWS: usize = 48;
 /// Rows whose words are brought into columns together.
 const SQUARE: usize = 16;
 
@@ -28,7 +28,7 @@ pub(super) unsafe fn pack(part: &Part<'_>, panels: &mut [u32]) {
         rows: part.rows.rows(),
         outputs: part.outputs.clone(),
         range: part.range.clone(),
-        panel_stride: part.panel_stride,
+        panel_stride: part.panel_stride(),
         panels: panels.as_mut_ptr(),
     };
     // SAFETY: the caller's contract; words of bf16 pairs are used only where the instructions are available.
@@ -271,16 +271,17 @@ fn transposed(rows: [__m512i; SQUARE]) -> [__m512i; SQUARE] {
     columns
 }
 
-/// Asks for the outputs' part of `count` rows that come later.
+/// Asks for the blocks of the outputs in `count` rows that come later.
 #[inline(always)]
 fn prefetch_rows<S: Stored>(job: &Job, row: usize, count: usize) {
+    let first = job.outputs.start / S::BLOCK_LEN * S::BLOCK_BYTES;
+    let end = job.outputs.end.div_ceil(S::BLOCK_LEN) * S::BLOCK_BYTES;
     for row in (row + AHEAD_ROWS..job.rows).take(count) {
-        let (start, bytes) = (job.origin::<S>(row, 0).0, bytes_of::<S>(job.outputs.len()));
-        let start = start.wrapping_add(bytes_of::<S>(job.outputs.start));
-        for line in (0..bytes).step_by(64) {
+        let start = job.first.wrapping_add(row * job.stride + first);
+        for line in (0..end - first).step_by(64) {
             prefetch(start.wrapping_add(line));
         }
-        prefetch(start.wrapping_add(bytes.saturating_sub(1)));
+        prefetch(start.wrapping_add(end - first - 1));
     }
 }
 

@@ -19,6 +19,7 @@ const STRIP: usize = 256;
 
 /// What runs along a row of a form with blocks begins and ends on multiples of this.
 pub const STORED_STEP: usize = 32;
+const _: () = assert!(PANEL.is_multiple_of(STORED_STEP), "whole panels are whole steps");
 
 /// How far ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not foresee.
 const PREFETCH_ROWS: usize = 16;
@@ -120,8 +121,7 @@ pub fn pack(
     range: Range<usize>,
     panels: &mut [u32],
 ) {
-    let kw = mode.words().count(range.len());
-    Part { mode, side, rows: stored_rows(matrix), outputs, range, panel_stride: kw * PANEL }.pack(panels);
+    Part { mode, side, rows: stored_rows(matrix), outputs, range }.pack(panels);
 }
 
 /// What [`pack`] does.
@@ -131,14 +131,16 @@ struct Part<'a> {
     rows: StoredRows<'a>,
     outputs: Range<usize>,
     range: Range<usize>,
-    /// Words from panel to panel.
-    panel_stride: usize,
 }
 
 impl Part<'_> {
+    /// Words from panel to panel.
+    fn panel_stride(&self) -> usize {
+        self.mode.words().count(self.range.len()) * PANEL
+    }
+
     fn pack(&self, panels: &mut [u32]) {
-        let count = self.mode.words().count(self.range.len());
-        if self.outputs.is_empty() || count == 0 {
+        if self.outputs.is_empty() || self.range.is_empty() {
             return;
         }
         let (of_rows, of_cols) = match self.side {
@@ -148,8 +150,10 @@ impl Part<'_> {
         let step = self.rows.dtype().block_len().min(STORED_STEP);
         assert!(of_rows.end <= self.rows.rows() && of_cols.end <= self.rows.cols(), "outside of the matrix");
         assert!(of_cols.start.is_multiple_of(step) && of_cols.end.is_multiple_of(step), "inside of a step");
-        let last = (self.outputs.len() - 1) / PANEL;
-        assert!(panels.len() >= last * self.panel_stride + count * PANEL, "panels are too short");
+        assert!(
+            panels.len() >= self.outputs.len().div_ceil(PANEL) * self.panel_stride(),
+            "panels are too short"
+        );
         #[cfg(target_arch = "x86_64")]
         if self.mode.isa <= Isa::Avx512 {
             // SAFETY: the instruction set is available; the asserts above are the contract.
@@ -195,7 +199,7 @@ impl Part<'_> {
         for (p, first) in self.outputs.clone().step_by(PANEL).enumerate() {
             for cols in self.strips(&self.range) {
                 let word = (cols.start - self.range.start) / words.per_word();
-                let out = &mut panels[p * self.panel_stride + word * PANEL..];
+                let out = &mut panels[p * self.panel_stride() + word * PANEL..];
                 let rows = first..self.outputs.end.min(first + PANEL);
                 if rows.len() < PANEL {
                     out[..words.count(cols.len()) * PANEL].fill(0);
@@ -222,8 +226,8 @@ impl Part<'_> {
                 let pair = words.per_word() == 2 && row + 1 < self.range.end;
                 let b = if pair { self.expand(row + 1, &cols, second) } else { &[] };
                 let panel = (cols.start - self.outputs.start) / PANEL;
-                let out = &mut panels[panel * self.panel_stride + word * PANEL..];
-                rows_to_panels(self.mode.isa, words, a, b, self.panel_stride, out);
+                let out = &mut panels[panel * self.panel_stride() + word * PANEL..];
+                rows_to_panels(self.mode.isa, words, a, b, self.panel_stride(), out);
             }
         }
     }

@@ -41,7 +41,7 @@ fn check(side: Side, matrix: &Matrix<'_>, outputs: Range<usize>, range: Range<us
     };
     for isa in Isa::available() {
         for precision in [Precision::F32, Precision::Bf16] {
-            let mode = Mode { isa, precision };
+            let mode = Mode::new(isa, precision);
             let words = mode.words();
             let kw = words.count(range.len());
             let used = outputs.len().div_ceil(PANEL) * kw * PANEL;

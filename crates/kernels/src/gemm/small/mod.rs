@@ -12,7 +12,7 @@ mod tests;
 use std::cell::RefCell;
 
 use super::pack::{Words, lhs_row, stored_rows};
-use super::{Matrix, Mode, OutPtr, Start};
+use super::{LINE_WORDS, Matrix, Mode, OutPtr, Start};
 use crate::dequant;
 use crate::options::Isa;
 use crate::pool::Pool;
@@ -25,7 +25,6 @@ pub const MAX_M: usize = 8;
 const TASK_ELEMENTS: usize = 32 * 1024;
 /// Rows of words are padded with 0 to whole groups of so many elements.
 const GROUP: usize = 32;
-
 thread_local! {
     static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
@@ -108,11 +107,14 @@ pub fn product(
         return;
     }
     let stride = mode.words().count(k.next_multiple_of(GROUP));
-    let mut words = vec![0; m * stride];
+    // Rows begin on cache lines: loads across their borders count twice.
+    let mut words = vec![0; m * stride + LINE_WORDS - 1];
+    let start_word = words.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
+    let words = &mut words[start_word..];
     for j in 0..m {
         lhs_row(mode.isa, mode.words(), 1.0, &x[j * k..][..k], &mut words[j * stride..]);
     }
-    let left = Left { words: &words, stride, m };
+    let left = Left { words, stride, m };
     let task_rows = (TASK_ELEMENTS / k.max(1)).max(1);
     let out_ptr = OutPtr(out.as_mut_ptr());
     pool.run(n.div_ceil(task_rows), |task| {

@@ -16,7 +16,7 @@ fn the_number_of_rows_changes_no_bit() {
             for isa in Isa::available() {
                 for precision in [Precision::F32, Precision::Bf16] {
                     let run = |rows: std::ops::Range<usize>| -> Vec<u32> {
-                        let (mode, x) = (Mode { isa, precision }, &x[rows.start * k..rows.end * k]);
+                        let (mode, x) = (Mode::new(isa, precision), &x[rows.start * k..rows.end * k]);
                         let mut out = nan(rows.len() * n);
                         let w = Matrix::Stored(&w);
                         product(&pool, mode, x, rows.len(), w, 0.5, Start::Zero, &mut out);

@@ -1,0 +1,69 @@
+//! Memory of one task, kept per thread, and outputs that tasks share.
+
+use std::marker::PhantomData;
+
+use crate::numbers::NumbersMut;
+
+/// Numbers of 4 bytes in one cache line.
+const LINE: usize = 16;
+
+/// Numbers of 4 bytes that begin on a 64-byte border. They stay between tasks.
+#[derive(Default)]
+pub struct Aligned<T> {
+    data: Vec<T>,
+}
+
+impl<T: Copy + Default> Aligned<T> {
+    /// `len` numbers with unspecified content.
+    pub fn take(&mut self, len: usize) -> &mut [T] {
+        if self.data.len() < len + LINE {
+            // A fresh zeroed allocation is cheaper than growing, which would copy.
+            self.data = Vec::new();
+            self.data = vec![T::default(); len.next_multiple_of(1024) + LINE];
+        }
+        let start = self.data.as_ptr().align_offset(LINE * size_of::<T>()).min(LINE);
+        &mut self.data[start..start + len]
+    }
+}
+
+/// An output `[rows, heads * head_dim]` of which each task writes other pieces.
+pub struct Shared<'a> {
+    first: First,
+    len: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+#[derive(Clone, Copy)]
+enum First {
+    F32(*mut f32),
+    Bf16(*mut u16),
+}
+
+// SAFETY: the only use is `piece`, whose callers write disjoint pieces.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    /// Takes over the borrow of `x`.
+    pub fn new(x: NumbersMut<'a>) -> Self {
+        let (first, len) = match x {
+            NumbersMut::F32(x) => (First::F32(x.as_mut_ptr()), x.len()),
+            NumbersMut::Bf16(x) => (First::Bf16(x.as_mut_ptr()), x.len()),
+        };
+        Self { first, len, borrow: PhantomData }
+    }
+
+    /// The numbers from `at` on, `len` of them.
+    ///
+    /// # Safety
+    /// No two pieces that are alive at one time may overlap.
+    pub unsafe fn piece(&self, at: usize, len: usize) -> NumbersMut<'_> {
+        assert!(at <= self.len && len <= self.len - at, "a piece lies behind the end of an output");
+        // SAFETY: inside the borrowed numbers by the assertion; disjoint by the contract.
+        unsafe {
+            match self.first {
+                First::F32(x) => NumbersMut::F32(std::slice::from_raw_parts_mut(x.add(at), len)),
+                First::Bf16(x) => NumbersMut::Bf16(std::slice::from_raw_parts_mut(x.add(at), len)),
+            }
+        }
+    }
+}
