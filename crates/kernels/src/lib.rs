@@ -31,6 +31,7 @@ mod context;
 mod cpu;
 mod dequant;
 mod error;
+mod finite;
 mod gemm;
 mod glu;
 mod linear;
@@ -56,6 +57,8 @@ pub use backend::{
 };
 pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;
+pub use finite::first_not_finite;
+pub use loss::cpu::most_logits;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};
 pub use real::Real;
 pub use reference::Reference;

@@ -59,6 +59,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A number of a tensor is NaN or infinite, or the scale of a block of numbers is.
+    #[error("tensor {name}: the number at [{row}, {column}] is not finite")]
+    NotFinite {
+        /// Name in the file's own convention.
+        name: String,
+        /// Of a matrix `[N, K]`; 0 for a vector.
+        row: usize,
+        /// Of the number, or of the first one of its block.
+        column: usize,
+    },
     /// An adapter's configuration asks for something that is not supported, or is malformed.
     #[error("adapter_config.json: {field}: {reason}")]
     Adapter {

@@ -24,7 +24,7 @@
 //! - A packed batch gives the loss sums and gradients of its rows alone.
 //! - A file that asks for something unsupported is an error that names the field or tensor; damaged files
 //!   never panic.
-//! - No I/O except in [`Decoder::load`], [`gguf`], `ModelConfig::read` and the PEFT functions of [`Lora`].
+//! - No I/O except in [`Decoder::load`], [`check_weights`], [`gguf`], `ModelConfig::read` and the PEFT functions of [`Lora`].
 
 mod backward;
 pub mod config;
@@ -32,6 +32,7 @@ pub mod convert;
 mod decode;
 mod decoder;
 mod error;
+mod finite;
 mod forward;
 pub mod gguf;
 mod lora;
@@ -47,6 +48,7 @@ pub use crate::config::{LayerPlan, ModelConfig, Module};
 pub use crate::decode::{DecodeSeq, KvCache};
 pub use crate::decoder::Decoder;
 pub use crate::error::{Error, Result};
+pub use crate::finite::check_weights;
 pub use crate::lora::{Lora, LoraConfig, LoraGrads, LoraTensors, MAX_RANK};
 pub use crate::map::SharedBytes;
 pub use crate::packed::Packed;

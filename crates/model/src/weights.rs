@@ -204,6 +204,19 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
+    /// Every vector and matrix of the files in a form that is read here, by the name that they give it.
+    pub(crate) fn stored(&self) -> Vec<(String, WeightBytes)> {
+        let named = |name: &String, weight: Result<WeightBytes>| Some((name.clone(), weight.ok()?));
+        match &self.source {
+            Source::Gguf { file, .. } => {
+                file.tensors().keys().filter_map(|name| named(name, file.matrix(name))).collect()
+            }
+            Source::Safetensors(tensors) => {
+                tensors.iter().filter_map(|(name, tensor)| named(name, tensor.matrix(name))).collect()
+            }
+        }
+    }
+
     fn stored_name(&self, name: Name) -> String {
         match self.source {
             Source::Gguf { .. } => name.gguf(),

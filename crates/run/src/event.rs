@@ -44,6 +44,27 @@ pub enum EventKind {
         /// Optimiser steps of the whole run.
         total_steps: u64,
     },
+    /// How the run fits in memory. Its largest micro-batch is tried next, with gradients that are thrown away, so
+    /// that too little memory shows at once.
+    Planned {
+        /// Memory that the trainer is expected to take at most.
+        planned_bytes: u64,
+        /// Memory that it may take; absent where the system does not tell what is free.
+        limit_bytes: Option<u64>,
+        /// Blocks of the base model.
+        blocks: u64,
+        /// Blocks whose activations are kept for the backward pass; the others run forward again.
+        kept_blocks: u64,
+        /// Tokens of the largest micro-batch of the run.
+        micro_batch_tokens: u64,
+    },
+    /// The largest micro-batch was tried and fits.
+    Tried {
+        /// Its tokens.
+        tokens: u64,
+        /// Resident memory of the trainer after it.
+        rss_bytes: u64,
+    },
     /// One optimiser step is done. A trainer that goes on from a checkpoint does the steps after it again,
     /// with the same losses: after a `started` event, the last event of a step counts.
     Step {
@@ -97,7 +118,7 @@ pub enum EventKind {
     },
     /// SIGTERM was obeyed; the run can go on from its last checkpoint.
     Paused {
-        /// Step of the checkpoint.
+        /// Step of the checkpoint; 0 if there is none yet.
         step: u64,
     },
     /// Training is over and results are being written and checked.

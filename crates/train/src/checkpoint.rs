@@ -1,11 +1,11 @@
 //! Checkpoints on disk. `docs/CHECKPOINT.md` specifies the format; this module writes and reads it.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -111,7 +111,8 @@ impl Checkpoints {
         for tensor in &checkpoint.tensors {
             let all = tensor.weight.iter().chain(&tensor.m).chain(&tensor.v);
             if all.into_iter().any(|x| !x.is_finite()) {
-                return Err(TrainError::NonFinite { what: tensor.name.clone(), step });
+                let (what, rows) = (tensor.name.clone(), String::new());
+                return Err(TrainError::NonFinite { what, step, micro_batch: None, rows });
             }
         }
         let name = directory_name(step);
@@ -217,18 +218,35 @@ fn sums(state: &[u8], tensors: &[u8]) -> String {
 }
 
 fn encode(tensors: &[TensorState]) -> Vec<u8> {
-    let mut parts = Vec::new();
-    for tensor in tensors {
-        for (kind, values) in [("weight", &tensor.weight), ("m", &tensor.m), ("v", &tensor.v)] {
-            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            parts.push((format!("{kind}:{}", tensor.name), tensor.shape.clone(), bytes));
-        }
-    }
-    let views = parts.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("values fill the shape");
-        (name.as_str(), view)
+    let parts = tensors.iter().flat_map(|TensorState { name, shape, weight, m, v }| {
+        [("weight", weight), ("m", m), ("v", v)]
+            .map(|(kind, values)| (format!("{kind}:{name}"), Values { shape, values }))
     });
-    safetensors::serialize(views, None).expect("names are unique and shapes are right")
+    safetensors::serialize(parts, None).expect("names are unique and shapes are right")
+}
+
+/// f32 numbers that become bytes when they are written, so that there is no second copy of all.
+struct Values<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+impl View for Values<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
 }
 
 /// Reads one checkpoint directory. Every way of being wrong is `Damaged`, except a foreign version.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hearth_run::{FailureKind, RunError};
 
+use crate::memory::Size;
+
 /// Longest message of an event. A damaged file's values stand in some errors, however long they are, and a reader
 /// of events refuses lines without end.
 const MESSAGE_MAX_BYTES: usize = 16 << 10;
@@ -82,27 +84,37 @@ pub enum TrainError {
         /// Why not.
         source: hearth_kernels::KernelError,
     },
-    /// The machine has less memory than the largest micro-batch takes for certain.
+    /// The run takes more memory than it may.
     #[error(
-        "a micro-batch of {tokens} tokens takes at least {needed_mib} MiB, and {available_mib} MiB are free; \
-         lower max_context_length or the batch size"
+        "training on micro-batches of up to {tokens} tokens takes {needed}, and {limit} may be used; \
+         lower max_context_length, the batch size or lora_rank, or give the trainer more memory"
     )]
     Memory {
         /// Of the largest micro-batch.
         tokens: usize,
-        /// Its activations.
-        needed_mib: u64,
-        /// What the system can give.
-        available_mib: u64,
+        /// The least that the run takes.
+        needed: Size,
+        /// The most that it may take.
+        limit: Size,
     },
     /// A number of the computation is NaN or infinite.
-    #[error("{what} is not finite at step {step}; lower learning_rate, or look for a damaged base model")]
+    #[error(
+        "{what} is not finite at step {step}{rows}; lower learning_rate, look at these rows, or look for a damaged \
+         base model"
+    )]
     NonFinite {
-        /// Loss, gradient norm or a tensor's name.
+        /// The loss or a tensor's name.
         what: String,
         /// The step that was being done.
         step: u64,
+        /// Number of the micro-batch in its step, if it came from a single one.
+        micro_batch: Option<usize>,
+        /// The rows that were computed with, as ` (training rows: line 3, line 9)`; empty if it came from none.
+        rows: String,
     },
+    /// Somebody asked the trainer to stop before it had begun to train. No failure.
+    #[error("asked to stop")]
+    Stopped,
     /// A checkpoint does not hold what its format says.
     #[error("checkpoint {path} is damaged: {message}")]
     Damaged {
@@ -147,11 +159,12 @@ impl TrainError {
             {
                 FailureKind::OutOfResources
             }
+            Self::Model { source: hearth_model::Error::NotFinite { .. }, .. } => FailureKind::NonFinite,
             Self::Model { .. } | Self::Batch { .. } | Self::Kernels { .. } => FailureKind::InvalidSetting,
             Self::Data { .. } | Self::Dataset { .. } => FailureKind::InvalidData,
             Self::Memory { .. } => FailureKind::OutOfResources,
             Self::NonFinite { .. } => FailureKind::NonFinite,
-            Self::Gate { .. } | Self::Panicked => FailureKind::Internal,
+            Self::Gate { .. } | Self::Panicked | Self::Stopped => FailureKind::Internal,
         }
     }
 

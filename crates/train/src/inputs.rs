@@ -2,9 +2,10 @@
 
 use hearth_data::Renderer;
 use hearth_kernels::Backend;
-use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, Module};
+use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, Module, check_weights};
 use hearth_run::{EventKind, JobSpec};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::digest::{self, Identity};
 use crate::error::TrainError;
@@ -28,8 +29,8 @@ pub struct Inputs {
 impl Inputs {
     /// Reads and renders all rows. Nothing is computed yet, so every mistake in the data shows here.
     /// `now_ms` is the time that a template's `strftime_now` tells: that of the run's first event, so that
-    /// a trainer that goes on another day sees the same samples.
-    pub fn read(job: JobSpec, now_ms: i64) -> Result<Self, TrainError> {
+    /// a trainer that goes on another day sees the same samples. Gives up with `Stopped` when asked to stop.
+    pub fn read(job: JobSpec, now_ms: i64, stop: &AtomicBool) -> Result<Self, TrainError> {
         let dir = &job.base_model_dir;
         let config = ModelConfig::read(dir).map_err(|source| TrainError::Model {
             action: "use the base model in",
@@ -44,8 +45,8 @@ impl Inputs {
             .map_err(|source| TrainError::Tokenizer { whose, source })?;
         renderer.set_now_ms(now_ms);
         let limit = job.max_context_length as usize;
-        let train = Samples::read("training", &job.train_files, &renderer, limit)?;
-        let eval = Samples::read("evaluation", &job.eval_files, &renderer, limit)?;
+        let train = Samples::read("training", &job.train_files, &renderer, limit, stop)?;
+        let eval = Samples::read("evaluation", &job.eval_files, &renderer, limit, stop)?;
         check_lengths(&config, &train, &eval)?;
         check_tokens(&config, &train, &eval)?;
         let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
@@ -84,13 +85,14 @@ impl Inputs {
         (count > 0).then_some(EventKind::Warning { message })
     }
 
-    /// Loads the base and starts an adapter on it.
+    /// Loads the base, in which every number must be finite, and starts an adapter on it.
     pub fn learner<B: Backend>(&self, backend: Arc<B>) -> Result<Learner<B>, TrainError> {
         let job = &self.job;
         let base_error = |action| {
             let path = job.base_model_dir.clone();
             move |source| TrainError::Model { action, path, source }
         };
+        check_weights(&job.base_model_dir).map_err(base_error("train on the base model in"))?;
         let decoder =
             Decoder::load(backend, &job.base_model_dir).map_err(base_error("load the base model in"))?;
         let config = LoraConfig {
@@ -128,14 +130,14 @@ fn check_lengths(config: &ModelConfig, train: &Samples, eval: &Samples) -> Resul
 /// Refuses tokens that the base model has no embedding for, before a step meets them.
 fn check_tokens(config: &ModelConfig, train: &Samples, eval: &Samples) -> Result<(), TrainError> {
     let known = config.vocab_size;
-    for (what, samples) in [("training", &train.samples), ("evaluation", &eval.samples)] {
-        for sample in samples {
+    for (what, samples) in [("training", train), ("evaluation", eval)] {
+        for (i, sample) in samples.samples.iter().enumerate() {
             if let Some(token) = sample.tokens.iter().find(|&&token| token as usize >= known) {
                 return Err(TrainError::Setting {
                     message: format!(
-                        "line {} of the {what} rows has the token id {token}, and the base model knows {known}; \
+                        "{} of the {what} rows has the token id {token}, and the base model knows {known}; \
                          its tokenizer.json and config.json do not belong together",
-                        sample.line
+                        samples.place(i)
                     ),
                 });
             }

@@ -5,6 +5,7 @@ use std::io::Write;
 use hearth_run::{Event, EventKind, EventTail, EventWriter, Lock, RunDir};
 
 use crate::error::TrainError;
+use crate::memory::Size;
 use crate::metrics::{EvalMetrics, MetricsFile, StepMetrics};
 
 /// Writes one line to the log, which is standard error. A log that cannot be written stops no run.
@@ -127,6 +128,17 @@ fn log_line(kind: &EventKind) -> String {
              {tokens_per_epoch} tokens per epoch of which {trained_tokens_per_epoch} are trained on, \
              {eval_rows} evaluation rows, {total_steps} steps"
         ),
+        EventKind::Planned { planned_bytes, limit_bytes, blocks, kept_blocks, micro_batch_tokens } => {
+            let limit = limit_bytes.map_or_else(String::new, |bytes| format!(" of {}", Size(bytes)));
+            format!(
+                "memory: {}{limit}; activations kept for {kept_blocks} of {blocks} blocks; \
+                 micro-batches of up to {micro_batch_tokens} tokens",
+                Size(*planned_bytes)
+            )
+        }
+        EventKind::Tried { tokens, rss_bytes } => {
+            format!("step 0 the largest micro-batch, {tokens} tokens, fits; rss {}", Size(*rss_bytes))
+        }
         EventKind::Step {
             step,
             total_steps,

@@ -53,6 +53,19 @@ impl<B: Backend> Learner<B> {
         &self.lora
     }
 
+    /// The first so many blocks run forward again in the backward pass instead of keeping their activations.
+    pub fn set_recomputed_blocks(&mut self, blocks: usize) {
+        self.workspace.set_recomputed_blocks(blocks);
+    }
+
+    /// Takes all the memory that a step over this micro-batch takes, by making its gradients and throwing them away.
+    pub fn try_out(&mut self, packed: &Packed) -> Result<(), TrainError> {
+        self.decoder
+            .loss_and_grads(&self.lora, packed, 1.0, &mut self.grads, &mut self.workspace)
+            .map(drop)
+            .map_err(|source| TrainError::Batch { source })
+    }
+
     /// One optimiser step over all its micro-batches.
     ///
     /// The loss is divided once, by the weights of the whole step, so that the split into micro-batches
@@ -64,26 +77,33 @@ impl<B: Backend> Learner<B> {
         let scale = (1.0 / total_weight) as f32;
         self.grads.clear();
         let mut loss_sum = 0.0;
-        for packed in micro_batches {
+        for (i, packed) in micro_batches.iter().enumerate() {
             let sums = self
                 .decoder
                 .loss_and_grads(&self.lora, packed, scale, &mut self.grads, &mut self.workspace)
                 .map_err(|source| TrainError::Batch { source })?;
+            if !sums.loss.is_finite() {
+                return Err(non_finite("the loss".to_owned(), adamw.step, Some(i)));
+            }
             loss_sum += sums.loss;
         }
-        let result = StepResult { loss: loss_sum / total_weight, grad_norm: self.grad_norm() };
-        for (what, value) in [("the loss", result.loss), ("the gradient", result.grad_norm)] {
-            if !value.is_finite() {
-                return Err(TrainError::NonFinite { what: what.to_owned(), step: adamw.step });
-            }
-        }
+        let grad_norm = self
+            .grad_norm()
+            .map_err(|what| non_finite(format!("the gradient of {what}"), adamw.step, None))?;
         self.update(adamw);
-        Ok(result)
+        Ok(StepResult { loss: loss_sum / total_weight, grad_norm })
     }
 
-    fn grad_norm(&self) -> f64 {
+    /// L2 norm over all tensors; or the name of the tensor where the gradient stops being finite. The backward pass
+    /// goes from the last tensor to the first, so that is the last one.
+    fn grad_norm(&self) -> Result<f64, String> {
         let backend = self.decoder.backend();
-        self.grads.iter().map(|(_, _, grad)| backend.sum_squares(grad)).sum::<f64>().sqrt()
+        let sums: Vec<_> =
+            self.grads.iter().map(|(name, _, grad)| (name, backend.sum_squares(grad))).collect();
+        match sums.iter().rev().find(|(_, sum)| !sum.is_finite()) {
+            Some((name, _)) => Err((*name).to_owned()),
+            None => Ok(sums.iter().map(|(_, sum)| sum).sum::<f64>().sqrt()),
+        }
     }
 
     /// Weight decay applies to all LoRA tensors: there are no biases or norms among them.
@@ -97,7 +117,7 @@ impl<B: Backend> Learner<B> {
         }
     }
 
-    /// Loss sums of one micro-batch, without gradients.
+    /// Loss sums of one micro-batch, without gradients; they need not be finite.
     pub fn loss(&mut self, packed: &Packed) -> Result<LossSums, TrainError> {
         self.decoder
             .loss(Some(&self.lora), packed, &mut self.workspace)
@@ -153,4 +173,9 @@ impl<B: Backend> Learner<B> {
         }
         Ok(())
     }
+}
+
+/// The caller knows the rows.
+fn non_finite(what: String, step: u64, micro_batch: Option<usize>) -> TrainError {
+    TrainError::NonFinite { what, step, micro_batch, rows: String::new() }
 }

@@ -7,7 +7,7 @@
 //!
 //! # Data flow
 //! `job.json` → [`inputs`] (rows → samples, digests) → [`plan`] (samples → steps → micro-batches) →
-//! `trainer` (the loop) → [`learner`] (forward, backward, AdamW) → [`checkpoint`], `output/`. Everything
+//! `fit` (what is kept in memory) → `trainer` (the loop) → [`learner`] (forward, backward, AdamW) → [`checkpoint`], `output/`. Everything
 //! that happens goes through [`journal`] to `events.jsonl`, `metrics.jsonl` and the log.
 //!
 //! # Neighbours
@@ -29,6 +29,7 @@ pub mod card;
 pub mod checkpoint;
 pub mod digest;
 pub mod error;
+mod fit;
 pub mod inputs;
 pub mod journal;
 pub mod learner;
@@ -65,6 +66,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 pub struct TrainOptions {
     /// Threads instead of those of the job; 0 means one per core.
     pub threads: Option<usize>,
+    /// Memory that the process may take in bytes, instead of 80 % of what is free when it starts.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// Runs the job of a run directory and returns the exit code of the process: 0 when the adapter is in

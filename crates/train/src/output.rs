@@ -20,6 +20,12 @@ use crate::plan;
 const GATE_ROWS: usize = 3;
 /// Tokens of each that it compares: enough to see every tensor at work, little enough to hold the logits.
 const GATE_ROW_TOKENS: usize = 48;
+/// Logits that exist at the same time in the gate: of the adapter in memory and of the one on disk, and the buffer
+/// that they come from.
+pub(crate) fn gate_logits(vocab_size: usize) -> usize {
+    3 * GATE_ROW_TOKENS * vocab_size
+}
+
 /// Files of the base that go with the adapter unchanged, where they exist.
 const COPIED_FILES: [&str; 3] = ["tokenizer.json", "special_tokens_map.json", "generation_config.json"];
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";

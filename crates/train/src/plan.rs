@@ -12,6 +12,7 @@ pub struct Plan {
     batches: pack::Plan,
     batches_per_step: usize,
     steps_per_epoch: Vec<u64>,
+    largest: Vec<usize>,
 }
 
 impl Plan {
@@ -29,10 +30,29 @@ impl Plan {
         };
         let batches = pack::Plan::new(lengths(samples), settings);
         let batches_per_step = job.gradient_accumulation_steps as usize;
-        let steps_per_epoch = (0..u64::from(job.epochs))
-            .map(|epoch| batches.batch_count(epoch).div_ceil(batches_per_step) as u64)
-            .collect();
-        Self { batches, batches_per_step, steps_per_epoch }
+        let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0);
+        let most_tokens = longest.max(job.micro_batch_tokens as usize);
+        let mut largest = Vec::new();
+        let mut steps_per_epoch = Vec::new();
+        for epoch in 0..u64::from(job.epochs) {
+            // Counting is faster than filling, and none is larger than one that is full.
+            let count = if tokens(samples, &largest) < most_tokens {
+                let filled = batches.epoch(epoch);
+                let mut all = micro_batches(&filled);
+                all.push(largest);
+                largest = self::largest(samples, all);
+                filled.len()
+            } else {
+                batches.batch_count(epoch)
+            };
+            steps_per_epoch.push(count.div_ceil(batches_per_step) as u64);
+        }
+        Self { batches, batches_per_step, steps_per_epoch, largest }
+    }
+
+    /// The micro-batch of the whole run that has the most tokens, as indices of samples.
+    pub fn largest_micro_batch(&self) -> &[usize] {
+        &self.largest
     }
 
     /// Optimiser steps of the whole run.
@@ -79,6 +99,25 @@ pub fn packed<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Packed {
     let mut packed = Packed::default();
     for sample in samples {
         packed.push(&sample.tokens, &sample.weights);
+    }
+    packed
+}
+
+/// The one with the most tokens; none if there are none.
+pub fn largest(samples: &[Sample], micro_batches: Vec<Vec<usize>>) -> Vec<usize> {
+    micro_batches.into_iter().max_by_key(|indices| tokens(samples, indices)).unwrap_or_default()
+}
+
+/// Tokens of these samples.
+pub fn tokens(samples: &[Sample], indices: &[usize]) -> usize {
+    indices.iter().map(|&i| samples[i].tokens.len()).sum()
+}
+
+/// The same rows with a loss at every token, which takes the most memory.
+pub fn all_trained(mut packed: Packed) -> Packed {
+    packed.weights.fill(1.0);
+    for segment in &packed.segments {
+        packed.weights[segment.end - 1] = 0.0;
     }
     packed
 }

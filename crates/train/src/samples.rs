@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearth_data::{Error as DataError, Renderer, RowReader, Sample};
 
@@ -11,6 +12,8 @@ use crate::error::{TrainError, io_error};
 const LISTED_ERRORS_MAX: usize = 20;
 /// Dropped rows whose lines are listed; the others are counted.
 pub const LISTED_LINES_MAX: usize = 100;
+/// Rows of a micro-batch or step that one message names; the others are counted.
+const NAMED_ROWS_MAX: usize = 20;
 
 /// The samples of one set of files, in file order.
 #[derive(Debug, Default)]
@@ -23,24 +26,31 @@ pub struct Samples {
     pub dropped_too_long: u64,
     /// Lines of their rows, the first [`LISTED_LINES_MAX`].
     pub dropped_lines: Vec<u64>,
+    /// Names of the files, and how many samples lie before each.
+    files: Vec<(String, usize)>,
 }
 
 impl Samples {
     /// Reads and renders all rows. Fails with one message that lists the bad rows, or that says that no
-    /// sample is left; `what` names the rows in it, for example `training`.
+    /// sample is left; `what` names the rows in it, for example `training`. Gives up when asked to stop.
     pub fn read(
         what: &str,
         files: &[PathBuf],
         renderer: &Renderer,
         max_context_length: usize,
+        stop: &AtomicBool,
     ) -> Result<Self, TrainError> {
         let mut read = Self::default();
         let mut errors = Errors::default();
         let mut format = None;
         for path in files {
             let file = File::open(path).map_err(io_error("open", path))?;
+            read.files.push((file_name(path), read.samples.len()));
             let mut rows = RowReader::new(file).expect_format(format);
             for row in &mut rows {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(TrainError::Stopped);
+                }
                 read.rows += 1;
                 let sample = row.and_then(|row| {
                     let sample = renderer.sample_within(&row, max_context_length)?;
@@ -72,6 +82,25 @@ impl Samples {
         self.samples.iter().map(|sample| sample.trained_tokens() as u64).sum()
     }
 
+    /// Where a sample came from: its line, and its file if there are several.
+    pub fn place(&self, index: usize) -> String {
+        let line = self.samples[index].line;
+        match self.files.iter().rfind(|(_, before)| *before <= index) {
+            Some((name, _)) if self.files.len() > 1 => format!("{name} line {line}"),
+            _ => format!("line {line}"),
+        }
+    }
+
+    /// Where these samples came from, for a message.
+    pub fn places(&self, indices: impl ExactSizeIterator<Item = usize>) -> String {
+        let more = indices.len().saturating_sub(NAMED_ROWS_MAX);
+        let named: Vec<String> = indices.take(NAMED_ROWS_MAX).map(|index| self.place(index)).collect();
+        match more {
+            0 => named.join(", "),
+            _ => format!("{} and {more} more", named.join(", ")),
+        }
+    }
+
     fn drop_sample(&mut self, line: u64) {
         self.dropped_too_long += 1;
         if self.dropped_lines.len() < LISTED_LINES_MAX {
@@ -91,6 +120,10 @@ impl Samples {
     }
 }
 
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Collects the messages of bad rows.
 #[derive(Default)]
 struct Errors {
@@ -103,8 +136,7 @@ impl Errors {
     fn push(&mut self, files: &[PathBuf], path: &Path, message: &str) {
         self.count += 1;
         if self.listed.len() < LISTED_ERRORS_MAX {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let prefix = if files.len() > 1 { format!("{name} ") } else { String::new() };
+            let prefix = if files.len() > 1 { format!("{} ", file_name(path)) } else { String::new() };
             self.listed.push(format!("{prefix}{message}"));
         }
     }

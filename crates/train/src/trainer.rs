@@ -1,20 +1,25 @@
 //! The training loop, from the lock on the run directory to the checked adapter.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hearth_data::Sample;
 use hearth_kernels::{AdamW, Backend, Cpu, CpuOptions, Precision, Reference};
 use hearth_model::Packed;
 use hearth_run::{Backend as BackendName, EventKind, JobSpec, Precision as PrecisionName, RunDir};
 
 use crate::checkpoint::{self, Checkpoint, Checkpoints, Progress, State};
-use crate::error::TrainError;
+use crate::error::{TrainError, io_error};
+use crate::fit::{Largest, fit};
 use crate::inputs::Inputs;
 use crate::journal::Journal;
 use crate::learner::{ADAM_BETA1, ADAM_BETA2, ADAM_EPS, Learner};
-use crate::memory::{self, Memory};
+use crate::memory::{self, DataLimit, Memory, Needs};
 use crate::plan::{self, Plan};
+use crate::samples::Samples;
 use crate::schedule::{decimal, learning_rate};
 use crate::{TrainOptions, output, settings};
 
@@ -42,8 +47,22 @@ pub(crate) fn train(
     }
     let job = dir.job()?;
     settings::check(&job)?;
-    let inputs = Inputs::read(job, journal.began_ms())?;
-    let run = |arithmetic| Run { dir, inputs: &inputs, checkpoints: &checkpoints, stop, arithmetic };
+    let inputs = match read_inputs(job, journal, options, stop) {
+        Err(TrainError::Stopped) => {
+            journal.append(EventKind::Paused { step: resumed_from_step })?;
+            return Ok(Outcome::Paused);
+        }
+        inputs => inputs?,
+    };
+    let memory_limit_bytes = options.memory_limit_bytes;
+    let run = |arithmetic| Run {
+        dir,
+        inputs: &inputs,
+        checkpoints: &checkpoints,
+        stop,
+        arithmetic,
+        memory_limit_bytes,
+    };
     let threads = options.threads.unwrap_or(inputs.job.threads as usize);
     match inputs.job.backend {
         BackendName::Cpu => {
@@ -54,6 +73,18 @@ pub(crate) fn train(
             run("reference".to_owned()).go(Arc::new(Reference::<f32>::new()), journal, resumed)
         }
     }
+}
+
+/// Reads and renders the rows. Templates are programs, so what they may ask for is limited.
+fn read_inputs(
+    job: JobSpec,
+    journal: &Journal,
+    options: TrainOptions,
+    stop: &AtomicBool,
+) -> Result<Inputs, TrainError> {
+    let limit = memory::limit_bytes(options.memory_limit_bytes).map(DataLimit::set).transpose();
+    let _limit = limit.map_err(io_error("limit the memory of", Path::new("this process")))?;
+    Inputs::read(job, journal.began_ms(), stop)
 }
 
 fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
@@ -72,6 +103,8 @@ struct Run<'a> {
     stop: &'a AtomicBool,
     /// Backend and instruction set: what the last bits of a result depend on.
     arithmetic: String,
+    /// What the process may take, if somebody said so.
+    memory_limit_bytes: Option<u64>,
 }
 
 impl Run<'_> {
@@ -86,8 +119,10 @@ impl Run<'_> {
         if let Some(warning) = self.inputs.eval_warning() {
             journal.append(warning)?;
         }
+        let before = Memory::now();
         let learner = self.inputs.learner(backend)?;
-        self.check_memory(&learner, &plan)?;
+        let copied_bytes = Memory::now().anonymous_bytes.saturating_sub(before.anonymous_bytes);
+        let held_bytes = before.rss_bytes + copied_bytes + weight_bytes(&self.inputs.job.base_model_dir)?;
         let mut trainer = Trainer {
             learner,
             evaluation: plan::evaluation(&self.inputs.eval.samples, self.inputs.job.micro_batch_tokens),
@@ -101,6 +136,7 @@ impl Run<'_> {
             tokens: 0,
         };
         trainer.resume(resumed)?;
+        trainer.fit(held_bytes)?;
         let outcome = trainer.steps()?;
         if outcome == Outcome::Finished {
             trainer.write_output()?;
@@ -155,6 +191,26 @@ impl<B: Backend> Trainer<'_, B> {
         Ok(())
     }
 
+    /// Decides what is kept in memory, and tries the largest micro-batches. `held_bytes` is taken by all else.
+    fn fit(&mut self, held_bytes: u64) -> Result<(), TrainError> {
+        if self.run.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (train, eval) = (&self.run.inputs.train.samples, &self.run.inputs.eval.samples);
+        let packed = |samples: &[Sample], indices: &[usize]| {
+            plan::all_trained(plan::packed(indices.iter().map(|&i| &samples[i])))
+        };
+        let largest_eval = plan::largest(eval, self.evaluation.clone());
+        let largest = Largest {
+            train: packed(train, self.plan.largest_micro_batch()),
+            eval: (!largest_eval.is_empty()).then(|| packed(eval, &largest_eval)),
+        };
+        let evaluated = largest.eval.as_ref().map_or(0, Packed::len);
+        let needs = Needs::of(&self.learner, held_bytes, largest.train.len(), evaluated);
+        let limit_bytes = memory::limit_bytes(self.run.memory_limit_bytes);
+        fit(&mut self.learner, needs, &largest, limit_bytes, self.journal)
+    }
+
     /// The loop. Ends when all steps are done, evaluated and saved, or when asked to stop.
     fn steps(&mut self) -> Result<Outcome, TrainError> {
         let total_steps = self.plan.total_steps();
@@ -200,7 +256,14 @@ impl<B: Backend> Trainer<'_, B> {
             weight_decay: job.weight_decay,
             step,
         };
-        let result = self.learner.step(&micro_batches, &adamw)?;
+        let result = self.learner.step(&micro_batches, &adamw).map_err(|error| match error {
+            TrainError::NonFinite { what, step, micro_batch, .. } => {
+                let indices = micro_batch.map_or(&indices[..], |i| &indices[i..=i]);
+                let rows = rows_text("training", &self.run.inputs.train, indices);
+                TrainError::NonFinite { what, step, micro_batch, rows }
+            }
+            other => other,
+        })?;
 
         // A clock that did not move would make speeds infinite.
         let seconds = started.elapsed().max(Duration::from_nanos(1)).as_secs_f64();
@@ -270,15 +333,20 @@ impl<B: Backend> Trainer<'_, B> {
             }
             let packed = self.run.packed(&self.run.inputs.eval.samples, std::slice::from_ref(indices));
             let sums = self.learner.loss(&packed[0])?;
+            if !sums.loss.is_finite() {
+                return Err(TrainError::NonFinite {
+                    what: "the evaluation loss".to_owned(),
+                    step: self.progress.step,
+                    micro_batch: None,
+                    rows: rows_text("evaluation", &self.run.inputs.eval, std::slice::from_ref(indices)),
+                });
+            }
             loss += sums.loss;
             weight += sums.weight;
             trained += trained_tokens(&packed);
         }
         let step = self.progress.step;
         let loss = loss / weight;
-        if !loss.is_finite() {
-            return Err(TrainError::NonFinite { what: "the evaluation loss".to_owned(), step });
-        }
         self.progress.eval_loss = Some(loss);
         self.progress.evaluated_step = step;
         self.journal.append(EventKind::Eval { step, loss, trained_tokens: trained })
@@ -324,19 +392,28 @@ impl<B: Backend> Trainer<'_, B> {
 }
 
 impl Run<'_> {
-    /// The largest micro-batch of the first epoch must fit; those of later epochs are as large within a sample.
-    fn check_memory<B: Backend>(&self, learner: &Learner<B>, plan: &Plan) -> Result<(), TrainError> {
-        let Some(available) = memory::available_bytes() else { return Ok(()) };
-        let samples = &self.inputs.train.samples;
-        let tokens = |indices: &Vec<usize>| indices.iter().map(|&i| samples[i].tokens.len()).sum::<usize>();
-        let largest = plan.epoch(0).iter().flatten().map(tokens).max().unwrap_or(0);
-        let bytes = learner.decoder().activation_bytes_per_token(learner.lora().config(), 0);
-        memory::check(largest, bytes, available)
-    }
-
-    fn packed(&self, samples: &[hearth_data::Sample], micro_batches: &[Vec<usize>]) -> Vec<Packed> {
+    fn packed(&self, samples: &[Sample], micro_batches: &[Vec<usize>]) -> Vec<Packed> {
         micro_batches.iter().map(|indices| plan::packed(indices.iter().map(|&i| &samples[i]))).collect()
     }
+}
+
+/// The rows of micro-batches, as errors name them.
+fn rows_text(what: &str, samples: &Samples, micro_batches: &[Vec<usize>]) -> String {
+    let mut indices: Vec<usize> = micro_batches.iter().flatten().copied().collect();
+    indices.sort_unstable();
+    format!(" ({what} rows: {})", samples.places(indices.into_iter()))
+}
+
+/// Size of the weight files of a base, which are mapped.
+fn weight_bytes(model_dir: &Path) -> Result<u64, TrainError> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(model_dir).map_err(io_error("read", model_dir))? {
+        let path = entry.map_err(io_error("read", model_dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "gguf" || extension == "safetensors") {
+            bytes += fs::metadata(&path).map_err(io_error("read", &path))?.len();
+        }
+    }
+    Ok(bytes)
 }
 
 fn trained_tokens(micro_batches: &[Packed]) -> u64 {

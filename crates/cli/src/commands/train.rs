@@ -13,11 +13,53 @@ use anyhow::Result;
 pub struct Args {
     /// Directory with job.json
     run_dir: PathBuf,
+    /// Memory that the trainer may take, as bytes, 800MiB or 4GiB [default: 80 % of what is free]
+    ///
+    /// Decides how many activations are kept and how many are computed again, which changes no bit of the result. A
+    /// run that does not fit ends before its first step.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory_limit: Option<u64>,
 }
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let code = hearth_train::run(&self.run_dir, hearth_train::TrainOptions::default());
+        let options =
+            hearth_train::TrainOptions { memory_limit_bytes: self.memory_limit, ..Default::default() };
+        let code = hearth_train::run(&self.run_dir, options);
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+    }
+}
+
+/// Bytes from a whole number, with or without a unit.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let (number, shift) =
+        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    let number: Option<u64> = number.trim_end().parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift)).filter(|&bytes| bytes > 0);
+    bytes.ok_or_else(|| "expected a whole number of bytes, KiB, MiB or GiB, for example 4GiB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        for (text, expect) in [
+            ("1000", Some(1000)),
+            ("3KiB", Some(3072)),
+            ("800MiB", Some(800 << 20)),
+            ("4 GiB", Some(4 << 30)),
+            ("0", None),
+            ("GiB", None),
+            ("-1", None),
+            ("1.5GiB", None),
+            ("4GB", None),
+            ("99999999999999999999", None),
+            ("99999999999GiB", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), expect, "{text}");
+        }
     }
 }

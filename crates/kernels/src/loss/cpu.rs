@@ -145,6 +145,20 @@ impl Row<'_> {
     }
 }
 
+/// Most logits that [`cross_entropy`] over at most `n` rows holds at the same time, f32 each.
+pub fn most_logits(n: usize, vocab: usize) -> usize {
+    most_rows(vocab).min(n) * vocab
+}
+
+fn most_rows(vocab: usize) -> usize {
+    (CHUNK_LOGITS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, CHUNK_ROWS)
+}
+
+/// Chunks of about equal size: each costs one more expansion of the head.
+fn chunk_rows(n: usize, vocab: usize) -> usize {
+    n.div_ceil(n.div_ceil(most_rows(vocab)).max(1))
+}
+
 /// Contract: `Backend::cross_entropy`.
 #[allow(clippy::too_many_arguments, reason = "the operands of one op")]
 pub fn cross_entropy(
@@ -161,9 +175,7 @@ pub fn cross_entropy(
     let matrix = Matrix::Stored(head);
     let words = ctx.mode.words();
     let mut sums = LossSums::default();
-    // Chunks of about equal size: each costs one more expansion of the head.
-    let most_rows = (CHUNK_LOGITS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, CHUNK_ROWS);
-    let chunk_rows = n.div_ceil(n.div_ceil(most_rows).max(1));
+    let chunk_rows = chunk_rows(n, vocab);
     let mut logits = ctx.floats(chunk_rows * vocab);
     let mut losses = vec![0.0f64; chunk_rows];
     for start in (0..n).step_by(chunk_rows.max(1)) {

@@ -24,6 +24,8 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
         let moves = match &event.kind {
             EventKind::Started { .. } | EventKind::Warning { .. } => vec![],
             EventKind::Validated { .. }
+            | EventKind::Planned { .. }
+            | EventKind::Tried { .. }
             | EventKind::Step { .. }
             | EventKind::Eval { .. }
             | EventKind::Checkpoint { .. } => vec![JobEvent::Validate],

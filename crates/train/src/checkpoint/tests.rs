@@ -1,5 +1,7 @@
 //! Round trips, rotation, and every kind of damage.
 
+use safetensors::tensor::TensorView;
+
 use super::*;
 
 fn scratch(name: &str) -> Checkpoints {

@@ -100,20 +100,75 @@ fn a_damaged_job_is_a_failed_event() {
     go(&dir).output();
 }
 
-#[test]
-fn numbers_that_are_not_finite_end_the_run_and_are_never_saved() {
+/// Runs a job on a model with such weights, which must end with this message before anything is saved.
+fn check_not_finite(change: impl Fn(&str, &mut [f32]), job: impl Fn(JobSpec) -> JobSpec, expect: &str) {
     let fixture = Fixture::new();
-    write_model(&fixture.path("nan"), |name, values| {
-        if name == "model.norm.weight" {
-            values[3] = f32::NAN;
-        }
-    });
-    let job = JobSpec { base_model_dir: fixture.path("nan"), checkpoint_interval_steps: 1, ..fixture.job() };
-    let ended = fixture.run("base", &job);
+    write_model(&fixture.path("bad"), change);
+    let (first, second) = (0..12, 12..24);
+    fixture.write_rows("first.jsonl", &first.map(crate::fixture::row).collect::<Vec<_>>());
+    fixture.write_rows("second.jsonl", &second.map(crate::fixture::row).collect::<Vec<_>>());
+    let ended = fixture.run(
+        "bad run",
+        &job(JobSpec {
+            base_model_dir: fixture.path("bad"),
+            train_files: vec![fixture.path("first.jsonl"), fixture.path("second.jsonl")],
+            checkpoint_interval_steps: 1,
+            ..fixture.job()
+        }),
+    );
     let (kind, message) = ended.failure();
-    assert_eq!(kind, FailureKind::NonFinite);
-    assert!(message.contains("at step 1"), "{message}");
+    assert_eq!(kind, FailureKind::NonFinite, "{message}");
+    assert!(message.contains(expect), "{message}");
     assert!(checkpoints(&ended.dir).is_empty() && !ended.dir.output_path().exists());
+}
+
+#[test]
+fn a_frozen_weight_that_is_not_finite_is_named() {
+    for (tensor, element, value, place) in [
+        ("model.norm.weight", 3, f32::NAN, "[0, 3]"),
+        ("model.layers.1.mlp.down_proj.weight", 57, f32::NEG_INFINITY, "[1, 1]"),
+        ("model.embed_tokens.weight", 0, f32::INFINITY, "[0, 0]"),
+    ] {
+        let change = |name: &str, values: &mut [f32]| {
+            if name == tensor {
+                values[element] = value;
+            }
+        };
+        check_not_finite(change, |job| job, &format!("tensor {tensor}: the number at {place} is not finite"));
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_rows_of_its_micro_batch() {
+    let overflow = |name: &str, values: &mut [f32]| {
+        if name == "model.norm.weight" {
+            values.fill(3e38);
+        }
+    };
+    // The seed's first batch. The longer row comes first, if each has a micro-batch of its own.
+    let (first, second) = ("first.jsonl line 12", "second.jsonl line 11");
+    let expect = |rows: &str| format!("the loss is not finite at step 1 (training rows: {rows}); lower");
+    check_not_finite(overflow, |job| job, &expect(&format!("{first}, {second}")));
+    check_not_finite(overflow, |job| JobSpec { micro_batch_tokens: 1, ..job }, &expect(first));
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_names_its_tensor_and_the_rows_of_the_step() {
+    // The MLP of the first block gives nothing, so that the loss is as ever, and its gradient overflows.
+    let overflow = |name: &str, values: &mut [f32]| match name {
+        "model.layers.0.mlp.up_proj.weight" => values.fill(0.0),
+        "model.layers.0.mlp.gate_proj.weight" => values.iter_mut().for_each(|x| *x *= 1e5),
+        "model.layers.0.mlp.down_proj.weight" => values.fill(1e38),
+        _ => {}
+    };
+    let expect = "the gradient of base_model.model.model.layers.0.mlp.up_proj.lora_B.weight is not finite at \
+                  step 1 (training rows: ";
+    check_not_finite(overflow, |job| job, expect);
+}
+
+#[test]
+fn a_rate_that_is_too_high_ends_the_run_and_nothing_bad_is_saved() {
+    let fixture = Fixture::new();
 
     let job = JobSpec {
         learning_rate: 1e38,

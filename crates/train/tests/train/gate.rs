@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hearth_kernels::{AdamW, Reference};
 use hearth_model::ADAPTER_WEIGHTS_FILE;
@@ -13,7 +14,7 @@ use crate::fixture::Fixture;
 #[test]
 fn untrained_and_altered_adapters_do_not_pass() {
     let fixture = Fixture::new();
-    let inputs = Inputs::read(fixture.job(), 0).unwrap();
+    let inputs = Inputs::read(fixture.job(), 0, &AtomicBool::new(false)).unwrap();
     let mut learner = inputs.learner(Arc::new(Reference::<f32>::new())).unwrap();
     let dir = fixture.path("adapter");
     fs::create_dir(&dir).unwrap();

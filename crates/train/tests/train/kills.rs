@@ -1,9 +1,11 @@
 //! Trainers that are stopped or killed at random moments give the adapter of an undisturbed one.
 //!
 //! The trainer runs in a child process: this test executable again, with the ignored test [`child`], which
-//! reads the run directory from standard input.
+//! reads the run directory and perhaps a limit of memory from standard input.
 
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,17 +15,17 @@ use hearth_train::{TrainOptions, run};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::fixture::{Fixture, go, metrics};
+use crate::fixture::{Fixture, go, metrics, row};
 
 #[test]
 #[ignore = "the child process of the tests in this file"]
 fn child() {
-    let mut dir = String::new();
-    std::io::stdin().read_line(&mut dir).unwrap();
-    std::process::exit(run(dir.trim().as_ref(), TrainOptions::default()));
+    let lines: Vec<String> = std::io::stdin().lines().map(Result::unwrap).collect();
+    let memory_limit_bytes = lines.get(1).map(|limit| limit.parse().unwrap());
+    std::process::exit(run(lines[0].as_ref(), TrainOptions { memory_limit_bytes, ..Default::default() }));
 }
 
-fn spawn(dir: &RunDir) -> Child {
+pub fn spawn(dir: &RunDir, memory_limit_bytes: Option<u64>) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kills::child", "--ignored", "--nocapture"])
         .stdin(Stdio::piped())
@@ -31,7 +33,11 @@ fn spawn(dir: &RunDir) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{}", dir.root().display()).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{}", dir.root().display()).unwrap();
+    if let Some(limit) = memory_limit_bytes {
+        writeln!(stdin, "{limit}").unwrap();
+    }
     child
 }
 
@@ -62,7 +68,7 @@ fn killed_at_random_moments_twenty_of_twenty_are_equal() {
         let mut tail = EventTail::new(&dir);
         for threads in 1..=3 {
             dir.create(&JobSpec { threads, ..job.clone() }).unwrap();
-            let mut child = spawn(&dir);
+            let mut child = spawn(&dir, None);
             let ended = wait_for_steps(&mut child, &mut tail, rng.next_u32() % 12);
             sleep(Duration::from_micros(u64::from(rng.next_u32() % 20_000)));
             if ended.is_none() {
@@ -90,10 +96,9 @@ fn sigterm_pauses_and_the_next_trainer_goes_on() {
     let dir = fixture.run_dir("run", &job);
     let mut tail = EventTail::new(&dir);
     for _ in 0..3 {
-        let mut child = spawn(&dir);
+        let mut child = spawn(&dir, None);
         assert_eq!(wait_for_steps(&mut child, &mut tail, 5), None);
-        let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+        terminate(&child);
         assert_eq!(child.wait().unwrap().code(), Some(EXIT_PAUSED));
         let events = tail.poll().unwrap();
         let [.., checkpoint, paused] = events.as_slice() else { panic!("{events:?}") };
@@ -101,4 +106,45 @@ fn sigterm_pauses_and_the_next_trainer_goes_on() {
         assert!(matches!(checkpoint.kind, EventKind::Checkpoint { step, .. } if step == paused));
     }
     assert_eq!(go(&dir).output(), undisturbed);
+}
+
+fn terminate(child: &Child) {
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+/// The rows come from a pipe and never end, so a trainer that read all of them before it looked would not end either.
+#[test]
+fn sigterm_while_rows_are_read_is_obeyed() {
+    let fixture = Fixture::new();
+    let pipe = fixture.path("rows.jsonl");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let dir = fixture.run_dir("run", &JobSpec { train_files: vec![pipe.clone()], ..fixture.job() });
+    let mut child = spawn(&dir, None);
+    let mut rows = OpenOptions::new().write(true).open(&pipe).unwrap();
+    writeln!(rows, "{}", row(0)).unwrap();
+    terminate(&child);
+    while writeln!(rows, "{}", row(1)).is_ok() {}
+    assert_eq!(child.wait().unwrap().code(), Some(EXIT_PAUSED));
+    let events = EventTail::new(&dir).poll().unwrap();
+    let [started, paused] = events.as_slice() else { panic!("{events:?}") };
+    assert!(matches!(started.kind, EventKind::Started { .. }), "{started:?}");
+    assert_eq!(paused.kind, EventKind::Paused { step: 0 });
+
+    // Rows that end are trained on by the next trainer.
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::copy(fixture.path("train.jsonl"), &pipe).unwrap();
+    go(&dir).output();
+}
+
+/// A template that doubles a string without end meets the limit, and not that of the machine.
+#[test]
+fn a_template_that_asks_for_all_memory_ends_its_trainer_alone() {
+    let fixture = Fixture::new();
+    let template = "{% set n = namespace(x='hearth--') %}{% for i in range(45) %}{% set n.x = n.x ~ n.x %}{% endfor %}\
+                    {{ n.x }}";
+    let job = JobSpec { chat_template: Some(template.to_owned()), ..fixture.job() };
+    let dir = fixture.run_dir("run", &job);
+    let ended = spawn(&dir, Some(512 << 20)).wait().unwrap();
+    assert_eq!(ended.signal(), Some(6), "{ended:?}");
 }

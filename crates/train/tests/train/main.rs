@@ -7,4 +7,5 @@ mod gate;
 mod golden;
 mod kills;
 mod learning;
+mod memory;
 mod rows;
