@@ -21,7 +21,7 @@ mod job;
 
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError};
 pub use event::{Event, EventKind, FailureKind};
-pub use job::{Backend, JobSpec, LORA_TARGETS, Precision};
+pub use job::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision};
 
 /// Exit code of a trainer that was asked to stop (SIGTERM) and has written a checkpoint: "paused".
 pub const EXIT_PAUSED: i32 = 75;

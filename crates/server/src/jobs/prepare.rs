@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
-use hearth_run::{Backend, JobSpec, LORA_TARGETS, Precision, RunDir};
+use hearth_run::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision, RunDir};
 use hearth_store::installed::{self, ModelManifest};
 use hearth_store::{ObjectKey, Store, StoreError};
 use tokio::runtime::Handle;
@@ -13,9 +13,6 @@ use super::io_status;
 
 /// Seed of every job: the same settings and rows give the same adapter.
 const SEED: u64 = 0;
-/// Most tokens of one forward and backward. Twice as many take twice the memory and are 5 % slower here, since less of a
-/// block stays in cache; with half as many, matrices are expanded too often where products are faster (AMX).
-const MICRO_BATCH_TOKENS: u32 = 1024;
 /// Steps between checkpoints: a lost trainer repeats at most as many.
 const CHECKPOINT_INTERVAL_STEPS: u32 = 20;
 /// Steps between evaluations besides those at the end of each epoch.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hearth_kernels::{AdamW, Backend, Cpu, Isa, Part, Reference, Tally, Timed};
 use hearth_model::{Decoder, Lora, LoraConfig, Packed};
-use hearth_run::{Backend as BackendName, Precision as PrecisionName};
+use hearth_run::{Backend as BackendName, MICRO_BATCH_TOKENS, Precision as PrecisionName};
 use serde::Serialize;
 
 use crate::bench::work::{Tokens, Work};
@@ -27,6 +27,8 @@ const LEARNING_RATE: f32 = 1e-4;
 pub struct TrainBench {
     /// What the steps run on.
     pub tokens: Tokens,
+    /// Tokens of a micro-batch at most, if one sequence is not longer; 0 means the trainer's default.
+    pub micro_batch_tokens: usize,
     /// Measured steps; at least 1.
     pub steps: u32,
     /// Loss alone, as an evaluation computes it, instead of optimiser steps.
@@ -47,6 +49,7 @@ impl Default for TrainBench {
     fn default() -> Self {
         Self {
             tokens: Tokens::Random { count: 2048, sequence_length: 0 },
+            micro_batch_tokens: 0,
             steps: 5,
             forward: false,
             rank: 8,
@@ -174,7 +177,11 @@ fn measure<B: Backend>(
         |source| TrainError::Model { action: "load the base model in", path: model_dir.to_owned(), source };
     let decoder = Decoder::load(Arc::new(Timed::new(backend)), model_dir).map_err(model_error)?;
     let load_seconds = started.elapsed().as_secs_f64();
-    let work = Work::new(&options.tokens, model_dir, decoder.config())?;
+    let micro_batch_tokens = match options.micro_batch_tokens {
+        0 => MICRO_BATCH_TOKENS as usize,
+        tokens => tokens,
+    };
+    let work = Work::new(&options.tokens, micro_batch_tokens, model_dir, decoder.config())?;
     let lora_config = LoraConfig {
         r: options.rank,
         alpha: 2.0 * options.rank as f32,

@@ -1,6 +1,7 @@
 //! What a benchmark runs on: samples, and which of them make a step.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use hearth_data::pack::{self, BatchSize};
 use hearth_data::{Renderer, Sample};
@@ -14,8 +15,6 @@ use crate::samples::Samples;
 
 /// Rows of one step, where rows are given.
 const ROWS_PER_STEP: usize = 8;
-/// Most tokens of a micro-batch of rows.
-const MICRO_BATCH_TOKENS: usize = 2048;
 
 /// The tokens of the steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub enum Tokens {
         sequence_length: usize,
     },
     /// Rows of a JSONL file, rendered with the model's template: eight a step in the order of the file, packed into
-    /// micro-batches of up to 2,048 tokens as the trainer packs, from the beginning again after the last.
+    /// micro-batches as the trainer packs, from the beginning again after the last.
     Rows(PathBuf),
 }
 
@@ -41,44 +40,47 @@ pub struct Work {
 
 impl Work {
     /// Random tokens, or rows read and rendered.
-    pub fn new(tokens: &Tokens, model_dir: &Path, config: &ModelConfig) -> Result<Self, TrainError> {
-        match tokens {
+    pub fn new(
+        tokens: &Tokens,
+        micro_batch_tokens: usize,
+        model_dir: &Path,
+        config: &ModelConfig,
+    ) -> Result<Self, TrainError> {
+        let (samples, rows_per_step) = match tokens {
             Tokens::Random { count, sequence_length } => {
                 if *count < 2 || *sequence_length == 1 {
                     return Err(refused("tokens and sequence length must be at least 2"));
                 }
                 let length = if *sequence_length == 0 { *count } else { *sequence_length };
                 let samples = random(*count, length, config.vocab_size);
-                let all = (0..samples.len()).collect();
-                Ok(Self { samples, steps: vec![vec![all]] })
+                let all = samples.len();
+                (samples, all)
             }
-            Tokens::Rows(path) => Self::rows(path, model_dir, config),
-        }
+            Tokens::Rows(path) => (Self::rows(path, model_dir, config)?, ROWS_PER_STEP),
+        };
+        let settings = pack::Settings {
+            shuffle_seed: None,
+            batch_size: BatchSize::Samples(rows_per_step),
+            micro_batch_tokens,
+        };
+        let lengths = samples.iter().map(|sample| sample.tokens.len()).collect();
+        let batches = pack::Plan::new(lengths, settings).epoch(0);
+        Ok(Self { samples, steps: batches.into_iter().map(|batch| batch.micro_batches).collect() })
     }
 
-    fn rows(path: &Path, model_dir: &Path, config: &ModelConfig) -> Result<Self, TrainError> {
+    fn rows(path: &Path, model_dir: &Path, config: &ModelConfig) -> Result<Vec<Sample>, TrainError> {
         let renderer = Renderer::open(model_dir, None).map_err(|source| TrainError::Tokenizer {
             whose: "the model's tokenizer and chat template",
             source,
         })?;
         let limit = config.max_position_embeddings;
-        let read = Samples::read("benchmark", &[path.to_owned()], &renderer, limit)?;
+        let read = Samples::read("benchmark", &[path.to_owned()], &renderer, limit, &AtomicBool::new(false))?;
         if read.dropped_too_long > 0 {
             let message =
                 format!("{} rows are longer than the model's {limit} tokens", read.dropped_too_long);
             return Err(TrainError::Benchmark { message });
         }
-        let settings = pack::Settings {
-            shuffle_seed: None,
-            batch_size: BatchSize::Samples(ROWS_PER_STEP),
-            micro_batch_tokens: MICRO_BATCH_TOKENS,
-        };
-        let lengths = read.samples.iter().map(|sample| sample.tokens.len()).collect();
-        let batches = pack::Plan::new(lengths, settings).epoch(0);
-        Ok(Self {
-            samples: read.samples,
-            steps: batches.into_iter().map(|batch| batch.micro_batches).collect(),
-        })
+        Ok(read.samples)
     }
 
     /// Tokens of a micro-batch.

@@ -31,6 +31,9 @@ pub struct Args {
     /// Rows of a dataset instead of random tokens, eight a step
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tokens", "sequence_length"])]
     rows: Option<PathBuf>,
+    /// Tokens of a micro-batch at most, as the trainer packs; 0 means its default
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    micro_batch_tokens: usize,
     /// Measured steps
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: u32,
@@ -60,6 +63,7 @@ impl Args {
             &model_dir,
             &TrainBench {
                 tokens,
+                micro_batch_tokens: self.micro_batch_tokens,
                 steps: self.steps,
                 forward: self.forward,
                 rank: self.lora_rank,
