@@ -28,6 +28,6 @@ impl DataLimit {
 impl Drop for DataLimit {
     fn drop(&mut self) {
         // Back to what it was, which was allowed then.
-        let _ = setrlimit(Resource::Data, self.before.clone());
+        let _ = setrlimit(Resource::Data, self.before);
     }
 }
