@@ -1,3 +1,5 @@
+//! The ceiling is a plausible rate on every instruction set.
+
 use super::*;
 use crate::options::Precision;
 use crate::pool::Pool;
