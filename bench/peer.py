@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-from transformers.utils import logging
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 IGNORED = -100
@@ -70,7 +69,7 @@ def micro_batch(samples, layout):
 def seconds_since_process_start():
     with open("/proc/self/stat") as stat, open("/proc/uptime") as uptime:
         ticks = int(stat.read().rsplit(") ", 1)[1].split()[19])
-        return float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+        return round(float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK"), 2)
 
 
 def main():
@@ -87,7 +86,6 @@ def main():
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--forward", action="store_true")
     arguments = parser.parse_args()
-    logging.disable_progress_bar()
     torch.manual_seed(0)
     dtype = torch.bfloat16 if arguments.precision == "bf16" else torch.float32
     # Dense weights, as most people train; transformers would otherwise keep the GGUF blocks packed.

@@ -42,7 +42,8 @@ def run(command, **options):
 
 
 def output(command):
-    text = run(command, stdout=subprocess.PIPE, text=True).stdout
+    # Progress bars of the peer's libraries stay out of the log.
+    text = run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TQDM_DISABLE": "1"}).stdout
     return json.loads(text.strip().splitlines()[-1])
 
 

@@ -101,6 +101,8 @@ fn mistakes_are_one_line_and_exit_code_1() {
         &["bench", "train", "--model", "not-there"],
         &["accounts/fireworks/models/not-there", "model pull"],
     );
+    check(&["bench", "gemm", "--shapes", "3x33:q8_0"], &["3 x 33", "q8_0", "multiple of 32"]);
+    check(&["bench", "gemm", "--shapes", "3x32:q9"], &["--shapes", "q9", "q4_1", "--help"]);
 }
 
 #[test]

@@ -15,12 +15,12 @@ use crate::context::Context;
 use crate::gemm::{Mode, Words};
 use crate::options::Isa;
 
-/// Time of one measured run: long beside waking a thread, short beside what else a machine does.
-const RUN_SECONDS: f64 = 0.005;
+/// Time of one measured run: long beside handing it to a waiting thread, short beside what else a machine does.
+const RUN_SECONDS: f64 = 0.001;
 /// Measured runs; the fastest counts.
-const RUNS: u32 = 40;
+const RUNS: u32 = 200;
 /// Rounds of the first try, which finds out how many a run takes.
-const FIRST_ROUNDS: u64 = 1 << 14;
+const FIRST_ROUNDS: u64 = 1 << 12;
 
 /// Floating-point operations per second of multiply-adds in registers, all threads together. A multiplication and
 /// an addition count as two. Takes about a fifth of a second.

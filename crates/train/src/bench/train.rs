@@ -377,7 +377,8 @@ fn seconds_since_start(stat: &str, uptime: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let ticks: f64 = fields.split(' ').nth(START_TIME_FIELD)?.parse().ok()?;
     let now: f64 = uptime.split(' ').next()?.parse().ok()?;
-    Some(now - ticks / TICKS_PER_SECOND)
+    // Both are whole ticks.
+    Some(((now - ticks / TICKS_PER_SECOND) * TICKS_PER_SECOND).round() / TICKS_PER_SECOND)
 }
 
 #[cfg(test)]
