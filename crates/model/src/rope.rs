@@ -135,7 +135,7 @@ impl Settings<'_> {
             (Value::Null, Some(absent)) => Ok(absent),
             (Value::Null, None) => Err(self.error(field, "missing")),
             (value, _) => match value.as_f64() {
-                Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+                Some(x) if x > 0.0 && (x as f32).is_normal() => Ok(x),
                 _ => Err(self.error(field, format!("expected a positive number, found {value}"))),
             },
         }
