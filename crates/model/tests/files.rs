@@ -270,6 +270,10 @@ fn numbers_that_f32_cannot_hold_are_refused() {
     };
     check("LlamaForCausalLM", "rms_norm_eps", json!(1e-46));
     check("LlamaForCausalLM", "rope_scaling", json!({"rope_type": "linear", "factor": 1e-300}));
+    // The passage from low to high frequencies divides by the factors' difference.
+    let equal =
+        json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0, "high_freq_factor": 2.0});
+    check("LlamaForCausalLM", "rope_scaling", equal);
     check("Gemma2ForCausalLM", "query_pre_attn_scalar", json!(1e-300));
     check("Gemma2ForCausalLM", "attn_logit_softcapping", json!(1e-60));
     check("Gemma2ForCausalLM", "final_logit_softcapping", json!(1e60));
