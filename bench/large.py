@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import random
+import resource
 import shutil
 import struct
 import subprocess
@@ -35,7 +36,7 @@ BLOCK = 256
 Q4_K_SCALE, Q4_K_MIN, Q6_K_SCALE = 4e-5, 3e-4, 1e-5
 COLUMNS = ["time", "parameter_count", "kv_heads", "intermediate_size", "file_bytes", "precision", "tokens", "steps",
            "tokens_per_second", "step_seconds_median", "load_seconds", "peak_rss_bytes", "peak_anonymous_bytes",
-           "last_loss", "load_average", "cpu", "cores", "version"]
+           "cpu_seconds", "last_loss", "load_average", "cpu", "cores", "version"]
 
 
 def tensors(intermediate, kv_heads):
@@ -132,9 +133,11 @@ def anonymous_bytes(pid):
 
 
 def train(hearth, arguments):
-    """The report of `hearth bench train`, with the most memory that was no file's."""
+    """The report of `hearth bench train`, with the most memory that was no file's, and the processor time of loading,
+    the step that warms up and the measured steps: on a machine that does other work, it says more than the speed."""
     command = [hearth, "bench", "train", "--model", MODEL_DIR, "--tokens", arguments.tokens, "--steps", arguments.steps,
                "--precision", arguments.precision, "--json"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
@@ -143,7 +146,9 @@ def train(hearth, arguments):
     text = process.stdout.read()
     if process.returncode != 0:
         raise SystemExit(f"hearth bench train failed with {process.returncode}")
-    return json.loads(text.strip().splitlines()[-1]) | {"peak_anonymous_bytes": peak}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return json.loads(text.strip().splitlines()[-1]) | {"peak_anonymous_bytes": peak, "cpu_seconds": cpu_seconds}
 
 
 def cpu_name():
@@ -173,10 +178,11 @@ def main():
     parser.add_argument("--intermediate", type=int, default=14336)
     parser.add_argument("--kv-heads", type=int, default=8)
     parser.add_argument("--hearth", type=Path, help="the binary to measure; built when not given")
+    parser.add_argument("--version", help="what to record as the version of --hearth; this checkout's when not given")
     parser.add_argument("--keep", action="store_true", help="leave the model in target/bench-large")
     arguments = parser.parse_args()
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, text=True,
-                             stdout=subprocess.PIPE).stdout.strip()
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
     hearth = arguments.hearth
     if hearth is None:
         subprocess.run(["cargo", "build", "--release", "--quiet", "--package", "hearth-cli"], cwd=ROOT, check=True)
@@ -193,9 +199,10 @@ def main():
     row = {**report, "time": datetime.datetime.now().isoformat(timespec="seconds"), "kv_heads": arguments.kv_heads,
            "intermediate_size": arguments.intermediate, "file_bytes": file_bytes, "tokens": arguments.tokens,
            "steps": arguments.steps, "load_average": round(os.getloadavg()[0], 1), "cpu": cpu_name(),
-           "cores": os.cpu_count(), "version": version}
+           "cores": os.cpu_count(), "version": arguments.version or head}
     print(f"{report['parameter_count'] / 1e9:.2f} billion weights, loaded in {report['load_seconds']:.1f} s")
-    print(f"{report['tokens_per_second']:.2f} tokens/s, loss {report['last_loss']:.2f}")
+    print(f"{report['tokens_per_second']:.2f} tokens/s, {report['cpu_seconds']:.0f} s of processor time, "
+          f"loss {report['last_loss']:.2f}")
     print(f"peak memory {report['peak_rss_bytes'] / 2**30:.2f} GiB, "
           f"of it {report['peak_anonymous_bytes'] / 2**30:.2f} GiB of no file")
     record(row)
