@@ -1,7 +1,10 @@
 //! The one error type of this crate.
 
-use std::io;
+use std::borrow::Cow;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use crate::map::open_regular;
 
 /// What can go wrong with a model's files or with what is asked of a model.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +28,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A field of `config.json` is missing, malformed or asks for something that is not supported.
-    #[error("config.json: {field}: {reason}")]
+    #[error("config.json: {field}: {}", clip(reason))]
     Config {
         /// Path of the field, for example `rope_scaling.rope_type`.
         field: String,
@@ -33,10 +36,10 @@ pub enum Error {
         reason: String,
     },
     /// A GGUF file is damaged or uses something that is not supported.
-    #[error("gguf: {0}")]
+    #[error("gguf: {}", clip(.0))]
     Gguf(String),
     /// A safetensors file is damaged or uses something that is not supported.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), clip(reason))]
     Safetensors {
         /// The file.
         path: PathBuf,
@@ -52,7 +55,7 @@ pub enum Error {
         reason: String,
     },
     /// One tensor is missing, has the wrong shape, or is not known to the architecture.
-    #[error("tensor {name}: {reason}")]
+    #[error("tensor {}: {}", clip(name), clip(reason))]
     Tensor {
         /// Name in the file's own convention, or the Hugging Face name when it is missing.
         name: String,
@@ -70,7 +73,7 @@ pub enum Error {
         column: usize,
     },
     /// An adapter's configuration asks for something that is not supported, or is malformed.
-    #[error("adapter_config.json: {field}: {reason}")]
+    #[error("adapter_config.json: {field}: {}", clip(reason))]
     Adapter {
         /// Name of the field.
         field: String,
@@ -105,14 +108,27 @@ impl Error {
 
 /// Reads a JSON file of at most [`MAX_JSON_BYTES`].
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value> {
-    let size = std::fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
+    let file = open_regular(path)?;
+    let size = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
     if size > MAX_JSON_BYTES {
         let reason = format!("{size} bytes is more than a JSON file may have here ({MAX_JSON_BYTES})");
         return Err(Error::io("read", path, io::Error::new(io::ErrorKind::InvalidData, reason)));
     }
-    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let mut text = Vec::new();
+    file.take(size).read_to_end(&mut text).map_err(|e| Error::io("read", path, e))?;
     serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
-/// Largest configuration or index file that is read.
-const MAX_JSON_BYTES: u64 = 64 << 20;
+/// Largest configuration or index file that is read. In memory, JSON can take forty times as much.
+const MAX_JSON_BYTES: u64 = 16 << 20;
+/// Most of a file's own text that an error repeats, in bytes.
+const MAX_TEXT_BYTES: usize = 1000;
+
+/// A text, cut where it is too long to be read.
+fn clip(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT_BYTES {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+    Cow::Owned(format!("{}... ({} bytes)", &text[..end], text.len()))
+}

@@ -25,12 +25,18 @@ use crate::map::{SharedBytes, map_file};
 pub const MAX_METADATA: u64 = 1 << 16;
 /// Most tensors in one file.
 pub const MAX_TENSORS: u64 = 1 << 16;
+/// Largest header (everything before the tensors' data), in bytes. Lists grow up to eightfold in memory.
+pub const MAX_HEADER_BYTES: usize = 64 << 20;
+/// Longest name of a tensor or metadata key, in bytes.
+pub const MAX_NAME_BYTES: u64 = 256;
 /// Longest string (chat templates are the longest in practice), in bytes.
 pub const MAX_STRING_BYTES: u64 = 8 << 20;
 /// Most elements of one metadata array (token lists are the longest).
 pub const MAX_ARRAY: u64 = 1 << 22;
 /// Most dimensions of a tensor.
 pub const MAX_DIMS: u32 = 4;
+/// Largest dimension of a tensor. Keeps the size of a row inside 64 bits.
+pub const MAX_DIMENSION: u64 = 1 << 32;
 
 /// One tensor of a file.
 #[derive(Clone, Debug)]
@@ -72,7 +78,7 @@ impl Gguf {
         let metadata_count = cursor.count("metadata count", MAX_METADATA)?;
         let mut metadata = BTreeMap::new();
         for _ in 0..metadata_count {
-            let key = cursor.string("metadata key")?;
+            let key = cursor.name("metadata key")?;
             let value = Value::read(&mut cursor, &key)?;
             if metadata.insert(key.clone(), value).is_some() {
                 return Err(Error::Gguf(format!("metadata key {key:?} appears twice")));
@@ -90,6 +96,7 @@ impl Gguf {
                 return Err(Error::Gguf(format!("tensor {name:?} appears twice")));
             }
         }
+        check_apart(&tensors)?;
         Ok(Self { bytes, metadata, tensors })
     }
 
@@ -162,6 +169,19 @@ impl Gguf {
     }
 }
 
+/// Refuses files in which tensors share bytes: no writer makes them, and a small one could pass for a huge model.
+fn check_apart(tensors: &BTreeMap<String, TensorInfo>) -> Result<()> {
+    let mut places: Vec<_> = tensors.iter().map(|(name, info)| (&info.range, name)).collect();
+    places.sort_unstable_by_key(|(range, _)| range.start);
+    for pair in places.windows(2) {
+        let [(first, a), (second, b)] = pair else { continue };
+        if second.start < first.end {
+            return Err(Error::Gguf(format!("tensors {a:?} and {b:?} overlap; the file is damaged")));
+        }
+    }
+    Ok(())
+}
+
 fn alignment(metadata: &BTreeMap<String, Value>) -> Result<usize> {
     const KEY: &str = "general.alignment";
     match metadata.get(KEY).map(Value::as_uint) {
@@ -187,7 +207,7 @@ struct Described {
 
 impl Described {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self> {
-        let name = cursor.string("tensor name")?;
+        let name = cursor.name("tensor name")?;
         let dims = cursor.u32("tensor dimension count")?;
         if dims == 0 || dims > MAX_DIMS {
             return Err(Error::Gguf(format!(
@@ -197,10 +217,12 @@ impl Described {
         let mut shape = Vec::new();
         for _ in 0..dims {
             let n = cursor.u64("tensor dimension")?;
-            let n = usize::try_from(n).ok().filter(|&n| n > 0);
-            shape.push(
-                n.ok_or_else(|| Error::Gguf(format!("tensor {name:?} has an empty or huge dimension")))?,
-            );
+            if n == 0 || n > MAX_DIMENSION {
+                return Err(Error::Gguf(format!(
+                    "tensor {name:?} has a dimension of {n}; 1 to {MAX_DIMENSION} are supported"
+                )));
+            }
+            shape.push(n as usize);
         }
         shape.reverse();
         let type_id = cursor.u32("tensor type")?;

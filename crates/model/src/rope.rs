@@ -116,13 +116,7 @@ impl Settings<'_> {
         match kind.as_str() {
             Some("default") => Ok(RopeScaling::Default),
             Some("linear") => Ok(RopeScaling::Linear { factor: self.number("factor", None)? }),
-            Some("llama3") => Ok(RopeScaling::Llama3 {
-                factor: self.number("factor", None)?,
-                low_freq_factor: self.number("low_freq_factor", None)?,
-                high_freq_factor: self.number("high_freq_factor", None)?,
-                original_max_position_embeddings: self
-                    .number("original_max_position_embeddings", Some(max_position_embeddings as f64))?,
-            }),
+            Some("llama3") => self.llama3(max_position_embeddings),
             _ => Err(self.error(
                 field,
                 format!("{kind} is not supported, only \"default\", \"linear\" and \"llama3\""),
@@ -130,12 +124,28 @@ impl Settings<'_> {
         }
     }
 
+    fn llama3(&self, max_position_embeddings: usize) -> Result<RopeScaling> {
+        let low_freq_factor = self.number("low_freq_factor", None)?;
+        let high_freq_factor = self.number("high_freq_factor", None)?;
+        if high_freq_factor <= low_freq_factor {
+            let reason = format!("{high_freq_factor} is not above low_freq_factor {low_freq_factor}");
+            return Err(self.error("high_freq_factor", reason));
+        }
+        Ok(RopeScaling::Llama3 {
+            factor: self.number("factor", None)?,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings: self
+                .number("original_max_position_embeddings", Some(max_position_embeddings as f64))?,
+        })
+    }
+
     fn number(&self, field: &str, absent: Option<f64>) -> Result<f64> {
         match (&self.json[field], absent) {
             (Value::Null, Some(absent)) => Ok(absent),
             (Value::Null, None) => Err(self.error(field, "missing")),
             (value, _) => match value.as_f64() {
-                Some(x) if x.is_finite() && x > 0.0 => Ok(x),
+                Some(x) if x > 0.0 && (x as f32).is_normal() => Ok(x),
                 _ => Err(self.error(field, format!("expected a positive number, found {value}"))),
             },
         }

@@ -41,6 +41,9 @@ impl Tensor {
                 ));
             }
         };
+        if self.shape.contains(&0) {
+            return Err(Error::tensor(name, format!("shape {:?} is empty", self.shape)));
+        }
         let (rows, cols) = match self.shape[..] {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),

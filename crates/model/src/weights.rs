@@ -245,7 +245,8 @@ fn interleaved_row(row: usize, head_dim: usize) -> usize {
     head * head_dim + 2 * i + s
 }
 
-/// The same matrix with its rows in `rotate_half` order, in memory of its own.
+/// The same matrix with its rows in `rotate_half` order, in memory of its own: of a base of 7 billion weights in Q4_K,
+/// q and k take 0.38 GB with 8 key-value heads and 0.60 GB with 32.
 fn rotate_half_rows(weight: &WeightBytes, head_dim: usize) -> WeightBytes {
     let old = weight.bytes();
     let row_bytes = old.len() / weight.rows;

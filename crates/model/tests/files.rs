@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{Rng, Tiny, random_lora, random_packed, tiny_gguf};
+use crate::common::{GgufWriter, Rng, Tiny, random_lora, random_packed, tiny_gguf};
 use hearth_kernels::Reference;
 use hearth_model::gguf::Gguf;
 use hearth_model::{Decoder, Lora, ModelConfig, Module, Workspace, convert};
@@ -185,4 +185,124 @@ fn damaged_adapters_never_panic() {
         fs::write(&path, &good).expect("writes");
     }
     Lora::load_peft(&decoder, dir.path()).expect("whole again");
+}
+
+fn gguf_error(bytes: Vec<u8>) -> String {
+    Gguf::from_bytes(Arc::new(bytes)).err().expect("must not read").to_string()
+}
+
+/// The file is otherwise sound: a small file cannot pass for a large model by giving the same bytes twice.
+#[test]
+fn overlapping_tensors_are_named() {
+    let tensor = |name: &str| (name.to_owned(), vec![8], 0, vec![0; 32]);
+    let mut bytes = GgufWriter::new().finish(&[tensor("first"), tensor("second")]);
+    let second = 32u64.to_le_bytes();
+    let at = bytes.windows(8).rposition(|window| window == second).expect("offset of the second tensor");
+    Gguf::from_bytes(Arc::new(bytes.clone())).expect("reads as written");
+    bytes[at] = 0;
+    assert_eq!(gguf_error(bytes), "gguf: tensors \"first\" and \"second\" overlap; the file is damaged");
+}
+
+/// 2^62 + 4 numbers of four bytes are 16 bytes in 64 bits.
+#[test]
+fn sizes_that_do_not_fit_a_word_are_refused() {
+    let cols = (1 << 62) + 4;
+    let check = |shape: Vec<usize>, expect: &str| {
+        let bytes = GgufWriter::new().finish(&[("t".to_owned(), shape, 0, vec![0; 64])]);
+        assert_eq!(gguf_error(bytes), format!("gguf: tensor \"t\" {expect}"));
+    };
+    check(vec![cols], "has a dimension of 4611686018427387908; 1 to 4294967296 are supported");
+    check(vec![cols, 1], "has a dimension of 4611686018427387908; 1 to 4294967296 are supported");
+    check(vec![0, 4], "has a dimension of 0; 1 to 4294967296 are supported");
+    let large = 1 << 32;
+    let place = "does not fit the file; it is cut or damaged";
+    check(vec![large; 4], &format!("(shape {:?}, F32, offset 0) {place}", [large; 4]));
+}
+
+#[test]
+fn long_names_and_headers_of_gguf_files_are_refused() {
+    let name = "n".repeat(257);
+    let bytes = GgufWriter::new().finish(&[(name.clone(), vec![1], 0, vec![0; 4])]);
+    let expect = "gguf: length of a tensor name 257 is more than 256; the file is damaged";
+    assert_eq!(gguf_error(bytes), expect);
+    let mut writer = GgufWriter::new();
+    writer.u32(&name, 1);
+    assert_eq!(gguf_error(writer.finish(&[])), expect.replace("tensor name", "metadata key"));
+
+    let mut writer = GgufWriter::new();
+    let text = "x".repeat(8 << 20);
+    for i in 0..9 {
+        writer.str(&format!("k{i}"), &text);
+    }
+    let error = gguf_error(writer.finish(&[]));
+    let expect = "gguf: the header is longer than 67108864 bytes, with its metadata value of \"k7\"";
+    assert!(error.starts_with(expect), "{error}");
+}
+
+/// No bytes are enough for such a tensor, whatever its other dimension.
+#[test]
+fn empty_safetensors_are_named() {
+    let dir = tempfile::tempdir().expect("dir");
+    fs::write(dir.path().join("config.json"), TINY.config().to_string()).expect("writes");
+    for cols in [4, 1u64 << 63] {
+        let shape = json!({"dtype": "F32", "shape": [0, cols], "data_offsets": [0, 0]});
+        let header = json!({"model.embed_tokens.weight": shape}).to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        fs::write(dir.path().join("model.safetensors"), bytes).expect("writes");
+        let expect = format!("tensor model.embed_tokens.weight: shape [0, {cols}] is empty");
+        assert_eq!(load_error(dir.path()), expect);
+    }
+}
+
+/// Such numbers are above 0 as f64 and become 0 or infinite as f32, and every logit NaN with them.
+#[test]
+fn numbers_that_f32_cannot_hold_are_refused() {
+    let check = |class: &str, field: &str, value: serde_json::Value| {
+        let mut config = TINY.config();
+        config["architectures"] = json!([class]);
+        config["hidden_activation"] =
+            json!(if class.starts_with("Gemma") { Some("gelu_pytorch_tanh") } else { None });
+        ModelConfig::parse(&config).unwrap_or_else(|error| panic!("{class}: {error}"));
+        config[field] = value;
+        let error = ModelConfig::parse(&config).expect_err(field).to_string();
+        assert!(error.starts_with(&format!("config.json: {field}")), "{error}");
+    };
+    check("LlamaForCausalLM", "rms_norm_eps", json!(1e-46));
+    check("LlamaForCausalLM", "rope_scaling", json!({"rope_type": "linear", "factor": 1e-300}));
+    // The passage from low to high frequencies divides by the factors' difference.
+    let equal =
+        json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0, "high_freq_factor": 2.0});
+    check("LlamaForCausalLM", "rope_scaling", equal);
+    check("Gemma2ForCausalLM", "query_pre_attn_scalar", json!(1e-300));
+    check("Gemma2ForCausalLM", "attn_logit_softcapping", json!(1e-60));
+    check("Gemma2ForCausalLM", "final_logit_softcapping", json!(1e60));
+}
+
+/// However much text a file has where a name should be.
+#[test]
+fn errors_repeat_little_of_a_file() {
+    let mut config = TINY.config();
+    config["architectures"] = json!(["é".repeat(100_000)]);
+    let error = ModelConfig::parse(&config).expect_err("no such class").to_string();
+    assert!(error.starts_with("config.json: architectures: éé") && error.len() < 1_200, "{error}");
+    let mut writer = GgufWriter::new();
+    writer.str("general.architecture", &"\n".repeat(100_000));
+    let file = Gguf::from_bytes(Arc::new(writer.finish(&[]))).expect("reads");
+    let error = convert::from_gguf(&file).expect_err("no such architecture").to_string();
+    assert!(error.starts_with("gguf: architecture") && error.len() < 1_200, "{error}");
+}
+
+/// Reading a device would never end, and opening a pipe would block.
+#[cfg(unix)]
+#[test]
+fn only_regular_files_are_read() {
+    let dir = tempfile::tempdir().expect("dir");
+    for name in ["config.json", "model.safetensors"] {
+        TINY.write(dir.path());
+        fs::remove_file(dir.path().join(name)).expect("removes");
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join(name)).expect("links");
+        assert_eq!(load_error(dir.path()), format!("cannot open {}", dir.path().join(name).display()));
+        fs::remove_file(dir.path().join(name)).expect("removes");
+    }
 }

@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
             None => Ok(absent),
             Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
-                Some(x) if x.is_finite() && x > 0.0 => Ok(Some(x)),
+                Some(x) if x > 0.0 && (x as f32).is_normal() => Ok(Some(x)),
                 _ => Err(Error::config(field, format!("expected a positive number, found {value}"))),
             },
         }
@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
     pub(super) fn rms_norm_eps(&self) -> Result<f32> {
         let value = &self.json["rms_norm_eps"];
         match value.as_f64() {
-            Some(eps) if eps > 0.0 && eps < 1.0 => Ok(eps as f32),
+            Some(eps) if eps > 0.0 && eps < 1.0 && (eps as f32).is_normal() => Ok(eps as f32),
             _ if value.is_null() => Err(Error::config("rms_norm_eps", "missing")),
             _ => Err(Error::config(
                 "rms_norm_eps",

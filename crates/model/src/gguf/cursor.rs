@@ -1,6 +1,6 @@
 //! Bounds-checked reading of little-endian numbers and strings.
 
-use super::MAX_STRING_BYTES;
+use super::{MAX_HEADER_BYTES, MAX_NAME_BYTES, MAX_STRING_BYTES};
 use crate::error::{Error, Result};
 
 pub(super) struct Cursor<'a> {
@@ -9,8 +9,9 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// Reads no further than [`MAX_HEADER_BYTES`].
     pub(super) fn new(data: &'a [u8]) -> Self {
-        Self { data, position: 0 }
+        Self { data: &data[..data.len().min(MAX_HEADER_BYTES)], position: 0 }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -23,11 +24,20 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn take(&mut self, n: usize, what: &str) -> Result<&'a [u8]> {
         if n > self.remaining() {
-            return Err(Error::Gguf(format!("the file ends inside its {what} (at byte {})", self.position)));
+            return Err(self.ended(what));
         }
         let start = self.position;
         self.position += n;
         Ok(&self.data[start..start + n])
+    }
+
+    /// The error of a header that is longer than what there is of it.
+    pub(super) fn ended(&self, what: &str) -> Error {
+        let end = match self.data.len() {
+            MAX_HEADER_BYTES => format!("the header is longer than {MAX_HEADER_BYTES} bytes, with"),
+            _ => "the file ends inside".to_owned(),
+        };
+        Error::Gguf(format!("{end} its {what} (at byte {})", self.position))
     }
 
     pub(super) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
@@ -53,8 +63,17 @@ impl<'a> Cursor<'a> {
         Ok(n as usize)
     }
 
+    /// The name of a tensor or of a metadata key.
+    pub(super) fn name(&mut self, what: &str) -> Result<String> {
+        self.text(what, MAX_NAME_BYTES)
+    }
+
     pub(super) fn string(&mut self, what: &str) -> Result<String> {
-        let n = self.count(what, MAX_STRING_BYTES)?;
+        self.text(what, MAX_STRING_BYTES)
+    }
+
+    fn text(&mut self, what: &str, limit: u64) -> Result<String> {
+        let n = self.count(&format!("length of a {what}"), limit)?;
         let bytes = self.take(n, what)?;
         match std::str::from_utf8(bytes) {
             Ok(s) => Ok(s.to_owned()),

@@ -60,7 +60,7 @@ impl Value {
         let n = cursor.count(&what, MAX_ARRAY)?;
         // Every element takes at least one byte, so a false count cannot ask for more than the file has.
         if n > cursor.remaining() {
-            return Err(Error::Gguf(format!("the file ends inside its {what}")));
+            return Err(cursor.ended(&what));
         }
         Self::read_array(cursor, kind, n, &what)
     }
