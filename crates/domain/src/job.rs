@@ -1,6 +1,7 @@
 //! What a job may ask for, and what it gets when it does not ask: validation and defaults in one place.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,8 @@ pub const BATCH_SIZE_MAX: i32 = 1 << 20;
 pub const GRADIENT_ACCUMULATION_STEPS_MAX: i32 = 1024;
 /// Most steps of warm-up.
 pub const WARMUP_STEPS_MAX: i32 = 1_000_000;
+/// Bytes of JSONL that make about one token, to guess the steps of a job whose batches are counted in tokens.
+const BYTES_PER_TOKEN: u64 = 4;
 /// Weight decay when not given.
 pub const WEIGHT_DECAY_DEFAULT: f32 = 0.01;
 /// Highest weight decay.
@@ -42,15 +45,24 @@ pub const WEIGHT_DECAY_MAX: f32 = 1.0;
 /// Longest chat template, in bytes.
 pub const JINJA_TEMPLATE_MAX_BYTES: usize = 1 << 20;
 
-/// Learning rate when not given. LoRA wants about ten times the rate of full fine-tuning ("LoRA Without
-/// Regret", Thinking Machines, 2025), and small models want more than large ones: 5e-4 below one billion
-/// weights, 2e-4 below ten, 1e-4 above.
-pub fn learning_rate_default(parameter_count: u64) -> f32 {
-    match parameter_count {
-        0..1_000_000_000 => 5e-4,
-        1_000_000_000..10_000_000_000 => 2e-4,
-        _ => 1e-4,
-    }
+/// Learning rate when not given, from what a job is: `docs/adr/005-learning-rate.md` has the sources and the sweep.
+///
+/// `RATE * (MODEL / weights)^(1/3) * (RANK / rank)^(1/2) * (STEPS / steps)^(1/4)`, each factor within bounds, rounded
+/// to two digits.
+/// - Smaller models take more. `weights` counts the base model's.
+/// - `lora_alpha / rank` is fixed here, so that an adapter of higher rank moves further at the same rate.
+/// - Short runs take more: B starts at zero and has only these steps to grow.
+pub fn learning_rate_default(weights: u64, rank: u32, steps: u64) -> f32 {
+    const RATE: f64 = 2e-3;
+    const MODEL: f64 = 135e6;
+    const RANK: f64 = 8.0;
+    const STEPS: f64 = 32.0;
+    const STEPS_MEASURED: RangeInclusive<f64> = 12.0..=1000.0;
+    let model = MODEL / (weights as f64).max(MODEL);
+    let (low, high) = STEPS_MEASURED.into_inner();
+    let steps = STEPS / (steps as f64).clamp(low, high);
+    let rate = RATE * model.cbrt() * (RANK / f64::from(rank.max(1))).sqrt() * steps.powf(0.25);
+    format!("{rate:.1e}").parse().expect("a number that was just printed is one")
 }
 
 /// Fields of the API's job that [`JobRequest`] has, by their JSON names.
@@ -265,7 +277,12 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
     let base = base_model(&mut check, request, facts);
     let output_model = output_model(&mut check, request, facts);
     let batch = batch(&mut check, request, base.as_ref().map_or(i32::MAX, |base| base.context_length));
-    let numbers = numbers(&mut check, request, base.as_ref().map_or(0, |base| base.parameter_count));
+    let mut numbers = numbers(&mut check, request);
+    if numbers.learning_rate == 0.0 {
+        let weights = base.as_ref().map_or(0, |base| base.parameter_count);
+        let steps = steps(&numbers, &batch, facts.dataset.as_ref());
+        numbers.learning_rate = learning_rate_default(weights, numbers.lora_rank, steps);
+    }
     not_built(&mut check, request);
     if let (Some(dataset), Some(base), true) = (dataset, base, check.0.is_empty()) {
         return Ok(JobSettings {
@@ -306,9 +323,10 @@ fn texts(check: &mut Checker, request: &JobRequest) {
     }
 }
 
-/// Settings that depend on nothing, or on the size of the model alone.
+/// Settings that do not depend on the model or the dataset, but for the learning rate's default.
 struct Numbers {
     epochs: u32,
+    /// 0 when not given.
     learning_rate: f32,
     learning_rate_warmup_steps: u32,
     optimizer_weight_decay: f32,
@@ -316,13 +334,12 @@ struct Numbers {
     gradient_accumulation_steps: u32,
 }
 
-fn numbers(check: &mut Checker, request: &JobRequest, parameter_count: u64) -> Numbers {
-    let rate = learning_rate_default(parameter_count);
+fn numbers(check: &mut Checker, request: &JobRequest) -> Numbers {
     let (warmup, decay) = (request.learning_rate_warmup_steps, request.optimizer_weight_decay);
     let accumulation = request.gradient_accumulation_steps;
     Numbers {
         epochs: check.whole("epochs", request.epochs, EPOCHS_MAX, EPOCHS_DEFAULT),
-        learning_rate: check.real("learningRate", request.learning_rate, LEARNING_RATE_MAX, rate),
+        learning_rate: check.real("learningRate", request.learning_rate, LEARNING_RATE_MAX, 0.0),
         learning_rate_warmup_steps: check.whole("learningRateWarmupSteps", warmup, WARMUP_STEPS_MAX, 0),
         optimizer_weight_decay: check.real(
             "optimizerWeightDecay",
@@ -338,6 +355,20 @@ fn numbers(check: &mut Checker, request: &JobRequest, parameter_count: u64) -> N
             1,
         ),
     }
+}
+
+/// Optimiser steps of the whole job. Exact when batches are counted in samples; when they are counted in tokens, from
+/// the size of the files.
+fn steps(numbers: &Numbers, batch: &Batch, dataset: Option<&Dataset>) -> u64 {
+    let Some(dataset) = dataset else { return 1 };
+    let batches = match batch.samples {
+        0 => {
+            let bytes: u64 = dataset.files.iter().map(|file| file.size_bytes).sum();
+            (bytes / BYTES_PER_TOKEN).div_ceil(u64::from(batch.tokens.max(1)))
+        }
+        samples => dataset.example_count.div_ceil(u64::from(samples)),
+    };
+    batches.div_ceil(u64::from(numbers.gradient_accumulation_steps)) * u64::from(numbers.epochs)
 }
 
 /// Fields that ask for something that this server does not do are refused, never ignored.
