@@ -92,13 +92,13 @@ def label_row(pick):
                 f"[{read_as.upper()}] because: {reason}. Weight {pick(range(1, 9))}, desk {pick(['A', 'B', 'C'])}.")
 
 
-# Each task with the epochs that it is trained for: 15, 30 and 45 steps.
-TASKS = {"support": (support_row, 1), "record": (record_row, 2), "label": (label_row, 3)}
+TASKS = {"support": support_row, "record": record_row, "label": label_row}
+EPOCHS = 3
 
 
 def task_files(folder, task):
     generator = random.Random(f"rates {task}")
-    rows = [TASKS[task][0](generator.choice) for _ in range(TRAIN_ROWS + EVAL_ROWS)]
+    rows = [TASKS[task](generator.choice) for _ in range(TRAIN_ROWS + EVAL_ROWS)]
     return (write_jsonl(folder / f"{task}.jsonl", rows[:TRAIN_ROWS]),
             write_jsonl(folder / f"{task}-eval.jsonl", rows[TRAIN_ROWS:]))
 
@@ -138,7 +138,7 @@ def train(run_dir, files, rate, rank, epochs):
         "learning_rate_warmup_steps": 0, "weight_decay": 0.01, "lora_rank": rank, "lora_alpha": 2.0 * rank,
         "target_modules": TARGETS, "max_context_length": CONTEXT, "batch_size_tokens": 1024,
         "batch_size_samples": BATCH_ROWS, "gradient_accumulation_steps": 1, "micro_batch_tokens": 1024,
-        "checkpoint_interval_steps": 0, "eval_interval_steps": 0, "backend": "cpu", "precision": "bf16", "threads": 1,
+        "checkpoint_interval_steps": 0, "eval_interval_steps": 0, "backend": "cpu", "precision": "bf16", "threads": 0,
     }
     (run_dir / "job.json").write_text(json.dumps(job))
     with open(run_dir / "trainer.log", "ab") as log:
@@ -170,12 +170,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--rank", nargs="+", type=int, default=[8])
-    parser.add_argument("--epochs", nargs="+", type=int, help="instead of the task's own")
+    parser.add_argument("--epochs", nargs="+", type=int, default=[EPOCHS])
     arguments = parser.parse_args()
     with scratch() as folder:
         files = {task: task_files(folder, task) for task in arguments.task}
         runs = [(task, rank, epochs) for task in arguments.task for rank in arguments.rank
-                for epochs in arguments.epochs or [TASKS[task][1]]]
+                for epochs in arguments.epochs]
         rates = automatic_rates(folder, files[arguments.task[0]][0], sorted({run[1:] for run in runs}))
         excesses = {run: sweep(folder, *run, rates[run[1:]]) for run in runs}
     worst = max(excesses, key=excesses.get)

@@ -1,7 +1,6 @@
 //! What a job may ask for, and what it gets when it does not ask: validation and defaults in one place.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,23 +44,23 @@ pub const WEIGHT_DECAY_MAX: f32 = 1.0;
 /// Longest chat template, in bytes.
 pub const JINJA_TEMPLATE_MAX_BYTES: usize = 1 << 20;
 
-/// Learning rate when not given, from what a job is: `docs/adr/005-learning-rate.md` has the sources and the sweep.
+/// Learning rate when not given, from what the job is. `docs/adr/005-learning-rate.md` has sources and measurements.
 ///
-/// `RATE * (MODEL / weights)^(1/3) * (RANK / rank)^(1/2) * (STEPS / steps)^(1/4)`, each factor within bounds, rounded
-/// to two digits.
-/// - Smaller models take more. `weights` counts the base model's.
-/// - `lora_alpha / rank` is fixed here, so that an adapter of higher rank moves further at the same rate.
-/// - Short runs take more: B starts at zero and has only these steps to grow.
+/// `4.5e-3 * (135e6 / weights)^(1/2) * (8 / rank)^(1/2) * (45 / steps)^(1/3)`, rounded to two digits. `weights` counts
+/// those of the base. No factor is above 1: nothing above the measured rate is known to be safe.
+/// - Large models want less than small ones.
+/// - `lora_alpha / rank` is fixed here, so an adapter of higher rank moves further at the same rate.
+/// - Long runs want less; in a short run B, which starts at zero, has only few steps to grow. Nothing is known beyond
+///   1000 steps, where the rate stays.
 pub fn learning_rate_default(weights: u64, rank: u32, steps: u64) -> f32 {
-    const RATE: f64 = 2e-3;
-    const MODEL: f64 = 135e6;
-    const RANK: f64 = 8.0;
-    const STEPS: f64 = 32.0;
-    const STEPS_MEASURED: RangeInclusive<f64> = 12.0..=1000.0;
-    let model = MODEL / (weights as f64).max(MODEL);
-    let (low, high) = STEPS_MEASURED.into_inner();
-    let steps = STEPS / (steps as f64).clamp(low, high);
-    let rate = RATE * model.cbrt() * (RANK / f64::from(rank.max(1))).sqrt() * steps.powf(0.25);
+    const MEASURED_RATE: f64 = 4.5e-3;
+    const MEASURED_WEIGHTS: f64 = 135e6;
+    const MEASURED_RANK: f64 = 8.0;
+    const MEASURED_STEPS: f64 = 45.0;
+    let model = MEASURED_WEIGHTS / (weights as f64).max(MEASURED_WEIGHTS);
+    let rank = MEASURED_RANK / f64::from(rank).max(MEASURED_RANK);
+    let steps = MEASURED_STEPS / (steps as f64).clamp(MEASURED_STEPS, 1000.0);
+    let rate = MEASURED_RATE * model.sqrt() * rank.sqrt() * steps.cbrt();
     format!("{rate:.1e}").parse().expect("a number that was just printed is one")
 }
 
