@@ -35,6 +35,8 @@ pub const BATCH_SIZE_MAX: i32 = 1 << 20;
 pub const GRADIENT_ACCUMULATION_STEPS_MAX: i32 = 1024;
 /// Most steps of warm-up.
 pub const WARMUP_STEPS_MAX: i32 = 1_000_000;
+/// Bytes of JSONL that make about one token, to guess the steps of a job whose batches are counted in tokens.
+const BYTES_PER_TOKEN: u64 = 4;
 /// Weight decay when not given.
 pub const WEIGHT_DECAY_DEFAULT: f32 = 0.01;
 /// Highest weight decay.
@@ -42,15 +44,24 @@ pub const WEIGHT_DECAY_MAX: f32 = 1.0;
 /// Longest chat template, in bytes.
 pub const JINJA_TEMPLATE_MAX_BYTES: usize = 1 << 20;
 
-/// Learning rate when not given. LoRA wants about ten times the rate of full fine-tuning ("LoRA Without
-/// Regret", Thinking Machines, 2025), and small models want more than large ones: 5e-4 below one billion
-/// weights, 2e-4 below ten, 1e-4 above.
-pub fn learning_rate_default(parameter_count: u64) -> f32 {
-    match parameter_count {
-        0..1_000_000_000 => 5e-4,
-        1_000_000_000..10_000_000_000 => 2e-4,
-        _ => 1e-4,
-    }
+/// Learning rate when not given, from what the job is. `docs/adr/005-learning-rate.md` has sources and measurements.
+///
+/// `4.5e-3 * (135e6 / weights)^(1/2) * (8 / rank)^(1/2) * (45 / steps)^(1/3)`, rounded to two digits. `weights` counts
+/// those of the base. No factor is above 1: nothing above the measured rate is known to be safe.
+/// - Large models want less than small ones.
+/// - `lora_alpha / rank` is fixed here, so an adapter of higher rank moves further at the same rate.
+/// - Long runs want less; in a short run B, which starts at zero, has only few steps to grow. Nothing is known beyond
+///   1000 steps, where the rate stays.
+pub fn learning_rate_default(weights: u64, rank: u32, steps: u64) -> f32 {
+    const MEASURED_RATE: f64 = 4.5e-3;
+    const MEASURED_WEIGHTS: f64 = 135e6;
+    const MEASURED_RANK: f64 = 8.0;
+    const MEASURED_STEPS: f64 = 45.0;
+    let model = MEASURED_WEIGHTS / (weights as f64).max(MEASURED_WEIGHTS);
+    let rank = MEASURED_RANK / f64::from(rank).max(MEASURED_RANK);
+    let steps = MEASURED_STEPS / (steps as f64).clamp(MEASURED_STEPS, 1000.0);
+    let rate = MEASURED_RATE * model.sqrt() * rank.sqrt() * steps.cbrt();
+    format!("{rate:.1e}").parse().expect("a number that was just printed is one")
 }
 
 /// Fields of the API's job that [`JobRequest`] has, by their JSON names.
@@ -265,7 +276,12 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
     let base = base_model(&mut check, request, facts);
     let output_model = output_model(&mut check, request, facts);
     let batch = batch(&mut check, request, base.as_ref().map_or(i32::MAX, |base| base.context_length));
-    let numbers = numbers(&mut check, request, base.as_ref().map_or(0, |base| base.parameter_count));
+    let mut numbers = numbers(&mut check, request);
+    if numbers.learning_rate == 0.0 {
+        let weights = base.as_ref().map_or(0, |base| base.parameter_count);
+        let steps = steps(&numbers, &batch, facts.dataset.as_ref());
+        numbers.learning_rate = learning_rate_default(weights, numbers.lora_rank, steps);
+    }
     not_built(&mut check, request);
     if let (Some(dataset), Some(base), true) = (dataset, base, check.0.is_empty()) {
         return Ok(JobSettings {
@@ -306,9 +322,10 @@ fn texts(check: &mut Checker, request: &JobRequest) {
     }
 }
 
-/// Settings that depend on nothing, or on the size of the model alone.
+/// Settings that do not depend on the model or the dataset, but for the learning rate's default.
 struct Numbers {
     epochs: u32,
+    /// 0 when not given.
     learning_rate: f32,
     learning_rate_warmup_steps: u32,
     optimizer_weight_decay: f32,
@@ -316,13 +333,12 @@ struct Numbers {
     gradient_accumulation_steps: u32,
 }
 
-fn numbers(check: &mut Checker, request: &JobRequest, parameter_count: u64) -> Numbers {
-    let rate = learning_rate_default(parameter_count);
+fn numbers(check: &mut Checker, request: &JobRequest) -> Numbers {
     let (warmup, decay) = (request.learning_rate_warmup_steps, request.optimizer_weight_decay);
     let accumulation = request.gradient_accumulation_steps;
     Numbers {
         epochs: check.whole("epochs", request.epochs, EPOCHS_MAX, EPOCHS_DEFAULT),
-        learning_rate: check.real("learningRate", request.learning_rate, LEARNING_RATE_MAX, rate),
+        learning_rate: check.real("learningRate", request.learning_rate, LEARNING_RATE_MAX, 0.0),
         learning_rate_warmup_steps: check.whole("learningRateWarmupSteps", warmup, WARMUP_STEPS_MAX, 0),
         optimizer_weight_decay: check.real(
             "optimizerWeightDecay",
@@ -338,6 +354,20 @@ fn numbers(check: &mut Checker, request: &JobRequest, parameter_count: u64) -> N
             1,
         ),
     }
+}
+
+/// Optimiser steps of the whole job. Exact when batches are counted in samples; when they are counted in tokens, from
+/// the size of the files.
+fn steps(numbers: &Numbers, batch: &Batch, dataset: Option<&Dataset>) -> u64 {
+    let Some(dataset) = dataset else { return 1 };
+    let batches = match batch.samples {
+        0 => {
+            let bytes: u64 = dataset.files.iter().map(|file| file.size_bytes).sum();
+            (bytes / BYTES_PER_TOKEN).div_ceil(u64::from(batch.tokens.max(1)))
+        }
+        samples => dataset.example_count.div_ceil(u64::from(samples)),
+    };
+    batches.div_ceil(u64::from(numbers.gradient_accumulation_steps)) * u64::from(numbers.epochs)
 }
 
 /// Fields that ask for something that this server does not do are refused, never ignored.

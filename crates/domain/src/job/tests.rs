@@ -3,6 +3,7 @@
 use super::*;
 use crate::code::Status;
 use crate::id::DatasetId;
+use crate::record::DatasetFile;
 
 fn ready(id: &str) -> Dataset {
     Dataset {
@@ -74,7 +75,7 @@ fn every_default_is_filled_in() {
             output_model: model("accounts/acme/models/j1"),
             jinja_template: None,
             epochs: 1,
-            learning_rate: 5e-4,
+            learning_rate: 4.5e-3,
             learning_rate_warmup_steps: 0,
             optimizer_weight_decay: 0.01,
             lora_rank: 8,
@@ -105,6 +106,39 @@ fn context_and_batch_fit_each_other() {
     check(0, 512, 0, (512, 512, 0));
     check(0, 4096, 0, (2048, 4096, 0));
     check(0, 0, 32, (2048, 0, 32));
+}
+
+#[test]
+fn learning_rate_follows_weights_rank_and_steps() {
+    let check =
+        |weights, rank, steps, expect| assert_eq!(learning_rate_default(weights, rank, steps), expect);
+    check(135_000_000, 8, 45, 4.5e-3);
+    check(135_000_000, 16, 45, 3.2e-3);
+    check(135_000_000, 8, 1000, 1.6e-3);
+    check(8_000_000_000, 8, 45, 5.8e-4);
+    check(8_000_000_000, 8, 1000, 2.1e-4);
+    // Outside of what was measured.
+    check(0, 0, 0, 4.5e-3);
+    check(135_000_000, 8, u64::MAX, 1.6e-3);
+    assert!(learning_rate_default(u64::MAX, u32::MAX, u64::MAX) > 0.0);
+}
+
+#[test]
+fn steps_of_the_default_rate_are_the_jobs() {
+    let check = |change: fn(&mut JobRequest), bytes, expect| {
+        let (mut request, mut facts) = (request(), facts());
+        change(&mut request);
+        let file = DatasetFile { name: "rows.jsonl".into(), size_bytes: bytes, sha256: None };
+        facts.dataset.as_mut().unwrap().files = vec![file];
+        assert_eq!(resolve(&request, &facts).unwrap().learning_rate, expect);
+    };
+    let rate = |steps| learning_rate_default(135_000_000, 8, steps);
+    check(|r| r.epochs = 3, 0, rate(3 * 38));
+    check(|r| (r.epochs, r.gradient_accumulation_steps) = (3, 2), 0, rate(3 * 19));
+    check(|r| r.batch_size_samples = 4, 0, rate(75));
+    // Four bytes a token: 100 batches of 1000 tokens.
+    check(|r| (r.max_context_length, r.batch_size) = (512, 1000), 400_000, rate(100));
+    check(|r| r.learning_rate = 7e-5, 0, 7e-5);
 }
 
 #[test]
