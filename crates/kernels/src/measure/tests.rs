@@ -1,4 +1,4 @@
-//! The ceiling is a plausible rate on every instruction set.
+//! Chains do the operations that they count, and the peak is a rate.
 
 use super::*;
 use crate::options::Precision;
