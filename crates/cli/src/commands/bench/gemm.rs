@@ -15,7 +15,7 @@ use crate::output;
 /// The ceiling is the rate of multiply-adds between registers on all threads. Products are those of a model's training
 /// step, forward and backward, with its matrices as they are stored, or those of given sizes.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:\n  hearth bench gemm --model smollm2-135m-instruct\n  \
+#[command(after_help = "Example:\n  hearth bench gemm --model smollm2-135m-instruct\n  \
                   hearth bench gemm --shapes 1536x576,49152x576:q8_0 --rows 512")]
 pub struct Args {
     /// Installed model: id, full name, or a model directory
