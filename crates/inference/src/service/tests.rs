@@ -315,7 +315,7 @@ fn running_sequences_share_the_cache_limit() {
     let request = fixture.request("hello");
     let answer = fixture.answer(request.clone());
     let tokens = answer.usage.prompt_tokens + request.max_tokens;
-    let bytes = tokens * 2 * LAYERS * KV_DIM * size_of::<f32>();
+    let bytes = tokens * 2 * LAYERS * KV_DIM * size_of::<u16>();
 
     let mut fixture = Fixture::new(Limits { kv_cache_bytes: 2 * bytes - 1, ..Limits::default() });
     let first = fixture.submit(request.clone()).unwrap();
