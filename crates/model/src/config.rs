@@ -1,6 +1,6 @@
 //! The architecture's numbers, read from a Hugging Face `config.json`.
 //!
-//! Every supported architecture is a configuration of one decoder: [`family`] says how each differs from a plain
+//! Every supported architecture is a configuration of one decoder: `family` says how each differs from a plain
 //! Llama. Whatever changes the computation and is not supported here is an error that names the field and its
 //! value; fields that change nothing (dropout, cache and token id settings) are not looked at.
 

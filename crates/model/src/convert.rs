@@ -55,7 +55,7 @@ pub struct Converted {
     pub license: Option<String>,
 }
 
-/// Makes the Hugging Face form of a file's metadata, for the architectures of [`ARCHITECTURES`]. Rotary factors
+/// Makes the Hugging Face form of a file's metadata, for the architectures of `ARCHITECTURES`. Rotary factors
 /// stored as a tensor are applied when the weights are loaded and do not appear in the configuration.
 pub fn from_gguf(file: &Gguf) -> Result<Converted> {
     let tokenizer = tokenizer(file)?;
