@@ -145,7 +145,7 @@ impl Row<'_> {
     }
 }
 
-/// Most logits that [`cross_entropy`] over at most `n` rows holds at the same time, f32 each.
+/// Most logits that `Backend::cross_entropy` over at most `n` rows holds at the same time, f32 each.
 pub fn most_logits(n: usize, vocab: usize) -> usize {
     most_rows(vocab).min(n) * vocab
 }
