@@ -112,7 +112,7 @@ def flat(table, arguments, rows):
     sizes = [arguments.tokens * factor // 4 for factor in (1, 2, 4, 8, 16)]
     length = arguments.tokens // 8
     speeds = [table.bench.hearth(f"{size} packed of {length}", [
-        "--tokens", size, "--sequence-length", length, "--steps", arguments.steps])["tokens_per_second"]
+        "--tokens", size, "--micro-batch-tokens", size, "--sequence-length", length, "--steps", arguments.steps])["tokens_per_second"]
         for size in sizes]
     table.add(f"cost per token, {sizes[0]} to {sizes[-1]} packed", f"{min(speeds):.0f} to {max(speeds):.0f} tok/s", "",
               max(speeds) / min(speeds) - 1, 0.10, 0.05, lambda x: f"{100 * x:.1f} %", lower=True)

@@ -98,7 +98,8 @@ class Bench:
         return report
 
     def _record_run(self, case, side, model, values):
-        row = {"case": case, "side": side, "model": model, **values, **self.machine}
+        # The model by its name: Hearth reports the directory, which is this machine's own.
+        row = {**values, "case": case, "side": side, "model": model, **self.machine}
         self.append("runs", RUN_COLUMNS, row)
         first = values["seconds_to_first_step"]
         print(f"{case:24} {side:14} {values['tokens_per_second']:9.1f} tokens/s "

@@ -18,7 +18,7 @@
 //! every reduction has a fixed order. Across instruction sets results agree within stated tolerances only.
 //! No matrix is ever expanded as a whole; no tokens x vocabulary and no T x T matrix is kept.
 //! `unsafe` stands only in `pool` (a borrowed loop body for workers), `simd` (run-time dispatch), `gemm` (tiles of
-//! a shared output), `amx` (tile registers), `measure` (dispatch) and files named after an instruction set, always
+//! a shared output), `attention` (rows of shared outputs, scratch), `dequant` and `linear::thin` (dispatch), `amx` (tile registers), `measure` (dispatch) and files named after an instruction set, always
 //! with its reason.
 
 pub mod backend;

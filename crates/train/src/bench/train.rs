@@ -14,7 +14,7 @@ use crate::bench::work::{Tokens, Work};
 use crate::bench::{SEED, cpu, median, p95, refused};
 use crate::error::TrainError;
 use crate::learner::{ADAM_BETA1, ADAM_BETA2, ADAM_EPS, Learner};
-use crate::memory::{self, Memory};
+use crate::memory::{self, Memory, Needs};
 use crate::plan;
 
 /// Steps before the measured ones: they take memory from the system and read weights from disk.
@@ -104,6 +104,8 @@ pub struct TrainReport {
     pub ceiling_flop_per_second: Option<f64>,
     /// `flop_per_second / ceiling_flop_per_second`.
     pub share_of_ceiling: Option<f64>,
+    /// Blocks that run forward again in the backward, because memory asks for it.
+    pub recomputed_blocks: usize,
     /// Loss of the last step: near `ln(vocabulary)` on random tokens.
     pub last_loss: f64,
     /// Time to load the base.
@@ -188,11 +190,13 @@ fn measure<B: Backend>(
         target_modules: decoder.config().linears().to_vec(),
     };
     let lora = Lora::init(&decoder, &lora_config, SEED).map_err(model_error)?;
-    if let Some(available) = memory::available_bytes() {
-        memory::check(work.largest(), decoder.activation_bytes_per_token(&lora_config, 0), available)?;
-    }
     let parameter_count = decoder.config().parameter_count();
     let mut learner = Learner::new(decoder, lora);
+    // As the trainer plans, so that what is measured is what a job does.
+    let (trained, evaluated) = if options.forward { (0, work.largest()) } else { (work.largest(), 0) };
+    let needs = Needs::of(&learner, Memory::now().rss_bytes, trained, evaluated);
+    let recomputed_blocks = needs.fit(memory::limit_bytes(None))?.recomputed_blocks;
+    learner.set_recomputed_blocks(recomputed_blocks);
     let mut seconds_to_first_step = None;
     let mut steps = Vec::new();
     for number in 1..=WARM_UP_STEPS + options.steps {
@@ -234,6 +238,7 @@ fn measure<B: Backend>(
         flop_per_second,
         ceiling_flop_per_second: ceiling,
         share_of_ceiling: ceiling.map(|ceiling| flop_per_second / ceiling),
+        recomputed_blocks,
         last_loss: steps.last().map_or(f64::NAN, |step| step.loss),
         load_seconds,
         seconds_to_first_step,

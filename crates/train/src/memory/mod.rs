@@ -10,8 +10,6 @@ pub use self::free::available_bytes;
 pub(crate) use self::limit::DataLimit;
 pub use self::needs::{Fit, Needs};
 
-use crate::error::TrainError;
-
 /// Share of what is free that a run may take, in percent, if nobody says otherwise.
 const SHARE_PERCENT: u64 = 80;
 
@@ -55,15 +53,6 @@ pub fn limit_bytes(given: Option<u64>) -> Option<u64> {
     given.or_else(|| Some((available_bytes()? + Memory::now().anonymous_bytes) / 100 * SHARE_PERCENT))
 }
 
-/// Refuses a micro-batch of `tokens` rows that takes more than `available_bytes`.
-pub fn check(tokens: usize, bytes_per_token: usize, available_bytes: u64) -> Result<(), TrainError> {
-    let needed = (tokens as u64).saturating_mul(bytes_per_token as u64);
-    if needed <= available_bytes {
-        return Ok(());
-    }
-    Err(TrainError::Memory { tokens, needed: Size(needed), limit: Size(available_bytes) })
-}
-
 /// Bytes, written for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -80,18 +69,6 @@ impl fmt::Display for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_micro_batch_that_cannot_fit_is_refused() {
-        assert!(check(2048, 1024, 2 << 20).is_ok());
-        let error = check(2049, 2048, 2 << 20).expect_err("it does not fit").to_string();
-        assert!(
-            error.starts_with(
-                "training on micro-batches of up to 2049 tokens takes 4 MiB, and 2 MiB may be used"
-            ),
-            "{error}"
-        );
-    }
 
     #[test]
     fn fields_are_found_and_others_ignored() {
