@@ -147,6 +147,7 @@ impl Backend for Cpu {
         let precision = match self.precision() {
             Precision::Bf16 => "bf16",
             Precision::F32 => "f32",
+            Precision::Int8 => "int8",
         };
         format!("cpu-{} ({precision}, {} threads)", self.isa(), self.threads())
     }

@@ -91,6 +91,7 @@ fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
     let precision = match job.precision {
         PrecisionName::Bf16 => Precision::Bf16,
         PrecisionName::F32 => Precision::F32,
+        PrecisionName::Int8 => Precision::Int8,
     };
     Cpu::new(CpuOptions { threads, isa: None, precision }).map_err(|source| TrainError::Kernels { source })
 }

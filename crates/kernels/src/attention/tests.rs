@@ -58,7 +58,7 @@ fn tolerance(case: &Packed, precision: Precision) -> (f64, f64) {
     let sums = (longest.sqrt() + (case.shape.head_dim as f64).sqrt()) * group.sqrt();
     match precision {
         Precision::F32 => (1e-6 * sums + 2e-6, 4e-6),
-        Precision::Bf16 => (2f64.powi(-7) * sums.min(16.0) + 2f64.powi(-6), 2f64.powi(-6)),
+        Precision::Bf16 | Precision::Int8 => (2f64.powi(-7) * sums.min(16.0) + 2f64.powi(-6), 2f64.powi(-6)),
     }
 }
 

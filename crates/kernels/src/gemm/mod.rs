@@ -16,7 +16,10 @@
 //! shapes alone. With [`Precision::Bf16`] all inputs are rounded to bf16 (nearest even);
 //! `vdpbf16ps` also flushes subnormal inputs and results to zero and rounds the pair's sum its own way, so the
 //! error bound against exact sums of the rounded inputs is taken as `R * 2^-23 * sum |a b|` in all forms.
+//!
+//! A term may also multiply integers of 8 bits ([`int8`]); its sums join those of the other terms in f32.
 
+pub mod int8;
 mod kernel;
 mod pack;
 pub mod small;
@@ -43,6 +46,8 @@ use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
 pub use kernel::{PANEL, prefetch};
 pub use pack::{Words, lhs_row};
+
+use pack::PanelForm;
 
 /// Reductions of at most so many words are one sum in registers.
 const WHOLE_WORDS: usize = 1920;
@@ -125,7 +130,7 @@ pub struct Mode {
 impl Mode {
     /// `isa` must be available.
     pub fn new(isa: Isa, precision: Precision) -> Self {
-        let tiles = isa == Isa::Amx && precision == Precision::Bf16;
+        let tiles = isa == Isa::Amx && precision != Precision::F32;
         Self { isa: isa.vectors(), tiles, precision }
     }
 
@@ -138,16 +143,16 @@ impl Mode {
     pub fn operand_form(self) -> Form {
         match self.precision {
             Precision::F32 => Form::F32,
-            Precision::Bf16 => Form::Bf16,
+            Precision::Bf16 | Precision::Int8 => Form::Bf16,
         }
     }
 
-    /// The form of packed words.
+    /// The form of packed words, but for terms of integers.
     pub fn words(self) -> Words {
         match (self.precision, self.isa) {
             (Precision::F32, _) => Words::F32,
-            (Precision::Bf16, Isa::Avx512Bf16) => Words::Bf16Pairs,
-            (Precision::Bf16, _) => Words::RoundedF32,
+            (Precision::Bf16 | Precision::Int8, Isa::Avx512Bf16) => Words::Bf16Pairs,
+            (Precision::Bf16 | Precision::Int8, _) => Words::RoundedF32,
         }
     }
 }
@@ -186,24 +191,37 @@ pub struct Term<'a> {
     pub left: Lhs<'a>,
     /// Right-hand matrix.
     pub right: Matrix<'a>,
+    /// Of a product of integers: scales of the rows of the matrix. The left side is rows of [`int8::left_row`].
+    pub int8: Option<&'a [f32]>,
+}
+
+impl<'a> Term<'a> {
+    /// A term whose words are the mode's.
+    pub fn new(left: Lhs<'a>, right: Matrix<'a>) -> Self {
+        Self { left, right, int8: None }
+    }
+
+    fn form(&self, mode: Mode) -> PanelForm {
+        if self.int8.is_some() { PanelForm::Int8 } else { PanelForm::Numbers(mode.words()) }
+    }
 }
 
 /// Terms of one block of the reduction: number of the term, and the range of its reduction.
 type Block = Vec<(usize, Range<usize>)>;
 
-fn blocks(words: Words, lengths: &[usize]) -> Vec<Block> {
-    let whole = lengths.iter().map(|&len| words.count(len)).sum::<usize>() <= WHOLE_WORDS;
+fn blocks(lengths: &[(PanelForm, usize)]) -> Vec<Block> {
+    let whole = lengths.iter().map(|(form, len)| form.count(*len)).sum::<usize>() <= WHOLE_WORDS;
     if whole {
-        return vec![lengths.iter().enumerate().map(|(term, &len)| (term, 0..len)).collect()];
+        return vec![lengths.iter().enumerate().map(|(term, &(_, len))| (term, 0..len)).collect()];
     }
-    let step = BLOCK_WORDS * words.per_word();
     let mut blocks: Vec<Block> = Vec::new();
     let mut room = 0;
-    for (term, &len) in lengths.iter().enumerate() {
+    for (term, &(form, len)) in lengths.iter().enumerate() {
+        let step = BLOCK_WORDS * form.per_word();
         let mut start = 0;
         while start < len {
             let end = len.min(start + step);
-            let count = words.count(end - start);
+            let count = form.count(end - start);
             if count > room {
                 blocks.push(Vec::new());
                 // A short part behind a whole block rides along.
@@ -298,16 +316,21 @@ impl<'a> Plan<'a> {
         let (m, n) = (terms[0].left.m, outputs(&terms[0]));
         assert!(stride >= n && (m == 0 || out.len() >= (m - 1) * stride + n), "output is too short");
         for term in terms {
-            let (left, words) = (term.left, mode.words().count(length(term)));
+            let (left, words) = (term.left, term.form(mode).count(length(term)));
             assert!(left.m == m && outputs(term) == n, "terms of a product disagree on its shape");
-            assert!(m == 0 || left.words.len() >= (m - 1) * left.stride + words, "left side is too short");
+            let marks = term.int8.map_or(0, |scales| {
+                assert_eq!(scales.len(), term.right.rows(), "one scale per row of the matrix");
+                length(term).div_ceil(int8::GROUP) * int8::MARK_WORDS
+            });
+            let row = words + marks;
+            assert!(m == 0 || left.words.len() >= (m - 1) * left.stride + row, "left side is too short");
         }
         assert!(start.bias().is_none_or(|bias| bias.len() >= n), "bias is too short");
         let (address, form) = out.as_ptr();
         assert!(form == Form::F32 || !matches!(start, Start::Out(_)), "only f32 outputs are added to");
-        let lengths: Vec<usize> = terms.iter().map(length).collect();
-        let blocks = blocks(mode.words(), &lengths);
-        let depth = |block: &Block| block.iter().map(|(_, range)| mode.words().count(range.len())).sum();
+        let lengths: Vec<_> = terms.iter().map(|term| (term.form(mode), length(term))).collect();
+        let blocks = blocks(&lengths);
+        let depth = |block: &Block| block.iter().map(|(t, range)| lengths[*t].0.count(range.len())).sum();
         let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
         let panels = (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
         let task_outputs = panels * PANEL;
@@ -382,6 +405,13 @@ impl<'a> Plan<'a> {
         });
     }
 
+    /// The marks of the groups of `range` of a left row of integers.
+    fn marks<'w>(&self, term: &Term<'_>, range: &Range<usize>, row: &'w [u32]) -> &'w [u32] {
+        let length = if self.side == Side::Rows { term.right.cols() } else { term.right.rows() };
+        assert!(range.start.is_multiple_of(int8::GROUP), "a block begins with a group");
+        &row[int8::marks_at(length) + range.start / int8::GROUP * int8::MARK_WORDS..]
+    }
+
     fn run_blocks(
         &self,
         mode: Mode,
@@ -389,25 +419,42 @@ impl<'a> Plan<'a> {
         outputs: &Range<usize>,
         out: impl Fn(usize) -> Output,
     ) {
-        let words = mode.words();
         let width = outputs.len().div_ceil(PANEL) * PANEL;
         PANELS.with_borrow_mut(|panels| {
             for (b, block) in self.blocks.iter().enumerate() {
-                let depth: usize = block.iter().map(|(_, range)| words.count(range.len())).sum();
+                let form = |t: usize| self.terms[t].form(mode);
+                let depth: usize = block.iter().map(|(t, range)| form(*t).count(range.len())).sum();
                 panels.resize((width * depth + LINE_WORDS - 1).max(panels.len()), 0);
                 // Loads and stores of vectors that cross a border of cache lines count twice.
                 let first = panels.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
                 let mut rest = &mut panels[first..];
                 let mut terms = Vec::with_capacity(block.len());
                 for (t, range) in block {
-                    let term = &self.terms[*t];
-                    let kw = words.count(range.len());
+                    let (term, form) = (&self.terms[*t], form(*t));
+                    let kw = form.count(range.len());
                     let (own, others) = rest.split_at_mut(width * kw);
                     rest = others;
-                    pack::pack(mode, self.side, &term.right, outputs.clone(), range.clone(), own);
+                    let part = pack::Part {
+                        mode,
+                        form,
+                        side: self.side,
+                        rows: pack::stored_rows(&term.right),
+                        scales: term.int8.unwrap_or_default(),
+                        outputs: outputs.clone(),
+                        range: range.clone(),
+                    };
+                    part.pack(own);
                     let lda = term.left.stride;
-                    let a = &term.left.words[rows.start * lda + words.count(range.start)..];
-                    terms.push(kernel::Term { a: a.as_ptr(), lda, b: own.as_ptr(), kw });
+                    let row = &term.left.words[rows.start * lda..];
+                    let int8 = term.int8.map(|scales| kernel::Int8 {
+                        marks: self.marks(term, range, row).as_ptr(),
+                        scales: match self.side {
+                            Side::Rows => scales[outputs.clone()].as_ptr(),
+                            Side::Cols => std::ptr::null(),
+                        },
+                    });
+                    let a = row[form.count(range.start)..].as_ptr();
+                    terms.push(kernel::Term { a, lda, b: own.as_ptr(), kw, int8 });
                 }
                 // SAFETY: `Plan::new` checked that the left sides have `m` rows of all words, `panels` holds the
                 // panels of `outputs`, and the output's rows and columns lie inside `out` and belong to this task
@@ -450,7 +497,7 @@ pub fn product(
     out: NumbersMut<'_>,
 ) {
     let stride = if side == Side::Rows { right.rows() } else { right.cols() };
-    let terms = [Term { left, right }];
+    let terms = [Term::new(left, right)];
     products(pool, mode, &mut [Product { side, terms: &terms, start, out, stride }]);
 }
 
@@ -472,7 +519,7 @@ pub fn panel_product(
     assert!(ldc >= n && out.len() >= (m - 1) * ldc + n, "output is too short");
     assert!(lhs.words.len() >= (m - 1) * lhs.stride + kw, "left side is too short");
     assert!(panels.len() >= n.div_ceil(PANEL) * PANEL * kw, "packed panels are too short");
-    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw };
+    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw, int8: None };
     let c = out.as_mut_ptr().cast();
     let out = Output { c, form: Form::F32, ldc, n, add, bias: std::ptr::null() };
     // SAFETY: `out` is borrowed mutably and, by the assertions, both sides and the output hold all rows.

@@ -45,7 +45,7 @@ fn any_size() {
     for activation in BOTH {
         for operands in [false, true] {
             let rounding = |precision| match precision {
-                Precision::Bf16 if operands => 2f64.powi(-8),
+                Precision::Bf16 | Precision::Int8 if operands => 2f64.powi(-8),
                 _ => 0.0,
             };
             for n in [0, 1, 7, 8, 9, 15, 16, 17, 33, 1000] {

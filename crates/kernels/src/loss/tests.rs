@@ -45,7 +45,7 @@ fn run(case: Loss) {
     let c = case.c as f64;
     check(&case, |precision| match precision {
         Precision::F32 => (1e-6 + 4.0 * c * 2f64.powi(-24), 2e-6),
-        Precision::Bf16 => (c.sqrt() * 2f64.powi(-7), 2f64.powi(-7)),
+        Precision::Bf16 | Precision::Int8 => (c.sqrt() * 2f64.powi(-7), 2f64.powi(-7)),
     });
 }
 

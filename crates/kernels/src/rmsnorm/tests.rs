@@ -64,7 +64,7 @@ fn operands() {
     // Values up to about 3, rounded to bf16 once or twice.
     check(&Operands, |precision| match precision {
         Precision::F32 => (1e-5, 1e-5),
-        Precision::Bf16 => (2f64.powi(-6), 2f64.powi(-7)),
+        Precision::Bf16 | Precision::Int8 => (2f64.powi(-6), 2f64.powi(-7)),
     });
     check_threads(&Operands);
 }

@@ -46,7 +46,16 @@ fn check(side: Side, matrix: &Matrix<'_>, outputs: Range<usize>, range: Range<us
             let kw = words.count(range.len());
             let used = outputs.len().div_ceil(PANEL) * kw * PANEL;
             let mut panels = vec![UNTOUCHED; used + 5];
-            pack(mode, side, matrix, outputs.clone(), range.clone(), &mut panels);
+            let part = Part {
+                mode,
+                form: PanelForm::Numbers(words),
+                side,
+                rows: stored_rows(matrix),
+                scales: &[],
+                outputs: outputs.clone(),
+                range: range.clone(),
+            };
+            part.pack(&mut panels);
             for (i, &word) in panels[..used].iter().enumerate() {
                 let (panel, word_row, column) = (i / PANEL / kw, i / PANEL % kw, i % PANEL);
                 let output = outputs.start + panel * PANEL + column;
