@@ -37,6 +37,11 @@ impl Context {
         self.floats.take(len)
     }
 
+    /// Scratch words with unspecified content.
+    pub fn words(&self, len: usize) -> Scratch<'_, u32> {
+        self.words.take(len)
+    }
+
     /// Operands of zeros.
     pub fn operands(&self, len: usize) -> CpuBuf {
         CpuBuf::new(self.mode.operand_form(), len)

@@ -7,6 +7,7 @@
 //! run forward once more in the backward ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
 
 use hearth_kernels::backend::Backend;
+use hearth_kernels::exponential_bytes;
 
 use crate::config::{Group, ModelConfig, Module};
 use crate::decoder::Decoder;
@@ -321,6 +322,11 @@ impl<B: Backend> Decoder<B> {
         let recomputed = recomputed.min(self.config.num_hidden_layers);
         self.forward_bytes_per_token()
             + self.count_bytes(|make| drop(Backward::<B>::new(&self.config, 0, lora, recomputed, make)))
+    }
+
+    /// Bytes that the loss of at most `rows` rows and its gradient take beside the workspace.
+    pub fn loss_bytes(&self, rows: usize) -> usize {
+        exponential_bytes(rows, self.config.vocab_size, self.backend.operand_bytes())
     }
 
     /// Lets `make` ask for its buffers and adds up their widths.

@@ -29,6 +29,15 @@ pub struct Term {
     pub int8: Option<Int8>,
 }
 
+impl Term {
+    /// The rows from `count` on.
+    pub fn skip_rows(&self, count: usize) -> Self {
+        let skip = count * self.lda;
+        let int8 = self.int8.map(|int8| Int8 { marks: int8.marks.wrapping_add(skip), ..int8 });
+        Self { a: self.a.wrapping_add(skip), int8, ..*self }
+    }
+}
+
 /// What a product of 8-bit integers needs besides its words.
 #[derive(Clone, Copy)]
 pub struct Int8 {
@@ -127,7 +136,8 @@ pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
         };
     }
     let integers = terms.iter().any(|term| term.int8.is_some());
-    each_tile(height(m), terms, m, out, |tile| {
+    let mode = Mode { tiles: false, ..mode };
+    each_tile(mode.tile_height(m), terms, m, out, |tile| {
         // SAFETY: the caller vouches for the operands; an instruction set reaches this place only if it is
         // available.
         unsafe {
@@ -144,11 +154,6 @@ pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
             }
         }
     });
-}
-
-/// Rows of tiles in vector registers, all of about one height: one of few rows has too few sums to hide their latency.
-fn height(m: usize) -> usize {
-    m.div_ceil(m.div_ceil(VECTOR_ROWS).max(1)).max(1)
 }
 
 /// With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.

@@ -42,6 +42,8 @@ use crate::options::{Isa, Precision};
 use crate::pool::Pool;
 use crate::weight::WeightBytes;
 
+use crate::simd::{per_isa, to_bf16};
+
 use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
 pub use kernel::{PANEL, prefetch};
@@ -137,6 +139,12 @@ impl Mode {
     /// Rows of a tile at most.
     pub fn tile_rows(self) -> usize {
         if self.tiles { TILE_ROWS } else { VECTOR_ROWS }
+    }
+
+    /// Rows of the tiles of `m` rows. In vector registers all are of about one height: one of few rows has too few sums
+    /// to hide their latency.
+    fn tile_height(self, m: usize) -> usize {
+        if self.tiles { TILE_ROWS } else { m.div_ceil(m.div_ceil(VECTOR_ROWS).max(1)).max(1) }
     }
 
     /// How inputs of products are kept.
@@ -235,6 +243,13 @@ fn blocks(lengths: &[(PanelForm, usize)]) -> Vec<Block> {
     blocks
 }
 
+/// Outputs per task.
+fn task_outputs(lengths: &[(PanelForm, usize)], blocks: &[Block]) -> usize {
+    let depth = |block: &Block| block.iter().map(|(t, range)| lengths[*t].0.count(range.len())).sum();
+    let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
+    (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS) * PANEL
+}
+
 thread_local! {
     /// Packed panels of the task that this thread runs.
     static PANELS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
@@ -291,6 +306,21 @@ pub struct Product<'a> {
     pub stride: usize,
 }
 
+/// A part of a product's output on its way to memory, which [`mapped_product`] shows.
+pub struct Piece<'a> {
+    /// Rows of the left side.
+    pub rows: Range<usize>,
+    /// Number of the task's columns among all; the pieces with one number cover all rows once.
+    pub column: usize,
+    /// Outputs, the same for all pieces with one `column`.
+    pub outputs: Range<usize>,
+    /// `[rows, outputs]`.
+    pub values: &'a mut [f32],
+}
+
+/// What sees, and may change, all pieces of an output.
+pub type Map<'a> = dyn Fn(Piece<'_>) + Sync + 'a;
+
 /// A product as tasks see it.
 struct Plan<'a> {
     side: Side,
@@ -298,6 +328,7 @@ struct Plan<'a> {
     start: Start<'a>,
     out: OutPtr<u8>,
     form: Form,
+    len: usize,
     stride: usize,
     m: usize,
     n: usize,
@@ -314,7 +345,6 @@ impl<'a> Plan<'a> {
         let outputs = |t: &Term<'_>| if side == Side::Rows { t.right.rows() } else { t.right.cols() };
         let length = |t: &Term<'_>| if side == Side::Rows { t.right.cols() } else { t.right.rows() };
         let (m, n) = (terms[0].left.m, outputs(&terms[0]));
-        assert!(stride >= n && (m == 0 || out.len() >= (m - 1) * stride + n), "output is too short");
         for term in terms {
             let (left, words) = (term.left, term.form(mode).count(length(term)));
             assert!(left.m == m && outputs(term) == n, "terms of a product disagree on its shape");
@@ -326,20 +356,19 @@ impl<'a> Plan<'a> {
             assert!(m == 0 || left.words.len() >= (m - 1) * left.stride + row, "left side is too short");
         }
         assert!(start.bias().is_none_or(|bias| bias.len() >= n), "bias is too short");
+        let len = out.len();
         let (address, form) = out.as_ptr();
         assert!(form == Form::F32 || !matches!(start, Start::Out(_)), "only f32 outputs are added to");
         let lengths: Vec<_> = terms.iter().map(|term| (term.form(mode), length(term))).collect();
         let blocks = blocks(&lengths);
-        let depth = |block: &Block| block.iter().map(|(t, range)| lengths[*t].0.count(range.len())).sum();
-        let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
-        let panels = (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
-        let task_outputs = panels * PANEL;
+        let task_outputs = task_outputs(&lengths, &blocks);
         Plan {
             side,
             terms,
             start,
             out: OutPtr(address),
             form,
+            len,
             stride,
             m,
             n,
@@ -349,6 +378,11 @@ impl<'a> Plan<'a> {
             chunk_rows: m,
             row_chunks: 1,
         }
+    }
+
+    fn check_output(&self) {
+        let used = self.m.saturating_sub(1) * self.stride + self.n;
+        assert!(self.m == 0 || (self.stride >= self.n && self.len >= used), "output is too short");
     }
 
     /// Splits the rows into about `chunks` parts of whole tiles.
@@ -362,10 +396,16 @@ impl<'a> Plan<'a> {
         self.columns * self.row_chunks
     }
 
-    fn run(&self, mode: Mode, task: usize) {
+    /// Number of the columns, outputs and rows of a task.
+    fn part(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
         let (column, chunk) = (task / self.row_chunks, task % self.row_chunks);
         let outputs = column * self.task_outputs..self.n.min((column + 1) * self.task_outputs);
         let rows = chunk * self.chunk_rows..self.m.min((chunk + 1) * self.chunk_rows);
+        (column, outputs, rows)
+    }
+
+    fn run(&self, mode: Mode, task: usize) {
+        let (_, outputs, rows) = self.part(task);
         let first = rows.start * self.stride + outputs.start;
         let bias = self.start.bias().map_or(std::ptr::null(), |bias| bias[outputs.clone()].as_ptr());
         let out = Output {
@@ -377,10 +417,12 @@ impl<'a> Plan<'a> {
             bias,
         };
         if self.form == Form::F32 || self.blocks.len() == 1 {
-            self.run_blocks(mode, &rows, &outputs, |block| Output {
-                add: out.add || block > 0,
-                bias: if block > 0 { std::ptr::null() } else { out.bias },
-                ..out
+            self.each_block(mode, &rows, &outputs, |block, terms| {
+                let bias = if block > 0 { std::ptr::null() } else { out.bias };
+                let out = Output { add: out.add || block > 0, bias, ..out };
+                // SAFETY: `each_block` vouches for the terms; the output's rows and columns lie inside `out` and
+                // belong to this task alone.
+                unsafe { tile_product(mode, terms, rows.len(), out) };
             });
             return;
         }
@@ -388,21 +430,75 @@ impl<'a> Plan<'a> {
         SUMS.with_borrow_mut(|sums| {
             sums.resize((rows.len() * outputs.len()).max(sums.len()), 0.0);
             let c = sums.as_mut_ptr().cast();
-            self.run_blocks(mode, &rows, &outputs, |block| Output {
-                c,
-                form: Form::F32,
-                ldc: outputs.len(),
-                add: block > 0,
-                bias: if block > 0 { std::ptr::null() } else { out.bias },
-                ..out
+            self.each_block(mode, &rows, &outputs, |block, terms| {
+                let bias = if block > 0 { std::ptr::null() } else { out.bias };
+                let out =
+                    Output { c, form: Form::F32, ldc: outputs.len(), add: block > 0, bias, n: outputs.len() };
+                // SAFETY: `each_block` vouches for the terms; `sums` has room for all rows.
+                unsafe { tile_product(mode, terms, rows.len(), out) };
             });
-            for (r, row) in sums.chunks_exact(outputs.len()).take(rows.len()).enumerate() {
-                for (i, &x) in row.iter().enumerate() {
-                    // SAFETY: the element lies in the rows and columns that belong to this task alone.
-                    unsafe { *out.c.cast::<u16>().add(r * self.stride + i) = crate::simd::to_bf16(x) };
+            // SAFETY: the rows and outputs belong to this task alone.
+            unsafe { self.store(mode.isa, &rows, &outputs, sums) };
+        });
+    }
+
+    /// As [`Plan::run`] of a product without a start value, whose pieces go through `map`. With `keep` they are
+    /// stored then.
+    fn run_mapped(&self, mode: Mode, task: usize, map: &Map<'_>, keep: bool) {
+        let (column, outputs, rows) = self.part(task);
+        let width = outputs.len();
+        let finish = |rows: Range<usize>, values: &mut [f32]| {
+            map(Piece { rows: rows.clone(), column, outputs: outputs.clone(), values });
+            if keep {
+                // SAFETY: the rows and outputs belong to this task alone.
+                unsafe { self.store(mode.isa, &rows, &outputs, values) };
+            }
+        };
+        SUMS.with_borrow_mut(|sums| {
+            // One block is done tile by tile, so that a piece is still in L1 when it is looked at.
+            let height = if self.blocks.len() == 1 { mode.tile_height(rows.len()) } else { rows.len() };
+            sums.resize((height * width).max(sums.len()), 0.0);
+            self.each_block(mode, &rows, &outputs, |block, terms| {
+                for first in (0..rows.len()).step_by(height.max(1)) {
+                    let count = height.min(rows.len() - first);
+                    let sums = &mut sums[..count * width];
+                    let c = sums.as_mut_ptr().cast();
+                    let bias = std::ptr::null();
+                    let out = Output { c, form: Form::F32, ldc: width, n: width, add: block > 0, bias };
+                    let terms: Vec<_> = terms.iter().map(|term| term.skip_rows(first)).collect();
+                    // SAFETY: `each_block` vouches for the terms; `sums` has room for the rows.
+                    unsafe { tile_product(mode, &terms, count, out) };
+                    if block + 1 == self.blocks.len() {
+                        finish(rows.start + first..rows.start + first + count, sums);
+                    }
+                }
+            });
+        });
+    }
+
+    /// Stores `values`, `[rows, outputs]`.
+    ///
+    /// # Safety
+    /// Nobody else may use these rows and outputs.
+    unsafe fn store(&self, isa: Isa, rows: &Range<usize>, outputs: &Range<usize>, values: &[f32]) {
+        let width = outputs.len();
+        for (row, values) in rows.clone().zip(values.chunks_exact(width)) {
+            let first = row * self.stride + outputs.start;
+            // SAFETY: `Plan::new` checked that the row and its outputs lie inside the output, and the caller vouches
+            // that they are this task's alone.
+            unsafe {
+                match self.form {
+                    Form::F32 => {
+                        let to = self.out.get().cast::<f32>().add(first);
+                        to.copy_from_nonoverlapping(values.as_ptr(), width);
+                    }
+                    Form::Bf16 => {
+                        let to = self.out.get().cast::<u16>().add(first);
+                        round(isa, values, std::slice::from_raw_parts_mut(to, width));
+                    }
                 }
             }
-        });
+        }
     }
 
     /// The marks of the groups of `range` of a left row of integers.
@@ -412,12 +508,14 @@ impl<'a> Plan<'a> {
         &row[int8::marks_at(length) + range.start / int8::GROUP * int8::MARK_WORDS..]
     }
 
-    fn run_blocks(
+    /// Expands the matrices of one block after the other, and calls `body` with its number and terms, which can be
+    /// read for all rows of `rows` and all panels of `outputs`.
+    fn each_block(
         &self,
         mode: Mode,
         rows: &Range<usize>,
         outputs: &Range<usize>,
-        out: impl Fn(usize) -> Output,
+        mut body: impl FnMut(usize, &[kernel::Term]),
     ) {
         let width = outputs.len().div_ceil(PANEL) * PANEL;
         PANELS.with_borrow_mut(|panels| {
@@ -456,24 +554,28 @@ impl<'a> Plan<'a> {
                     let a = row[form.count(range.start)..].as_ptr();
                     terms.push(kernel::Term { a, lda, b: own.as_ptr(), kw, int8 });
                 }
-                // SAFETY: `Plan::new` checked that the left sides have `m` rows of all words, `panels` holds the
-                // panels of `outputs`, and the output's rows and columns lie inside `out` and belong to this task
-                // alone.
-                unsafe { tile_product(mode, &terms, rows.len(), out(b)) };
+                // `Plan::new` checked that the left sides have `m` rows of all words, and `panels` holds the panels.
+                body(b, &terms);
             }
         });
     }
 }
 
+/// Parts to split rows into, if there are tasks for so many `columns`. How rows and columns are split changes no sum, so
+/// it may depend on the number of threads.
+fn row_chunks(pool: &Pool, columns: usize) -> usize {
+    let wanted = if pool.threads() == 1 { 1 } else { TASKS_PER_THREAD * pool.threads() };
+    wanted.div_ceil(columns.max(1))
+}
+
 /// Computes several products, which do not depend on one another, in one go.
 pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
     let mut plans: Vec<Plan<'_>> = products.iter_mut().map(|product| Plan::new(mode, product)).collect();
+    plans.iter().for_each(Plan::check_output);
     plans.retain(|plan| plan.m > 0 && plan.n > 0);
     let columns: usize = plans.iter().map(Plan::tasks).sum();
-    // How rows and columns are split changes no sum, so it may depend on the number of threads.
-    let wanted = if pool.threads() == 1 { 1 } else { TASKS_PER_THREAD * pool.threads() };
     for plan in &mut plans {
-        plan.split_rows(mode, wanted.div_ceil(columns.max(1)));
+        plan.split_rows(mode, row_chunks(pool, columns));
     }
     let tasks = plans.iter().map(Plan::tasks).sum();
     pool.run(tasks, |mut task| {
@@ -484,6 +586,49 @@ pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
             task -= plan.tasks();
         }
     });
+}
+
+per_isa! {
+    /// Rounds to bf16.
+    fn round(x: &[f32], out: &mut [u16]) = round_body;
+}
+
+#[inline(always)]
+fn round_body(x: &[f32], out: &mut [u16]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = to_bf16(x);
+    }
+}
+
+/// `left x rightᵀ`, every piece of which goes through `map` before it is stored in `out` (whose rows are so many
+/// numbers apart), or nowhere.
+pub fn mapped_product(
+    pool: &Pool,
+    mode: Mode,
+    left: Lhs<'_>,
+    right: Matrix<'_>,
+    out: Option<(NumbersMut<'_>, usize)>,
+    map: &Map<'_>,
+) {
+    let terms = [Term::new(left, right)];
+    let keep = out.is_some();
+    let (out, stride) = out.unwrap_or((NumbersMut::F32(&mut []), 0));
+    let mut product = Product { side: Side::Rows, terms: &terms, start: Start::Zero, out, stride };
+    let mut plan = Plan::new(mode, &mut product);
+    if keep {
+        plan.check_output();
+    }
+    if plan.m == 0 || plan.n == 0 {
+        return;
+    }
+    plan.split_rows(mode, row_chunks(pool, plan.tasks()));
+    pool.run(plan.tasks(), |task| plan.run_mapped(mode, task, map, keep));
+}
+
+/// Number of columns of a mapped product over a matrix of `n` rows of `k`: what [`Piece::column`] is below.
+pub fn mapped_columns(mode: Mode, n: usize, k: usize) -> usize {
+    let lengths = [(PanelForm::Numbers(mode.words()), k)];
+    n.div_ceil(task_outputs(&lengths, &blocks(&lengths)))
 }
 
 /// One product with one term and no gaps between rows of its output.

@@ -3,7 +3,7 @@
 //! The split of a step into micro-batches decides the order of its sums, so it follows from `job.json` alone and not
 //! from the memory of the day. What may follow from it is how much is computed again, since that changes no bit.
 
-use hearth_kernels::{Backend, most_logits};
+use hearth_kernels::Backend;
 
 use crate::error::TrainError;
 use crate::learner::Learner;
@@ -55,7 +55,7 @@ impl Needs {
         Self {
             held,
             adapter: ADAPTER_COPIES * adapter,
-            scratch: 4 * (most_logits(rows, config.vocab_size) + rows * config.intermediate_size) as u64,
+            scratch: (decoder.loss_bytes(rows) + 4 * rows * config.intermediate_size) as u64,
             saving: (SAVING_COPIES * adapter).max(2 * adapter + gate),
             activations: (0..=config.num_hidden_layers).map(activations).collect(),
             tokens,
