@@ -57,6 +57,33 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// One sequence among packed rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Rows that it begins with and that are another segment's own; that one shares none. Often empty.
+    pub shared: Range<usize>,
+    /// The rows that follow them.
+    pub own: Range<usize>,
+}
+
+impl Segment {
+    /// Rows of the sequence.
+    pub fn len(&self) -> usize {
+        self.shared.len() + self.own.len()
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Range<usize>> for Segment {
+    fn from(own: Range<usize>) -> Self {
+        Self { shared: 0..0, own }
+    }
+}
+
 /// Shape of one attention call. `q` is `[T, n_heads * head_dim]`; `k`, `v` are `[.., n_kv_heads * head_dim]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
@@ -253,8 +280,8 @@ pub trait Backend: Send + Sync + 'static {
         inverse: bool,
         out: &mut Self::Buf,
     );
-    /// Causal attention inside each segment of packed rows; segments cover `0..T` without overlap.
-    /// `q`, `k`, `v`, `out` are of one form.
+    /// Causal attention inside each segment of packed rows: a row sees the segment's shared rows, and its own up to
+    /// itself. Own rows cover `0..T` without overlap. `q`, `k`, `v`, `out` are of one form.
     /// `out` `[T, n_heads * head_dim]`; `lse` `[T, n_heads]` (log-sum-exp of the scaled scores) is kept
     /// for the backward. Work grows with the sum of squared segment lengths.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
@@ -263,7 +290,7 @@ pub trait Backend: Send + Sync + 'static {
         q: &Self::Buf,
         k: &Self::Buf,
         v: &Self::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut Self::Buf,
         lse: &mut Self::Buf,
@@ -278,7 +305,7 @@ pub trait Backend: Send + Sync + 'static {
         v: &Self::Buf,
         out: &Self::Buf,
         lse: &Self::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut Self::Buf,
         dk: &mut Self::Buf,

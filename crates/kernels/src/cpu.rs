@@ -9,6 +9,7 @@ use crate::attention::{
 };
 use crate::backend::{
     Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+    Segment,
 };
 use crate::context::Context;
 use crate::error::KernelError;
@@ -296,13 +297,13 @@ impl Backend for Cpu {
         q: &CpuBuf,
         k: &CpuBuf,
         v: &CpuBuf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut CpuBuf,
         lse: &mut CpuBuf,
     ) {
         let (q, k, v) = (q.numbers(), k.numbers(), v.numbers());
-        attention::forward::forward(&self.ctx, q, k, v, segments, shape, out.numbers_mut(), lse);
+        attention::packed::forward(&self.ctx, q, k, v, segments, shape, out.numbers_mut(), lse);
     }
 
     fn attention_backward(
@@ -313,7 +314,7 @@ impl Backend for Cpu {
         v: &CpuBuf,
         out: &CpuBuf,
         lse: &CpuBuf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut CpuBuf,
         dk: &mut CpuBuf,
@@ -322,7 +323,7 @@ impl Backend for Cpu {
         let (dout, q, k) = (dout.numbers(), q.numbers(), k.numbers());
         let input = Inputs { dout, q, k, v: v.numbers(), out: out.numbers(), lse };
         let grads = Grads { dq: dq.numbers_mut(), dk: dk.numbers_mut(), dv: dv.numbers_mut() };
-        attention::backward::backward(&self.ctx, input, segments, shape, grads);
+        attention::packed::backward(&self.ctx, input, segments, shape, grads);
     }
 
     fn copy_rows(

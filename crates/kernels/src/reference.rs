@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::attention::reference as attention;
 use crate::backend::{
     Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+    Segment,
 };
 use crate::glu::reference as glu;
 use crate::linear::reference as linear;
@@ -182,7 +183,7 @@ impl<F: Real> Backend for Reference<F> {
         q: &Vec<F>,
         k: &Vec<F>,
         v: &Vec<F>,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut Vec<F>,
         lse: &mut Vec<F>,
@@ -198,7 +199,7 @@ impl<F: Real> Backend for Reference<F> {
         v: &Vec<F>,
         out: &Vec<F>,
         lse: &Vec<F>,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut Vec<F>,
         dk: &mut Vec<F>,

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::backend::{
     Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+    Segment,
 };
 use crate::weight::WeightBytes;
 
@@ -152,8 +153,8 @@ fn visible_pairs(past: usize, n_new: usize, window: Option<usize>) -> u64 {
     first(past + n_new) - first(past)
 }
 
-fn packed_pairs(segments: &[Range<usize>], window: Option<usize>) -> u64 {
-    segments.iter().map(|segment| visible_pairs(0, segment.len(), window)).sum()
+fn packed_pairs(segments: &[Segment], window: Option<usize>) -> u64 {
+    segments.iter().map(|Segment { shared, own }| visible_pairs(shared.len(), own.len(), window)).sum()
 }
 
 impl<B: Backend> Backend for Timed<B> {
@@ -303,7 +304,7 @@ impl<B: Backend> Backend for Timed<B> {
         q: &B::Buf,
         k: &B::Buf,
         v: &B::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut B::Buf,
         lse: &mut B::Buf,
@@ -320,7 +321,7 @@ impl<B: Backend> Backend for Timed<B> {
         v: &B::Buf,
         out: &B::Buf,
         lse: &B::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut B::Buf,
         dk: &mut B::Buf,

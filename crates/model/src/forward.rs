@@ -1,8 +1,6 @@
 //! The forward pass, the loss and logits.
 
-use std::ops::Range;
-
-use hearth_kernels::backend::{Backend, CachedSpan, Columns, Linear, LossSums};
+use hearth_kernels::backend::{Backend, CachedSpan, Columns, Linear, LossSums, Segment};
 
 use crate::config::{Group, Module};
 use crate::decode::KvCache;
@@ -14,8 +12,8 @@ use crate::workspace::{Acts, Forward, Kept, Normed, Temp, Workspace};
 
 /// What the queries of a call see.
 pub(crate) enum Attend<'a, 'c, B: Backend> {
-    /// The earlier rows of their own segment.
-    Packed(&'a [Range<usize>]),
+    /// The shared rows of their segment, and its earlier own ones.
+    Packed(&'a [Segment]),
     /// The cache of their sequence; `spans[i]` belongs to `caches[i]`.
     Cached { caches: &'a mut [&'c mut KvCache<B>], spans: &'a [CachedSpan] },
 }

@@ -291,9 +291,9 @@ impl Step {
             seconds,
             data_seconds,
             tallies: learner.decoder().backend().take(),
-            tokens: micro_batches.iter().map(Packed::len).sum(),
+            tokens: micro_batches.iter().map(Packed::sequence_tokens).sum(),
             trained_tokens: micro_batches.iter().map(trained).sum(),
-            sequences: micro_batches.iter().map(|packed| packed.segments.len()).sum(),
+            sequences: indices.iter().map(Vec::len).sum(),
             loss,
         })
     }
