@@ -114,9 +114,9 @@ impl Task<'_> {
 impl All<'_> {
     /// All tiles of a run: writes `dq`, and the share.
     fn sum(&self, run: &Run, kv_head: usize, keys: Keys<'_>, share: &mut [f32]) {
-        share.fill(0.0);
         let (dk, dv) = share.split_at_mut(share.len() / 2);
-        let mut share = Share { start: run.keys(window(self.shape.window)).start, dk, dv };
+        let start = run.keys(window(self.shape.window)).start;
+        let mut share = Share { start, end: start, dk, dv };
         let group = self.shape.n_heads / self.shape.n_kv_heads;
         let (step, part) = query_tile(self.shape);
         let tile = |place: usize| {
@@ -131,7 +131,7 @@ impl All<'_> {
         let tiles: Vec<_> = run.queries.clone().step_by(step).flat_map(tile).collect();
         for (i, tile) in tiles.iter().enumerate() {
             let Self { mode, shape, ref input, .. } = *self;
-            let call = Call { mode, shape, input, tile, next: tiles.get(i + 1) };
+            let call = Call { mode, shape, input, tile, first: i == 0, next: tiles.get(i + 1) };
             // SAFETY: tasks are of disjoint queries and heads.
             unsafe { call.run(keys, &mut share, &self.dq) };
         }
