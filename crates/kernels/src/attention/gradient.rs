@@ -118,18 +118,16 @@ impl Call<'_> {
     pub unsafe fn run(&self, keys: Keys<'_>, share: &mut Share<'_>, dq: &Shared<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
             if self.first {
-                self.fetch(self.tile, 0..self.tile.panels());
+                for (part, panel) in (0..3).flat_map(|part| (0..self.tile.panels()).map(move |p| (part, p))) {
+                    self.fetch_input(self.tile, panel, part);
+                }
             }
             self.query_side(scratch);
             let seen = self.tile.all_keys(window(self.shape.window));
-            for key_tile in keys.tiles(seen.clone()) {
+            let count = (seen.end - 1) / KEYS + 1 - seen.start / KEYS;
+            for (i, key_tile) in keys.tiles(seen.clone()).enumerate() {
                 for panel in 0..self.tile.panels() {
-                    if key_tile.keys.end >= seen.end {
-                        self.fetch_output(panel, dq);
-                        if let Some(next) = self.next {
-                            self.fetch(next, panel..next.panels().min(panel + 1));
-                        }
-                    }
+                    self.fetch_ahead(panel, i, count, dq);
                     self.score_panel(panel, &key_tile, scratch);
                 }
                 self.add_to_share(&key_tile, &seen, scratch, share);
@@ -140,11 +138,23 @@ impl Call<'_> {
         });
     }
 
-    /// Asks for what panels of a tile read first.
-    fn fetch(&self, tile: &QueryTile, panels: Range<usize>) {
-        for panel in panels {
-            for x in [self.input.q, self.input.dout, self.input.out] {
-                tile.rows(panel, x, self.shape.n_heads, self.shape.head_dim).fetch();
+    /// Asks for one of the inputs of a panel of a tile.
+    fn fetch_input(&self, tile: &QueryTile, panel: usize, input: usize) {
+        let x = [self.input.q, self.input.dout, self.input.out][input];
+        tile.rows(panel, x, self.shape.n_heads, self.shape.head_dim).fetch();
+    }
+
+    /// Asks for what the next tile reads first and this one writes last, while there is work to do: a part with each
+    /// of the last tiles of keys, since many requests at once wait for one another. Tile `i` of `count`.
+    fn fetch_ahead(&self, panel: usize, i: usize, count: usize, dq: &Shared<'_>) {
+        const PARTS: usize = 4;
+        let spread = count.min(PARTS);
+        let Some(i) = (i + spread).checked_sub(count) else { return };
+        for part in i * PARTS / spread..(i + 1) * PARTS / spread {
+            match self.next {
+                Some(next) if part < 3 && panel < next.panels() => self.fetch_input(next, panel, part),
+                _ if part == 3 => self.fetch_output(panel, dq),
+                _ => {}
             }
         }
     }
@@ -198,15 +208,13 @@ impl Call<'_> {
         let (per_word, window) = (mode.words().per_word(), window(shape.window));
         let (p, ds) = (scratch.p.take(KEYS * depth), scratch.ds.take(KEYS * depth));
         let first_word = panel * PANEL / per_word;
-        let seen = seen_rows(&tile.keys(panel / tile.heads, window), keys).unwrap_or(0..0);
+        let Some(seen) = seen_rows(&tile.keys(panel / tile.heads, window), keys) else { return };
         // The sums over queries read whole groups of rows: what this panel does not see is zero there.
-        for row in (0..seen.start).chain(seen.end..padded) {
+        let (start, end) = (seen.start / KEY_ROWS * KEY_ROWS, padded.min(seen.end.next_multiple_of(KEY_ROWS)));
+        for row in (start..seen.start).chain(seen.end..end) {
             let own = row * depth + first_word..row * depth + first_word + PANEL / per_word;
             p[own.clone()].fill(0);
             ds[own].fill(0);
-        }
-        if seen.is_empty() {
-            return;
         }
         let own = panel * stride * PANEL..(panel + 1) * stride * PANEL;
         let sides = [&mut scratch.q, &mut scratch.dout]
@@ -260,7 +268,8 @@ impl Call<'_> {
         ] {
             let (left, columns) = (&*left.take(KEYS * depth), &*side.columns.take(all));
             let known = share.end.clamp(keys.start, keys.end);
-            let groups = [keys.start..known, known..keys.end].map(|keys| row_groups(tile, &keys, window));
+            let first = key_tile.keys.start;
+            let groups = [keys.start..known, known..keys.end].map(|keys| row_groups(tile, first, keys, window));
             for rows in groups.into_iter().flatten() {
                 let blocks = tile.blocks_that_see(rows.clone(), window);
                 let (lanes, add) = (tile.heads * PANEL / per_word, rows.start < share.end);
@@ -299,13 +308,16 @@ impl Call<'_> {
     }
 }
 
-/// Keys in groups that are seen by the same blocks of queries.
-fn row_groups(tile: &QueryTile, keys: &Range<usize>, window: usize) -> Vec<Range<usize>> {
+/// Keys of a tile from key `first` on, in groups that are seen by the same blocks of queries. Groups end at multiples
+/// of [`KEY_ROWS`] in the tile, or at the end of `keys`.
+fn row_groups(tile: &QueryTile, first: usize, keys: Range<usize>, window: usize) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut last = 0..0;
-    for start in keys.clone().step_by(KEY_ROWS) {
-        let rows = start..keys.end.min(start + KEY_ROWS);
+    let mut start = keys.start;
+    while start < keys.end {
+        let rows = start..keys.end.min(first + ((start - first) / KEY_ROWS + 1) * KEY_ROWS);
         let blocks = tile.blocks_that_see(rows.clone(), window);
+        start = rows.end;
         match groups.last_mut() {
             Some(group) if blocks == last => group.end = rows.end,
             _ => groups.push(rows),

@@ -16,6 +16,27 @@ const KEYS: usize = 12;
 /// Keys of a tile at most where scores and their gradients are summed side by side.
 const GRADIENT_KEYS: usize = 6;
 
+/// The same text for each pair of `$rows` keys. A loop over so much text stays a loop, and then what it indexes lies
+/// in memory instead of registers.
+macro_rules! each_pair {
+    ($rows:expr, $pair:ident => $body:block) => {
+        each_pair!(@ $rows, $pair, $body, 0 1 2 3 4 5)
+    };
+    (@ $rows:expr, $pair:ident, $body:block, $($i:literal)*) => {
+        $(if 2 * $i < $rows {
+            let $pair: usize = $i;
+            $body
+        })*
+    };
+}
+
+/// What lanes keep whose bits are set; 0 in others.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn keep(x: [__m512; 2], bits: u32) -> [__m512; 2] {
+    [_mm512_maskz_mov_ps(bits as u16, x[0]), _mm512_maskz_mov_ps((bits >> 16) as u16, x[1])]
+}
+
 /// Words of the products of one call.
 #[derive(Clone, Copy)]
 struct Operands {
@@ -143,39 +164,39 @@ unsafe fn probability_tile<const MR: usize>(
         }
     }
     if let Some((scale, shift)) = start {
+        let scale = _mm512_set1_ps(scale);
         let mut max = load(&shift.0);
-        for (r, scores) in scores.iter().enumerate() {
-            let bits = softmax.bits(first + r);
-            for v in 0..2 {
-                let scaled = _mm512_mul_ps(scores[v], _mm512_set1_ps(scale));
-                max[v] = _mm512_mask_max_ps(max[v], (bits >> (16 * v)) as u16, scaled, max[v]);
+        each_pair!(MR, pair => {
+            for r in [2 * pair, 2 * pair + 1] {
+                let bits = softmax.bits(first + r);
+                let [low, high] = scores[r].map(|s| _mm512_mul_ps(s, scale));
+                max[0] = _mm512_mask_max_ps(max[0], bits as u16, low, max[0]);
+                max[1] = _mm512_mask_max_ps(max[1], (bits >> 16) as u16, high, max[1]);
             }
-        }
+        });
         store(&mut shift.0, max);
-        softmax.exponential = Exponential::new(Scaled { scale, shift });
+        softmax.exponential = Exponential::new(Scaled { scale: _mm512_cvtss_f32(scale), shift });
     }
     let index = [pair_indices(0), pair_indices(16)];
-    let mut own = [_mm512_setzero_ps(); 2];
-    for (pair, scores) in scores.as_chunks::<2>().0.iter().enumerate() {
-        let mut rounded = [_mm512_setzero_si512(); 2];
-        for (h, scores) in scores.iter().enumerate() {
-            let mut p = softmax.exponential.values(*scores);
-            if !softmax.full {
-                let bits = softmax.bits(first + 2 * pair + h);
-                p = [_mm512_maskz_mov_ps(bits as u16, p[0]), _mm512_maskz_mov_ps((bits >> 16) as u16, p[1])];
-            }
-            own = [_mm512_add_ps(own[0], p[0]), _mm512_add_ps(own[1], p[1])];
-            rounded[h] = round(p[0], p[1]);
+    let mut sum = softmax.sum;
+    each_pair!(MR, pair => {
+        let (r, bits) = (2 * pair, |r| softmax.bits(first + r));
+        let mut a = softmax.exponential.values(scores[r]);
+        let mut b = softmax.exponential.values(scores[r + 1]);
+        if !softmax.full {
+            (a, b) = (keep(a, bits(r)), keep(b, bits(r + 1)));
         }
-        for (v, &index) in index.iter().enumerate() {
-            // SAFETY: the caller vouches for a row of two vectors per pair of keys.
-            unsafe {
-                let out = out.add(pair * PANEL + 16 * v).cast();
-                _mm512_storeu_si512(out, _mm512_permutex2var_epi16(rounded[0], index, rounded[1]));
-            }
+        sum[0] = _mm512_add_ps(sum[0], _mm512_add_ps(a[0], b[0]));
+        sum[1] = _mm512_add_ps(sum[1], _mm512_add_ps(a[1], b[1]));
+        let (a, b) = (round(a[0], a[1]), round(b[0], b[1]));
+        // SAFETY: the caller vouches for a row of two vectors per pair of keys.
+        unsafe {
+            let out = out.add(pair * PANEL);
+            _mm512_storeu_si512(out.cast(), _mm512_permutex2var_epi16(a, index[0], b));
+            _mm512_storeu_si512(out.add(16).cast(), _mm512_permutex2var_epi16(a, index[1], b));
         }
-    }
-    softmax.sum = [_mm512_add_ps(softmax.sum[0], own[0]), _mm512_add_ps(softmax.sum[1], own[1])];
+    });
+    softmax.sum = sum;
 }
 
 /// Contract: `softmax::score_gradients`.
@@ -274,36 +295,30 @@ unsafe fn gradient_tile<const MR: usize>(operands: Operands, first: usize, softm
         }
     }
     let index = [pair_indices(0), pair_indices(16)];
-    let pairs = scores.as_chunks::<2>().0.iter().zip(dp.as_chunks::<2>().0);
-    for (pair, (scores, dp)) in pairs.enumerate() {
+    each_pair!(MR, pair => {
         let mut both = [_mm512_setzero_si512(); 2];
-        for h in 0..2 {
+        for (h, both) in both.iter_mut().enumerate() {
             let r = 2 * pair + h;
-            let mut p = softmax.exponential.values(scores[h]);
-            let mut ds = [_mm512_mul_ps(p[0], dp[h][0]), _mm512_mul_ps(p[1], dp[h][1])];
+            let mut p = softmax.exponential.values(scores[r]);
+            let mut ds = [_mm512_mul_ps(p[0], dp[r][0]), _mm512_mul_ps(p[1], dp[r][1])];
             if !softmax.full {
                 let bits = softmax.mask.bits(first + r);
-                for v in 0..2 {
-                    let seen = (bits >> (16 * v)) as u16;
-                    p[v] = _mm512_maskz_mov_ps(seen, p[v]);
-                    ds[v] = _mm512_maskz_mov_ps(seen, ds[v]);
-                }
+                (p, ds) = (keep(p, bits), keep(ds, bits));
             }
-            both[h] = round(ds[0], ds[1]);
+            *both = round(ds[0], ds[1]);
             // SAFETY: the caller vouches for 16 words at each row's start.
             unsafe {
                 _mm512_storeu_si512(out.p.add(r * out.stride).cast(), round(p[0], p[1]));
-                _mm512_storeu_si512(out.ds.add(r * out.stride).cast(), both[h]);
+                _mm512_storeu_si512(out.ds.add(r * out.stride).cast(), *both);
             }
         }
-        for (v, &index) in index.iter().enumerate() {
-            // SAFETY: the caller vouches for a row of two vectors per pair of keys.
-            unsafe {
-                let out = out.panel.add(pair * PANEL + 16 * v).cast();
-                _mm512_storeu_si512(out, _mm512_permutex2var_epi16(both[0], index, both[1]));
-            }
+        // SAFETY: the caller vouches for a row of two vectors per pair of keys.
+        unsafe {
+            let out = out.panel.add(pair * PANEL);
+            _mm512_storeu_si512(out.cast(), _mm512_permutex2var_epi16(both[0], index[0], both[1]));
+            _mm512_storeu_si512(out.add(16).cast(), _mm512_permutex2var_epi16(both[0], index[1], both[1]));
         }
-    }
+    });
 }
 
 #[cfg(test)]
