@@ -114,9 +114,9 @@ impl Task<'_> {
 impl All<'_> {
     /// All tiles of a run: writes `dq`, and the share.
     fn sum(&self, run: &Run, kv_head: usize, keys: Keys<'_>, share: &mut [f32]) {
-        share.fill(0.0);
         let (dk, dv) = share.split_at_mut(share.len() / 2);
-        let mut share = Share { start: run.keys(window(self.shape.window)).start, dk, dv };
+        let start = run.keys(window(self.shape.window)).start;
+        let mut share = Share { start, end: start, dk, dv };
         let group = self.shape.n_heads / self.shape.n_kv_heads;
         let (step, part) = query_tile(self.shape);
         let tile = |place: usize| {
@@ -131,7 +131,7 @@ impl All<'_> {
         let tiles: Vec<_> = run.queries.clone().step_by(step).flat_map(tile).collect();
         for (i, tile) in tiles.iter().enumerate() {
             let Self { mode, shape, ref input, .. } = *self;
-            let call = Call { mode, shape, input, tile, next: tiles.get(i + 1) };
+            let call = Call { mode, shape, input, tile, first: i == 0, next: tiles.get(i + 1) };
             // SAFETY: tasks are of disjoint queries and heads.
             unsafe { call.run(keys, &mut share, &self.dq) };
         }
@@ -155,13 +155,21 @@ impl All<'_> {
         let (window, d) = (window(self.shape.window), self.shape.head_dim);
         let mut sums = vec![0.0f32; rows.len() * d];
         for part in 0..2 * self.shape.n_kv_heads {
-            sums.fill(0.0);
+            let mut known = false;
             for (run, share) in runs {
                 let keys = run.keys(window);
                 let (first, end) = (rows.start.max(keys.start), rows.end.min(keys.end));
                 if first < end {
                     let share = &share[(part * keys.len() + first - keys.start) * d..][..(end - first) * d];
-                    add(self.mode.isa, share, &mut sums[(first - rows.start) * d..]);
+                    if !known && share.len() == sums.len() {
+                        sums.copy_from_slice(share);
+                    } else {
+                        if !known {
+                            sums.fill(0.0);
+                        }
+                        add(self.mode.isa, share, &mut sums[(first - rows.start) * d..]);
+                    }
+                    known = true;
                 }
             }
             let (out, factor) = if part % 2 == 0 { (&self.dk, self.shape.scale) } else { (&self.dv, 1.0) };
@@ -180,7 +188,8 @@ fn cost(queries: Range<usize>, window: usize) -> usize {
     sum(queries.end) - sum(queries.start)
 }
 
-/// Cuts segments into runs of about equal work; whole tiles each.
+/// Cuts segments into runs of about as many queries; whole tiles each. The later ones are longer work, so that the
+/// threads end with short ones, and need more memory.
 fn runs(segments: &[Range<usize>], shape: AttentionShape) -> Vec<Run> {
     let window = window(shape.window);
     let total: usize = segments.iter().map(|s| cost(0..s.len(), window)).sum::<usize>() * shape.n_kv_heads;
@@ -188,14 +197,10 @@ fn runs(segments: &[Range<usize>], shape: AttentionShape) -> Vec<Run> {
     let mut runs = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
         let n = segment.len();
-        let own = cost(0..n, window);
-        let count = (own * WANTED_TASKS).div_ceil(total.max(1)).min(MAX_RUNS);
+        let count = (cost(0..n, window) * WANTED_TASKS).div_ceil(total.max(1)).min(MAX_RUNS);
         let mut start = 0;
         for i in 1..=count {
-            let mut end = start;
-            while end < n && cost(0..end, window) * count < own * i {
-                end = n.min(end + step);
-            }
+            let end = n.min((n * i).div_ceil(count).next_multiple_of(step));
             if end > start {
                 runs.push(Run { index, segment: segment.clone(), queries: start..end });
             }
