@@ -1,7 +1,7 @@
 //! The CPU backend: contracts checked, work handed to the op folders.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::{Deref, DerefMut};
 
 use crate::attention::{
     self,
@@ -303,7 +303,7 @@ impl Backend for Cpu {
         lse: &mut CpuBuf,
     ) {
         let (q, k, v) = (q.numbers(), k.numbers(), v.numbers());
-        attention::packed::forward(&self.ctx, q, k, v, segments, shape, out.numbers_mut(), lse);
+        attention::forward::forward(&self.ctx, q, k, v, segments, shape, out.numbers_mut(), lse);
     }
 
     fn attention_backward(
@@ -323,7 +323,7 @@ impl Backend for Cpu {
         let (dout, q, k) = (dout.numbers(), q.numbers(), k.numbers());
         let input = Inputs { dout, q, k, v: v.numbers(), out: out.numbers(), lse };
         let grads = Grads { dq: dq.numbers_mut(), dk: dk.numbers_mut(), dv: dv.numbers_mut() };
-        attention::packed::backward(&self.ctx, input, segments, shape, grads);
+        attention::backward::backward(&self.ctx, input, segments, shape, grads);
     }
 
     fn copy_rows(

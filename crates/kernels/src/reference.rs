@@ -1,8 +1,6 @@
 //! The reference backend: scalar, safe, plain loops, in f32 or f64.
 
 use std::marker::PhantomData;
-use std::ops::Range;
-
 use crate::attention::reference as attention;
 use crate::backend::{
     Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,

@@ -6,7 +6,6 @@
 //! Elementwise ops, the optimiser, and scores that a backward computes again count as no arithmetic, only as time.
 //! A multiplication and an addition are two operations.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 

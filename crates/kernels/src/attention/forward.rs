@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::attention::joined::Joined;
 use crate::attention::keys::{Head, KEYS, KeyTile, Keys, Pass, Source, prepare};
 use crate::attention::layout::{QueryTile, head_parts, tile_shape, window};
 use crate::attention::scratch::{Aligned, Shared};
 use crate::attention::softmax::{self, Lanes, Running, Scaled};
 use crate::attention::words::{self, Left, product, store_row};
-use crate::backend::AttentionShape;
+use crate::backend::{AttentionShape, Segment};
 use crate::context::Context;
 use crate::gemm::{Mode, PANEL};
 use crate::numbers::{Numbers, NumbersMut};
@@ -223,17 +224,17 @@ pub fn forward(
     q: Numbers<'_>,
     k: Numbers<'_>,
     v: Numbers<'_>,
-    segments: &[Range<usize>],
+    segments: &[Segment],
     shape: AttentionShape,
     out: NumbersMut<'_>,
     lse: &mut [f32],
 ) {
     check(shape);
-    let source = |segment: &Range<usize>| Source { k, v, row: segment.start, n: segment.len() };
-    let sources: Vec<_> = segments.iter().map(source).collect();
-    let queries: Vec<_> = segments.iter().map(|segment| (segment.start, segment.len(), 0)).collect();
+    let joined = Joined::new(ctx, k, v, segments, shape.n_kv_heads * shape.head_dim);
+    let queries = |Segment { shared, own }: &Segment| (own.start, own.len(), shared.len());
+    let queries: Vec<_> = segments.iter().map(queries).collect();
     let (out, lse) = (Shared::new(out), Shared::new(NumbersMut::F32(lse)));
-    attend_all(ctx, q, &queries, &sources, shape, &out, Some(&lse));
+    attend_all(ctx, q, &queries, &joined.sources(segments), shape, &out, Some(&lse));
 }
 
 /// Queries `(first row, rows, place of the first among the keys)` over one source each. Writes these rows.

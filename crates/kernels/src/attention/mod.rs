@@ -2,8 +2,8 @@
 //!
 //! Shapes: `q`, `out`, `dout`, `dq` `[T, n_heads * head_dim]`; `k`, `v`, `dk`, `dv`
 //! `[T, n_kv_heads * head_dim]`; `lse` `[T, n_heads]`. Query head h reads key head `h * n_kv_heads / n_heads`.
-//! Outputs are overwritten for the rows of the segments or spans. Segments see nothing of one another. With a
-//! window, query i sees keys j with `i - j` below it, and tiles outside are not computed.
+//! Outputs are overwritten for the rows of the segments or spans. Segments see nothing of one another but the rows
+//! that they share. With a window, query i sees keys j with `i - j` below it, and tiles outside are not computed.
 //!
 //! On the CPU scores are computed turned, `[keys][queries]`, for 32 queries (the lanes of a packed panel) and a
 //! tile of keys at a time. So the softmax runs down the lanes, keys and values need no packing beyond a
@@ -23,6 +23,7 @@ pub mod backward;
 pub mod cached;
 pub mod forward;
 mod gradient;
+mod joined;
 mod keys;
 mod layout;
 pub mod reference;

@@ -1,10 +1,8 @@
 //! Attention against the reference, packed against alone, cached against packed, and against differences.
 
-use std::ops::Range;
-
 use proptest::prelude::*;
 
-use crate::backend::{AttentionShape, Backend, CachedSpan};
+use crate::backend::{AttentionShape, Backend, CachedSpan, Segment};
 use crate::options::Precision;
 use crate::reference::Reference;
 use crate::testing::{Case, check, check_gradient, check_threads, nan, random};
@@ -14,26 +12,31 @@ fn shape(n_kv_heads: usize, group: usize, head_dim: usize) -> AttentionShape {
     AttentionShape { n_heads: n_kv_heads * group, n_kv_heads, head_dim, scale, window: None, softcap: None }
 }
 
-fn segments(lengths: &[usize]) -> Vec<Range<usize>> {
+fn segments(lengths: &[usize]) -> Vec<Segment> {
     let mut end = 0;
     lengths
         .iter()
         .map(|len| {
             end += len;
-            end - len..end
+            Segment::from(end - len..end)
         })
         .collect()
 }
 
 struct Packed {
     lengths: Vec<usize>,
+    /// So many of the segments after the first begin with it.
+    shared: usize,
     shape: AttentionShape,
 }
 
 impl Case for Packed {
     fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
         let shape = self.shape;
-        let segments = segments(&self.lengths);
+        let mut segments = segments(&self.lengths);
+        if let Some((first, others)) = segments.split_first_mut() {
+            others.iter_mut().take(self.shared).for_each(|segment| segment.shared = first.own.clone());
+        }
         let t: usize = self.lengths.iter().sum();
         let (cq, ckv) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
         let q = b.upload(&random(1, t * cq));
@@ -79,7 +82,7 @@ fn borders_of_tiles() {
         vec![128, 64],
         vec![129, 200],
     ] {
-        run(Packed { lengths, shape: shape(2, 3, 16) });
+        run(Packed { lengths, shared: 0, shape: shape(2, 3, 16) });
     }
 }
 
@@ -88,7 +91,7 @@ fn widths_of_heads() {
     for (kv, group, d) in
         [(1, 1, 2), (1, 4, 7), (3, 3, 64), (2, 1, 80), (1, 2, 130), (1, 5, 256), (1, 40, 16)]
     {
-        run(Packed { lengths: vec![70, 9], shape: shape(kv, group, d) });
+        run(Packed { lengths: vec![70, 9], shared: 0, shape: shape(kv, group, d) });
     }
 }
 
@@ -97,7 +100,7 @@ fn windows() {
     // Inside a panel of lanes, across panels, across tiles of keys, as long as the row, longer.
     for window in [1, 2, 31, 33, 96, 97, 128, 200, 300, 301, 1000] {
         let shape = AttentionShape { window: Some(window), ..shape(2, 3, 32) };
-        run(Packed { lengths: vec![300, 1, 40], shape });
+        run(Packed { lengths: vec![300, 1, 40], shared: 0, shape });
     }
 }
 
@@ -107,6 +110,7 @@ fn soft_caps() {
     for cap in [0.1, 0.7, 50.0] {
         run(Packed {
             lengths: vec![150, 30],
+            shared: 0,
             shape: AttentionShape { softcap: Some(cap), ..shape(2, 2, 64) },
         });
     }
@@ -127,17 +131,26 @@ proptest! {
     #[test]
     fn any_packing(
         lengths in prop::collection::vec(1usize..180, 1..5), kv in 1usize..4, group in 1usize..4, d in 1usize..72,
-        window in prop::option::of(1usize..200), softcap in prop::option::of(0.3f32..3.0),
+        window in prop::option::of(1usize..200), softcap in prop::option::of(0.3f32..3.0), shared in 0usize..4,
     ) {
-        run(Packed { lengths, shape: AttentionShape { window, softcap, ..shape(kv, group, 2 * d) } });
+        let shape = AttentionShape { window, softcap, ..shape(kv, group, 2 * d) };
+        run(Packed { lengths, shared, shape });
     }
 }
 
 #[test]
 fn threads_change_no_bit() {
-    check_threads(&Packed { lengths: vec![150, 3, 70, 64], shape: shape(3, 3, 32) });
+    check_threads(&Packed { lengths: vec![150, 3, 70, 64], shared: 2, shape: shape(3, 3, 32) });
     // One long row, which is cut into runs.
-    check_threads(&Packed { lengths: vec![1000], shape: shape(1, 2, 8) });
+    check_threads(&Packed { lengths: vec![1000], shared: 0, shape: shape(1, 2, 8) });
+}
+
+/// Beginnings longer than a tile of keys, and than what a task prepares for itself.
+#[test]
+fn shared_rows() {
+    for first in [1, 40, 97, 600] {
+        run(Packed { lengths: vec![first, 130, 5, 33], shared: 2, shape: shape(2, 3, 32) });
+    }
 }
 
 /// Large scores: the maximum is taken out before the exponential.
@@ -151,7 +164,7 @@ fn large_scores_do_not_overflow() {
             let k: Vec<f32> = (0..100).flat_map(|i| [i as f32 / 128.0; 4]).collect();
             let (k, v) = (b.upload(&k), b.upload(&random(1, 400)));
             let (mut out, mut lse) = (b.upload(&nan(400)), b.upload(&nan(100)));
-            b.attention(&q, &k, &v, std::slice::from_ref(&(0..100)), shape, &mut out, &mut lse);
+            b.attention(&q, &k, &v, &[Segment::from(0..100)], shape, &mut out, &mut lse);
             vec![b.download(&out), b.download(&lse)]
         }
     }
