@@ -2,13 +2,13 @@
 
 use crate::backend::LossSums;
 use crate::context::Context;
-use crate::gemm::{self, Lhs, Matrix, Side, Start, Words};
+use crate::gemm::{self, Lhs, Matrix, Product, Side, Start, Term, Words, lhs_stride};
 use crate::numbers::{Numbers, NumbersMut};
 use crate::simd::{exp, per_isa, round_bf16, to_bf16};
 use crate::weight::WeightBytes;
 
-/// Most logits that exist at the same time (64 MiB), if that gives chunks of [`MIN_CHUNK_ROWS`].
-const CHUNK_LOGITS: usize = 16 * 1024 * 1024;
+/// Most logits that exist at the same time (32 MiB), if that gives chunks of [`MIN_CHUNK_ROWS`].
+const CHUNK_LOGITS: usize = 8 * 1024 * 1024;
 /// Most rows of a chunk.
 const CHUNK_ROWS: usize = 480;
 /// Rows of a chunk for large vocabularies: each chunk expands the head twice.
@@ -106,10 +106,14 @@ fn gradient_words_body<const FMA: bool>(
             }
             Words::Bf16Pairs => {
                 gradient[len..].fill(0.0);
-                let out = &mut row[start / 2..start / 2 + len.div_ceil(2)];
-                for (o, [a, b]) in out.iter_mut().zip(gradient.as_chunks::<2>().0) {
-                    *o = u32::from(to_bf16(*a)) | u32::from(to_bf16(*b)) << 16;
+                let mut halves = [0u16; PART];
+                for (half, g) in halves.iter_mut().zip(&gradient) {
+                    *half = to_bf16(*g);
                 }
+                // The first of a pair is the low half, as machines with this form of words store it.
+                let pairs: [u32; PART / 2] = bytemuck::cast(halves);
+                let count = len.div_ceil(2);
+                row[start / 2..start / 2 + count].copy_from_slice(&pairs[..count]);
             }
         }
     }
@@ -147,7 +151,12 @@ impl Row<'_> {
 
 /// Most logits that `Backend::cross_entropy` over at most `n` rows holds at the same time, f32 each.
 pub fn most_logits(n: usize, vocab: usize) -> usize {
-    most_rows(vocab).min(n) * vocab
+    most_rows(vocab).min(n) * stride(vocab)
+}
+
+/// Logits from row to row: rows that lay a power of two apart would displace one another from caches.
+fn stride(vocab: usize) -> usize {
+    lhs_stride(Words::F32, &[vocab])
 }
 
 fn most_rows(vocab: usize) -> usize {
@@ -176,15 +185,19 @@ pub fn cross_entropy(
     let words = ctx.mode.words();
     let mut sums = LossSums::default();
     let chunk_rows = chunk_rows(n, vocab);
-    let mut logits = ctx.floats(chunk_rows * vocab);
+    let stride = stride(vocab);
+    let mut logits = ctx.floats(chunk_rows * stride);
     let mut losses = vec![0.0f64; chunk_rows];
     for start in (0..n).step_by(chunk_rows.max(1)) {
         let rows = chunk_rows.min(n - start);
         let left = ctx.left(hidden.part(start * c, rows * c), rows, c);
+        let terms = [Term { left: left.all(), right: matrix }];
         let out = NumbersMut::F32(&mut logits);
-        gemm::product(&ctx.pool, ctx.mode, left.all(), Side::Rows, matrix, Start::Zero, out);
+        let product = Product { side: Side::Rows, terms: &terms, start: Start::Zero, out, stride };
+        gemm::products(&ctx.pool, ctx.mode, &mut [product]);
         drop(left);
-        let items = logits.chunks_mut(vocab).zip(&mut losses).take(rows).enumerate();
+        let items =
+            logits.chunks_mut(stride).map(|row| &mut row[..vocab]).zip(&mut losses).take(rows).enumerate();
         let items: Vec<Row<'_>> = items
             .map(|(i, (logits, loss))| Row {
                 logits,
@@ -200,7 +213,7 @@ pub fn cross_entropy(
             sums.weight += f64::from(weight);
         }
         if let Some(dhidden) = dhidden.as_deref_mut() {
-            let gradient = Lhs { words: bytemuck::cast_slice(&logits), stride: vocab, m: rows };
+            let gradient = Lhs { words: bytemuck::cast_slice(&logits), stride, m: rows };
             let out = NumbersMut::F32(&mut dhidden[start * c..(start + rows) * c]);
             gemm::product(&ctx.pool, ctx.mode, gradient, Side::Cols, matrix, Start::Zero, out);
         }
