@@ -238,8 +238,8 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Backward of the linears of a group: accumulates the gradients of their adapters, and overwrites `dx`
-    /// `[T, K]` with that of their input, if it is wanted. `douts` `[T, N]` each, `x` `[T, K]`, `xa` as the forward kept
-    /// it, where there are adapters.
+    /// `[T, K]` with that of their input, if it is wanted. `douts` `[T, N]` each, `x` `[T, K]`, `xa` as the forward
+    /// kept it, where there are adapters.
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
     fn group_backward(
         &self,

@@ -2,9 +2,9 @@
 //!
 //! What the backward of a block needs is its [`Acts`]: the residual before each half, q, k and v after the rotation,
 //! attention's output and log-sum-exp, gate, up, the inputs of norms inside a half, and the low-rank products of the
-//! adapted linears. Outputs of the
-//! norms and the MLP's product are cheap and computed again. Blocks may keep their input and attention's output
-//! alone and run forward once more in the backward ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
+//! adapted linears. Outputs of the norms and the MLP's product are cheap and computed again. Blocks may keep their
+//! input and attention's output alone and run forward once more in the backward
+//! ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
 //!
 //! Nearly all memory is held while the last block goes backward. So few buffers are added to the activations then:
 //! gradients take the place of activations that were read for the last time, and buffers serve several purposes, one
