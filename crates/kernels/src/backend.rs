@@ -219,8 +219,9 @@ pub trait Backend: Send + Sync + 'static {
         rstd: &mut Self::Buf,
         kept: Option<&mut Self::Buf>,
     );
-    /// Accumulates into `dx` (numbers), and writes a copy of the sum to `copy` if given. The norm's own weight
-    /// is frozen and gets no gradient.
+    /// Gradient of the norm's input `x`. If `sum` (numbers) is given it grows by the gradient; if `out` is given it
+    /// becomes a copy of `sum`, or the gradient alone where there is no `sum`. The norm's own weight is frozen and
+    /// gets no gradient.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn rmsnorm_backward(
         &self,
@@ -229,8 +230,8 @@ pub trait Backend: Send + Sync + 'static {
         w: &Self::Buf,
         rstd: &Self::Buf,
         t: usize,
-        dx: &mut Self::Buf,
-        copy: Option<&mut Self::Buf>,
+        sum: Option<&mut Self::Buf>,
+        out: Option<&mut Self::Buf>,
     );
 
     // Linear with LoRA --------------------------------------------------------------------------
@@ -337,17 +338,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// `out = activation(gate) * up` over the first `n` elements. Source: arXiv:2002.05202.
     fn glu(&self, activation: Activation, gate: &Self::Buf, up: &Self::Buf, n: usize, out: &mut Self::Buf);
-    /// Overwrites `dgate` and `dup`. All buffers are of one form.
-    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    /// In place, over the first `n` elements: `gate` and `up` become their gradients, and `dout`, the gradient of
+    /// [`Backend::glu`]'s output, becomes that output. All buffers are of one form.
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &Self::Buf,
-        gate: &Self::Buf,
-        up: &Self::Buf,
+        dout: &mut Self::Buf,
+        gate: &mut Self::Buf,
+        up: &mut Self::Buf,
         n: usize,
-        dgate: &mut Self::Buf,
-        dup: &mut Self::Buf,
     );
 
     // Loss and optimiser ------------------------------------------------------------------------

@@ -244,11 +244,11 @@ impl Backend for Cpu {
         w: &CpuBuf,
         rstd: &CpuBuf,
         t: usize,
-        dx: &mut CpuBuf,
-        copy: Option<&mut CpuBuf>,
+        sum: Option<&mut CpuBuf>,
+        out: Option<&mut CpuBuf>,
     ) {
-        let copy = copy.map(CpuBuf::numbers_mut);
-        rmsnorm::backward(&self.ctx, dout.numbers(), x.numbers(), w, &rstd[..t], dx, copy);
+        let (sum, out) = (sum.map(|sum| &mut **sum), out.map(CpuBuf::numbers_mut));
+        rmsnorm::backward(&self.ctx, dout.numbers(), x.numbers(), w, &rstd[..t], sum, out);
     }
 
     fn linear(
@@ -361,16 +361,12 @@ impl Backend for Cpu {
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &CpuBuf,
-        gate: &CpuBuf,
-        up: &CpuBuf,
+        dout: &mut CpuBuf,
+        gate: &mut CpuBuf,
+        up: &mut CpuBuf,
         n: usize,
-        dgate: &mut CpuBuf,
-        dup: &mut CpuBuf,
     ) {
-        let inputs = [dout, gate, up].map(|x| x.numbers().part(0, n));
-        let (dgate, dup) = (dgate.numbers_mut().part(0, n), dup.numbers_mut().part(0, n));
-        glu::backward(&self.ctx, activation, inputs, dgate, dup);
+        glu::backward(&self.ctx, activation, [dout, gate, up].map(|x| x.numbers_mut().first(n)));
     }
 
     fn cross_entropy(

@@ -129,12 +129,16 @@ impl<F: Real> Backend for Reference<F> {
         w: &Vec<F>,
         rstd: &Vec<F>,
         t: usize,
-        dx: &mut Vec<F>,
-        copy: Option<&mut Vec<F>>,
+        sum: Option<&mut Vec<F>>,
+        out: Option<&mut Vec<F>>,
     ) {
-        rmsnorm::backward(dout, x, w, &rstd[..t], dx);
-        if let Some(copy) = copy {
-            copy[..t * w.len()].copy_from_slice(&dx[..t * w.len()]);
+        let mut dx = match &sum {
+            Some(sum) => sum[..t * w.len()].to_vec(),
+            None => self.zeros(t * w.len()),
+        };
+        rmsnorm::backward(dout, x, w, &rstd[..t], &mut dx);
+        for to in [sum, out].into_iter().flatten() {
+            to[..dx.len()].copy_from_slice(&dx);
         }
     }
 
@@ -240,14 +244,12 @@ impl<F: Real> Backend for Reference<F> {
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &Vec<F>,
-        gate: &Vec<F>,
-        up: &Vec<F>,
+        dout: &mut Vec<F>,
+        gate: &mut Vec<F>,
+        up: &mut Vec<F>,
         n: usize,
-        dgate: &mut Vec<F>,
-        dup: &mut Vec<F>,
     ) {
-        glu::backward(activation, &dout[..n], gate, up, dgate, dup);
+        glu::backward(activation, &mut dout[..n], gate, up);
     }
 
     fn cross_entropy(

@@ -120,11 +120,10 @@ impl<B: Backend> Timed<B> {
                 flop += product(t, n, k);
             }
             for span in &linear.spans {
-                // g B serves the input and A; the rest is one product for the input, one for A and one for B.
-                let gb = inputs || grad.is_some();
-                flop += if gb { product(t, n, span.r) } else { 0 };
+                // One product for the input. One for A, one for B, and g B, which serves the input too: a call for
+                // the input alone goes with another one for the gradients.
                 flop += if inputs { product(t, span.r, k) } else { 0 };
-                flop += if grad.is_some() { product(t, span.r, n + k) } else { 0 };
+                flop += if grad.is_some() { product(t, span.r, n + k) + product(t, n, span.r) } else { 0 };
             }
         }
         flop
@@ -252,10 +251,10 @@ impl<B: Backend> Backend for Timed<B> {
         w: &B::Buf,
         rstd: &B::Buf,
         t: usize,
-        dx: &mut B::Buf,
-        copy: Option<&mut B::Buf>,
+        sum: Option<&mut B::Buf>,
+        out: Option<&mut B::Buf>,
     ) {
-        self.elementwise(|b| b.rmsnorm_backward(dout, x, w, rstd, t, dx, copy));
+        self.elementwise(|b| b.rmsnorm_backward(dout, x, w, rstd, t, sum, out));
     }
 
     fn linear(
@@ -365,14 +364,12 @@ impl<B: Backend> Backend for Timed<B> {
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &B::Buf,
-        gate: &B::Buf,
-        up: &B::Buf,
+        dout: &mut B::Buf,
+        gate: &mut B::Buf,
+        up: &mut B::Buf,
         n: usize,
-        dgate: &mut B::Buf,
-        dup: &mut B::Buf,
     ) {
-        self.elementwise(|b| b.glu_backward(activation, dout, gate, up, n, dgate, dup));
+        self.elementwise(|b| b.glu_backward(activation, dout, gate, up, n));
     }
 
     fn cross_entropy(

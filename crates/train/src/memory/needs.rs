@@ -47,7 +47,9 @@ impl Needs {
         let (decoder, lora) = (learner.decoder(), learner.lora());
         let config = decoder.config();
         let adapter = 4 * lora.tensors().element_count() as u64;
-        let forward = (decoder.forward_bytes_per_token() * evaluated_tokens.saturating_sub(tokens)) as u64;
+        // A workspace has one set of buffers for both.
+        let forward = decoder.forward_bytes_per_token((tokens > 0).then_some(lora.config()));
+        let forward = (forward * evaluated_tokens.saturating_sub(tokens)) as u64;
         let activations =
             |blocks| (decoder.activation_bytes_per_token(lora.config(), blocks) * tokens) as u64 + forward;
         let rows = tokens.max(evaluated_tokens);
@@ -57,7 +59,7 @@ impl Needs {
             adapter: ADAPTER_COPIES * adapter,
             scratch: (decoder.loss_bytes(rows) + 4 * rows * config.intermediate_size) as u64,
             saving: (SAVING_COPIES * adapter).max(2 * adapter + gate),
-            activations: (0..=config.num_hidden_layers).map(activations).collect(),
+            activations: (0..=decoder.most_recomputed()).map(activations).collect(),
             tokens,
         }
     }
