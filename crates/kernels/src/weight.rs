@@ -114,6 +114,14 @@ impl WeightBytes {
         self.int8_scales.get_or_init(make)
     }
 
+    /// Some of its rows as a matrix.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        let row_bytes = self.dtype.row_bytes(self.cols).expect("cols is a whole number of blocks");
+        let start = self.range.start + rows.start * row_bytes;
+        let range = start..start + rows.len() * row_bytes;
+        Self::new(self.dtype, rows.len(), self.cols, Arc::clone(&self.owner), range)
+    }
+
     /// The matrix's bytes.
     pub fn bytes(&self) -> &[u8] {
         &(*self.owner).as_ref()[self.range.clone()]

@@ -11,7 +11,7 @@
 //! after the other.
 
 use hearth_kernels::backend::Backend;
-use hearth_kernels::exponential_bytes;
+use hearth_kernels::loss_bytes;
 
 use crate::config::{Group, ModelConfig, Module};
 use crate::decoder::Decoder;
@@ -309,7 +309,7 @@ impl<B: Backend> Decoder<B> {
 
     /// Bytes that the loss of at most `rows` rows and its gradient take beside the workspace.
     pub fn loss_bytes(&self, rows: usize) -> usize {
-        exponential_bytes(rows, self.config.vocab_size, self.backend.operand_bytes())
+        loss_bytes(rows, self.config.hidden_size, self.backend.operand_bytes())
     }
 
     /// Blocks that can run forward again: all but the last, since nothing runs between its forward and its backward.

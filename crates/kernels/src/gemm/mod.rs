@@ -310,16 +310,14 @@ pub struct Product<'a> {
 pub struct Piece<'a> {
     /// Rows of the left side.
     pub rows: Range<usize>,
-    /// Number of the task's columns among all; the pieces with one number cover all rows once.
-    pub column: usize,
-    /// Outputs, the same for all pieces with one `column`.
+    /// Rows of the right-hand matrix.
     pub outputs: Range<usize>,
     /// `[rows, outputs]`.
     pub values: &'a mut [f32],
 }
 
 /// What sees, and may change, all pieces of an output.
-pub type Map<'a> = dyn Fn(Piece<'_>) + Sync + 'a;
+pub type Map<'a> = dyn FnMut(Piece<'_>) + 'a;
 
 /// A product as tasks see it.
 struct Plan<'a> {
@@ -396,16 +394,16 @@ impl<'a> Plan<'a> {
         self.columns * self.row_chunks
     }
 
-    /// Number of the columns, outputs and rows of a task.
-    fn part(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
+    /// Outputs and rows of a task.
+    fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let (column, chunk) = (task / self.row_chunks, task % self.row_chunks);
         let outputs = column * self.task_outputs..self.n.min((column + 1) * self.task_outputs);
         let rows = chunk * self.chunk_rows..self.m.min((chunk + 1) * self.chunk_rows);
-        (column, outputs, rows)
+        (outputs, rows)
     }
 
     fn run(&self, mode: Mode, task: usize) {
-        let (_, outputs, rows) = self.part(task);
+        let (outputs, rows) = self.part(task);
         let first = rows.start * self.stride + outputs.start;
         let bias = self.start.bias().map_or(std::ptr::null(), |bias| bias[outputs.clone()].as_ptr());
         let out = Output {
@@ -444,11 +442,11 @@ impl<'a> Plan<'a> {
 
     /// As [`Plan::run`] of a product without a start value, whose pieces go through `map`. With `keep` they are
     /// stored then.
-    fn run_mapped(&self, mode: Mode, task: usize, map: &Map<'_>, keep: bool) {
-        let (column, outputs, rows) = self.part(task);
+    fn run_mapped(&self, mode: Mode, task: usize, map: &mut Map<'_>, keep: bool) {
+        let (outputs, rows) = self.part(task);
         let width = outputs.len();
-        let finish = |rows: Range<usize>, values: &mut [f32]| {
-            map(Piece { rows: rows.clone(), column, outputs: outputs.clone(), values });
+        let mut finish = |rows: Range<usize>, values: &mut [f32]| {
+            map(Piece { rows: rows.clone(), outputs: outputs.clone(), values });
             if keep {
                 // SAFETY: the rows and outputs belong to this task alone.
                 unsafe { self.store(mode.isa, &rows, &outputs, values) };
@@ -561,21 +559,16 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Parts to split rows into, if there are tasks for so many `columns`. How rows and columns are split changes no sum, so
-/// it may depend on the number of threads.
-fn row_chunks(pool: &Pool, columns: usize) -> usize {
-    let wanted = if pool.threads() == 1 { 1 } else { TASKS_PER_THREAD * pool.threads() };
-    wanted.div_ceil(columns.max(1))
-}
-
 /// Computes several products, which do not depend on one another, in one go.
 pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
     let mut plans: Vec<Plan<'_>> = products.iter_mut().map(|product| Plan::new(mode, product)).collect();
     plans.iter().for_each(Plan::check_output);
     plans.retain(|plan| plan.m > 0 && plan.n > 0);
     let columns: usize = plans.iter().map(Plan::tasks).sum();
+    // How rows and columns are split changes no sum, so it may depend on the number of threads.
+    let wanted = if pool.threads() == 1 { 1 } else { TASKS_PER_THREAD * pool.threads() };
     for plan in &mut plans {
-        plan.split_rows(mode, row_chunks(pool, columns));
+        plan.split_rows(mode, wanted.div_ceil(columns.max(1)));
     }
     let tasks = plans.iter().map(Plan::tasks).sum();
     pool.run(tasks, |mut task| {
@@ -600,35 +593,35 @@ fn round_body(x: &[f32], out: &mut [u16]) {
     }
 }
 
-/// `left x rightᵀ`, every piece of which goes through `map` before it is stored in `out` (whose rows are so many
-/// numbers apart), or nowhere.
+/// `left x rightᵀ` on the calling thread. Every piece goes through `map` before it is stored in `out` (whose rows are
+/// so many numbers apart), or nowhere.
 pub fn mapped_product(
-    pool: &Pool,
     mode: Mode,
     left: Lhs<'_>,
     right: Matrix<'_>,
     out: Option<(NumbersMut<'_>, usize)>,
-    map: &Map<'_>,
+    map: &mut Map<'_>,
 ) {
     let terms = [Term::new(left, right)];
     let keep = out.is_some();
     let (out, stride) = out.unwrap_or((NumbersMut::F32(&mut []), 0));
     let mut product = Product { side: Side::Rows, terms: &terms, start: Start::Zero, out, stride };
-    let mut plan = Plan::new(mode, &mut product);
+    let plan = Plan::new(mode, &mut product);
     if keep {
         plan.check_output();
     }
-    if plan.m == 0 || plan.n == 0 {
-        return;
+    for task in 0..plan.tasks() {
+        plan.run_mapped(mode, task, map, keep);
     }
-    plan.split_rows(mode, row_chunks(pool, plan.tasks()));
-    pool.run(plan.tasks(), |task| plan.run_mapped(mode, task, map, keep));
 }
 
-/// Number of columns of a mapped product over a matrix of `n` rows of `k`: what [`Piece::column`] is below.
-pub fn mapped_columns(mode: Mode, n: usize, k: usize) -> usize {
-    let lengths = [(PanelForm::Numbers(mode.words()), k)];
-    n.div_ceil(task_outputs(&lengths, &blocks(&lengths)))
+/// One product on the calling thread.
+pub fn product_here(mode: Mode, product: &mut Product<'_>) {
+    let plan = Plan::new(mode, product);
+    plan.check_output();
+    for task in 0..plan.tasks() {
+        plan.run(mode, task);
+    }
 }
 
 /// One product with one term and no gaps between rows of its output.

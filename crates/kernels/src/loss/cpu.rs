@@ -1,4 +1,6 @@
-//! Cross-entropy in chunks of rows. Logits exist only in pieces of a tile: each piece becomes exponentials at once.
+//! Cross-entropy in chunks of rows and slices of the vocabulary. Logits exist only in pieces of a tile: each piece
+//! becomes exponentials at once, and those of a block of the vocabulary are multiplied with its rows of the head while
+//! they are in the cache.
 //!
 //! `e = exp(z - r)` of a logit `z` with a reference `r` per row is what the loss, `w (r + ln(sum e) - z[target])`, and
 //! its gradient need. The gradient with respect to the logits is `f (e / sum e)` but for the target, with `f` the
@@ -8,42 +10,44 @@
 //!
 //! Any reference is right as long as nothing overflows. The target's logit, computed first, is at hand and keeps the
 //! sum above about 1. A chunk with a sum above [`LARGEST_SUM`] is done again with the rows' largest logits.
+//!
+//! Sums run over a slice in order, then over the slices in order. Slices depend on the vocabulary alone.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::cell::RefCell;
+use std::ops::Range;
 
 use crate::backend::LossSums;
-use crate::context::Context;
+use crate::context::{Context, Left};
 use crate::dequant;
-use crate::gemm::{self, Lhs, Matrix, Piece, Side, Start, Words, lhs_stride};
+use crate::gemm::{self, Lhs, Matrix, Product, Side, Start, Term, Words, lhs_stride};
+use crate::linear::thin;
 use crate::numbers::{Number, Numbers, NumbersMut, either};
 use crate::simd::{exp, mul_add, per_isa, round_bf16};
 use crate::weight::WeightBytes;
 
-/// Most exponentials that a gradient keeps at the same time, if that gives chunks of [`MIN_CHUNK_ROWS`].
-const CHUNK_EXPONENTIALS: usize = 16 * 1024 * 1024;
-/// Most rows of a chunk.
+/// Most rows of a chunk. Each expands the head twice.
 const CHUNK_ROWS: usize = 480;
-/// Most rows of a chunk without a gradient, which keeps one sum per row and task.
-const LOSS_CHUNK_ROWS: usize = 1024;
-/// Rows of a chunk for large vocabularies: each chunk expands the head twice.
-const MIN_CHUNK_ROWS: usize = 240;
+/// Parts of the vocabulary at most; each is a task, and keeps a gradient of the chunk's rows.
+const SLICES: usize = 16;
+/// Slices are whole multiples of this.
+const SLICE_STEP: usize = 96;
+/// Exponentials of a row that are multiplied with the head at a time.
+const BLOCK_OUTPUTS: usize = 1056;
+/// Rows of a task that adds the slices' gradients.
+const SUM_ROWS: usize = 16;
 /// Above this a row's sum counts as overflow: its product with the head must stay finite.
 const LARGEST_SUM: f64 = 1e30;
 /// Lanes of sums of exponentials.
 const LANES: usize = 32;
 
-/// Bytes of exponentials that `Backend::cross_entropy` over at most `n` rows with a gradient holds at the same time.
-pub fn exponential_bytes(n: usize, vocab: usize, operand_bytes: usize) -> usize {
-    most_rows(vocab).min(n) * vocab * operand_bytes
+/// Bytes that `Backend::cross_entropy` over at most `n` rows of `c` numbers holds beside its inputs and outputs.
+pub fn loss_bytes(n: usize, c: usize, operand_bytes: usize) -> usize {
+    SLICES * n.min(CHUNK_ROWS) * (4 * c + BLOCK_OUTPUTS * operand_bytes)
 }
 
-fn most_rows(vocab: usize) -> usize {
-    (CHUNK_EXPONENTIALS / vocab.max(1)).clamp(MIN_CHUNK_ROWS, CHUNK_ROWS)
-}
-
-/// Chunks of about equal size: each costs one more expansion of the head.
-fn chunk_rows(n: usize, most: usize) -> usize {
-    n.div_ceil(n.div_ceil(most).max(1))
+/// Chunks of about equal size.
+fn chunk_rows(n: usize) -> usize {
+    n.div_ceil(n.div_ceil(CHUNK_ROWS).max(1))
 }
 
 per_isa! {
@@ -152,24 +156,7 @@ fn round_body(x: &mut [f32]) {
     }
 }
 
-/// f32 that tasks write and somebody reads after them.
-struct Cells(Vec<AtomicU32>);
-
-impl Cells {
-    fn new(len: usize) -> Self {
-        Self((0..len).map(|_| AtomicU32::new(0)).collect())
-    }
-
-    fn set(&self, i: usize, x: f32) {
-        self.0[i].store(x.to_bits(), Ordering::Relaxed);
-    }
-
-    fn get(&self, i: usize) -> f32 {
-        f32::from_bits(self.0[i].load(Ordering::Relaxed))
-    }
-}
-
-/// The rows of a call that exist at the same time.
+/// The rows of a call that are worked on at the same time.
 struct Chunk<'a> {
     ctx: &'a Context,
     hidden: Numbers<'a>,
@@ -180,13 +167,17 @@ struct Chunk<'a> {
     cap: f32,
 }
 
-/// What a pass over a chunk finds out, per row.
+/// What is found out about one slice of the vocabulary, or all of it, per row.
 struct Found {
-    reference: Vec<f32>,
     /// Sum of exponentials.
     sum: Vec<f64>,
-    /// Capped logit of the target.
+    /// Capped logit of the target, where the slice has it.
     target: Vec<f32>,
+}
+
+thread_local! {
+    /// Exponentials of a block.
+    static BLOCK: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Chunk<'_> {
@@ -199,7 +190,12 @@ impl Chunk<'_> {
         (self.weights[row] != 0.0).then(|| self.targets[row] as usize)
     }
 
-    /// Calls `f` for each row that counts, with the target's row of the head and the rest that belongs to it.
+    fn capped(&self, z: f32) -> f32 {
+        if self.cap == 0.0 { z } else { soft_cap::<false>(z, self.cap) }
+    }
+
+    /// Calls `f` for each row and its item, with the target's row of the head; with zeros for a row that does not
+    /// count.
     fn for_each_row<T: Send>(&self, items: impl IntoIterator<Item = T>, f: impl Fn(usize, &[f32], T) + Sync) {
         let items: Vec<_> = items.into_iter().take(self.rows()).enumerate().collect();
         let isa = self.ctx.mode.isa;
@@ -212,81 +208,158 @@ impl Chunk<'_> {
         });
     }
 
-    /// Logits of the targets, capped.
+    /// Capped logits of the targets.
     fn target_logits(&self) -> Vec<f32> {
         let (c, isa) = (self.head.cols, self.ctx.mode.isa);
         let mut logits = vec![0.0; self.rows()];
         self.for_each_row(&mut logits, |row, of_target, logit| {
             let x = self.hidden.part(row * c, c);
-            let z = either!(Numbers, x => dot_row(isa, x, of_target));
-            *logit = if self.cap == 0.0 { z } else { soft_cap::<false>(z, self.cap) };
+            *logit = self.capped(either!(Numbers, x => dot_row(isa, x, of_target)));
         });
         logits
     }
 
-    /// Largest logit of each row, capped.
+    /// Parts of the vocabulary, which depend on its size alone.
+    fn slices(&self) -> impl Iterator<Item = Range<usize>> {
+        let (vocab, step) = (self.head.rows, self.head.rows.div_ceil(SLICES).next_multiple_of(SLICE_STEP));
+        (0..vocab).step_by(step).map(move |start| start..vocab.min(start + step))
+    }
+
+    /// Largest capped logit of each row.
     fn largest_logits(&self) -> Vec<f32> {
-        // Bits of f32 in an order that integers have, so that tasks may come in any order.
-        let ordered = |x: f32| if x.is_sign_negative() { !x.to_bits() } else { x.to_bits() | 1 << 31 };
-        let largest: Vec<AtomicU32> = (0..self.rows()).map(|_| AtomicU32::new(0)).collect();
-        self.product(None, &|piece| {
-            for (row, z) in piece.rows.zip(piece.values.chunks_exact(piece.outputs.len())) {
-                let max = z.iter().fold(f32::NEG_INFINITY, |a, &z| a.max(z));
-                largest[row].fetch_max(ordered(max), Ordering::Relaxed);
-            }
-        });
-        let value = |bits: u32| f32::from_bits(if bits >> 31 == 0 { !bits } else { bits & !(1 << 31) });
-        let cap = |z: f32| if self.cap == 0.0 { z } else { soft_cap::<false>(z, self.cap) };
-        largest.into_iter().map(|x| cap(value(x.into_inner()))).collect()
-    }
-
-    fn product(&self, out: Option<(NumbersMut<'_>, usize)>, map: &gemm::Map<'_>) {
         let left = self.ctx.left(self.hidden, self.rows(), self.head.cols);
-        let right = Matrix::Stored(self.head);
-        gemm::mapped_product(&self.ctx.pool, self.ctx.mode, left.all(), right, out, map);
+        let mut slices: Vec<_> =
+            self.slices().map(|slice| (slice, vec![f32::NEG_INFINITY; self.rows()])).collect();
+        self.ctx.pool.for_each(&mut slices, |(slice, largest)| {
+            let part = self.head.part(slice.clone());
+            gemm::mapped_product(self.ctx.mode, left.all(), Matrix::Stored(&part), None, &mut |piece| {
+                let rows = largest[piece.rows].iter_mut();
+                for (largest, z) in rows.zip(piece.values.chunks_exact(piece.outputs.len())) {
+                    *largest = z.iter().fold(*largest, |a, &z| a.max(z));
+                }
+            });
+        });
+        let largest = |row: usize| slices.iter().map(|(_, largest)| largest[row]).fold(f32::NEG_INFINITY, f32::max);
+        (0..self.rows()).map(|row| self.capped(largest(row))).collect()
     }
 
-    /// Exponentials of all logits but the targets', which count in the sums alone, into `out`.
-    fn pass(&self, reference: Vec<f32>, out: Option<(NumbersMut<'_>, usize)>) -> Found {
-        let (mode, rows) = (self.ctx.mode, self.rows());
-        let columns = gemm::mapped_columns(mode, self.head.rows, self.head.cols);
-        let (sums, logits) = (Cells::new(columns * rows), Cells::new(rows));
-        self.product(out, &|Piece { rows: range, column, outputs, values }| {
-            for (row, z) in range.zip(values.chunks_exact_mut(outputs.len())) {
+    /// Exponentials of the logits in `block`, a part of the vocabulary: adds to the sums, and writes all but those of
+    /// the targets to `out`.
+    fn exponentials(
+        &self,
+        left: &Left<'_>,
+        block: Range<usize>,
+        reference: &[f32],
+        found: &mut Found,
+        out: Option<(NumbersMut<'_>, usize)>,
+    ) {
+        let mode = self.ctx.mode;
+        let part = self.head.part(block.clone());
+        gemm::mapped_product(mode, left.all(), Matrix::Stored(&part), out, &mut |piece| {
+            let outputs = block.start + piece.outputs.start..block.start + piece.outputs.end;
+            for (row, z) in piece.rows.zip(piece.values.chunks_exact_mut(outputs.len())) {
                 let target = self.target(row).filter(|target| outputs.contains(target));
-                if let Some(target) = target {
-                    let z = z[target - outputs.start];
-                    logits.set(row, if self.cap == 0.0 { z } else { soft_cap::<false>(z, self.cap) });
+                let target = target.map(|target| target - outputs.start);
+                if let Some(at) = target {
+                    found.target[row] = self.capped(z[at]);
                 }
-                sums.set(column * rows + row, exponentials(mode.isa, z, reference[row], self.cap));
-                if let Some(target) = target {
-                    z[target - outputs.start] = 0.0;
+                found.sum[row] += f64::from(exponentials(mode.isa, z, reference[row], self.cap));
+                if let Some(at) = target {
+                    z[at] = 0.0;
                 }
                 if mode.words() == Words::RoundedF32 {
                     round(mode.isa, z);
                 }
             }
         });
-        let mut sum = vec![0.0f64; rows];
-        for column in 0..columns {
-            for (row, sum) in sum.iter_mut().enumerate() {
-                *sum += f64::from(sums.get(column * rows + row));
-            }
-        }
-        let target = (0..rows).map(|row| logits.get(row)).collect();
-        Found { reference, sum, target }
     }
 
-    /// As [`Chunk::pass`], with references that let no sum overflow.
-    fn run(&self, mut out: Option<(NumbersMut<'_>, usize)>) -> Found {
-        let first = out.as_mut().map(|(out, stride)| (out.reborrow(), *stride));
-        let found = self.pass(self.target_logits(), first);
+    /// All of one slice. Adds the product of its exponentials with the head to `gradient`, if there is one.
+    fn slice(&self, left: &Left<'_>, slice: Range<usize>, reference: &[f32], gradient: Option<&mut [f32]>) -> Found {
+        let (mode, rows, c) = (self.ctx.mode, self.rows(), self.head.cols);
+        let mut found = Found { sum: vec![0.0; rows], target: vec![0.0; rows] };
+        let Some(gradient) = gradient else {
+            self.exponentials(left, slice, reference, &mut found, None);
+            return found;
+        };
+        gradient.fill(0.0);
+        let words = mode.words();
+        BLOCK.with_borrow_mut(|kept| {
+            for start in slice.clone().step_by(BLOCK_OUTPUTS) {
+                let block = start..slice.end.min(start + BLOCK_OUTPUTS);
+                let stride = lhs_stride(words, &[block.len()]);
+                kept.resize((rows * stride).max(kept.len()), 0);
+                let kept = &mut kept[..rows * stride];
+                // A last pair may have no second number.
+                kept.chunks_exact_mut(stride).for_each(|row| row[words.count(block.len()) - 1] = 0);
+                let out = (numbers(words, kept), stride * words.per_word());
+                self.exponentials(left, block.clone(), reference, &mut found, Some(out));
+                let part = self.head.part(block);
+                let terms = [Term::new(Lhs { words: kept, stride, m: rows }, Matrix::Stored(&part))];
+                let out = NumbersMut::F32(gradient);
+                gemm::product_here(
+                    mode,
+                    &mut Product { side: Side::Cols, terms: &terms, start: Start::Out(None), out, stride: c },
+                );
+            }
+        });
+        found
+    }
+
+    /// All slices. The sums of their gradients are written to `dhidden`.
+    fn pass(&self, reference: &[f32], dhidden: Option<&mut [f32]>) -> Found {
+        let (rows, c) = (self.rows(), self.head.cols);
+        let left = self.ctx.left(self.hidden, rows, c);
+        let slices: Vec<_> = self.slices().collect();
+        let size = if dhidden.is_some() { rows * c } else { 0 };
+        let mut gradients = self.ctx.floats(slices.len() * size);
+        let mut found: Vec<Option<Found>> = slices.iter().map(|_| None).collect();
+        let mut rest = &mut gradients[..];
+        let mut tasks = Vec::new();
+        for (slice, found) in slices.iter().zip(&mut found) {
+            let own;
+            (own, rest) = rest.split_at_mut(size);
+            tasks.push((slice.clone(), dhidden.is_some().then_some(own), found));
+        }
+        self.ctx.pool.for_each(tasks, |(slice, gradient, found)| {
+            *found = Some(self.slice(&left, slice, reference, gradient));
+        });
+        let mut all = Found { sum: vec![0.0; rows], target: vec![0.0; rows] };
+        for (slice, found) in slices.iter().zip(found.into_iter().flatten()) {
+            for row in 0..rows {
+                all.sum[row] += found.sum[row];
+                if self.target(row).is_some_and(|target| slice.contains(&target)) {
+                    all.target[row] = found.target[row];
+                }
+            }
+        }
+        if let (Some(dhidden), true) = (dhidden, size > 0) {
+            let gradients = &gradients[..];
+            self.ctx.pool.for_each(dhidden.chunks_mut(SUM_ROWS * c).enumerate(), |(i, out)| {
+                out.fill(0.0);
+                for gradient in gradients.chunks_exact(size) {
+                    thin::add(&gradient[i * SUM_ROWS * c..][..out.len()], NumbersMut::F32(out));
+                }
+            });
+        }
+        all
+    }
+
+    /// As [`Chunk::pass`], with references that let no sum overflow. Returns them too.
+    fn run(&self, mut dhidden: Option<&mut [f32]>) -> (Vec<f32>, Found) {
+        let reference = self.target_logits();
+        let found = self.pass(&reference, dhidden.as_deref_mut());
         let overflows = |row: usize| self.target(row).is_some() && !(found.sum[row] <= LARGEST_SUM);
-        if (0..self.rows()).any(overflows) { self.pass(self.largest_logits(), out) } else { found }
+        if !(0..self.rows()).any(overflows) {
+            return (reference, found);
+        }
+        let reference = self.largest_logits();
+        let found = self.pass(&reference, dhidden);
+        (reference, found)
     }
 
     /// Puts `dhidden`, the product of the exponentials with the head, right.
-    fn finish(&self, found: &Found, scale: f32, dhidden: &mut [f32]) {
+    fn finish(&self, reference: &[f32], found: &Found, scale: f32, dhidden: &mut [f32]) {
         let (c, isa) = (self.head.cols, self.ctx.mode.isa);
         if c == 0 {
             return;
@@ -296,7 +369,7 @@ impl Chunk<'_> {
                 return dhidden.fill(0.0);
             }
             let (factor, z, sum) = (scale * self.weights[row], found.target[row], found.sum[row]);
-            let e = f64::from(z - found.reference[row]).exp();
+            let e = f64::from(z - reference[row]).exp();
             let slope = if self.cap == 0.0 { 1.0 } else { slope(z, self.cap) };
             let of_others = (f64::from(factor) / sum) as f32;
             combine(isa, of_others, dhidden, factor * slope * (e / sum - 1.0) as f32, of_target);
@@ -316,13 +389,9 @@ pub fn cross_entropy(
     softcap: Option<f32>,
     mut dhidden: Option<&mut [f32]>,
 ) -> LossSums {
-    let (vocab, c, n) = (head.rows, head.cols, targets.len());
-    let words = ctx.mode.words();
+    let (c, n) = (head.cols, targets.len());
     let mut sums = LossSums::default();
-    let most = if dhidden.is_some() { most_rows(vocab) } else { LOSS_CHUNK_ROWS };
-    let chunk_rows = chunk_rows(n, most).max(1);
-    let stride = lhs_stride(words, &[vocab]);
-    let mut kept = ctx.words(if dhidden.is_some() { chunk_rows * stride } else { 0 });
+    let chunk_rows = chunk_rows(n).max(1);
     for start in (0..n).step_by(chunk_rows) {
         let rows = chunk_rows.min(n - start);
         let chunk = Chunk {
@@ -333,23 +402,14 @@ pub fn cross_entropy(
             weights: &weights[start..start + rows],
             cap: softcap.unwrap_or(0.0),
         };
-        let found = match dhidden.as_deref_mut() {
-            None => chunk.run(None),
-            Some(dhidden) => {
-                let dhidden = &mut dhidden[start * c..(start + rows) * c];
-                // A pair may have no second number.
-                kept.chunks_exact_mut(stride).for_each(|row| row[words.count(vocab) - 1] = 0);
-                let found = chunk.run(Some((numbers(words, &mut kept), stride * words.per_word())));
-                let left = Lhs { words: &kept, stride, m: rows };
-                let (right, out) = (Matrix::Stored(head), NumbersMut::F32(dhidden));
-                gemm::product(&ctx.pool, ctx.mode, left, Side::Cols, right, Start::Zero, out);
-                chunk.finish(&found, scale, dhidden);
-                found
-            }
-        };
+        let mut dhidden = dhidden.as_deref_mut().map(|dhidden| &mut dhidden[start * c..(start + rows) * c]);
+        let (reference, found) = chunk.run(dhidden.as_deref_mut());
+        if let Some(dhidden) = dhidden {
+            chunk.finish(&reference, &found, scale, dhidden);
+        }
         for row in (0..rows).filter(|&row| chunk.target(row).is_some()) {
             let weight = f64::from(chunk.weights[row]);
-            let log_sum_exp = f64::from(found.reference[row]) + found.sum[row].ln();
+            let log_sum_exp = f64::from(reference[row]) + found.sum[row].ln();
             sums.loss += weight * (log_sum_exp - f64::from(found.target[row]));
             sums.weight += weight;
         }
