@@ -210,7 +210,8 @@ impl Call<'_> {
         let first_word = panel * PANEL / per_word;
         let Some(seen) = seen_rows(&tile.keys(panel / tile.heads, window), keys) else { return };
         // The sums over queries read whole groups of rows: what this panel does not see is zero there.
-        let (start, end) = (seen.start / KEY_ROWS * KEY_ROWS, padded.min(seen.end.next_multiple_of(KEY_ROWS)));
+        let (start, end) =
+            (seen.start / KEY_ROWS * KEY_ROWS, padded.min(seen.end.next_multiple_of(KEY_ROWS)));
         for row in (start..seen.start).chain(seen.end..end) {
             let own = row * depth + first_word..row * depth + first_word + PANEL / per_word;
             p[own.clone()].fill(0);
@@ -269,7 +270,8 @@ impl Call<'_> {
             let (left, columns) = (&*left.take(KEYS * depth), &*side.columns.take(all));
             let known = share.end.clamp(keys.start, keys.end);
             let first = key_tile.keys.start;
-            let groups = [keys.start..known, known..keys.end].map(|keys| row_groups(tile, first, keys, window));
+            let groups =
+                [keys.start..known, known..keys.end].map(|keys| row_groups(tile, first, keys, window));
             for rows in groups.into_iter().flatten() {
                 let blocks = tile.blocks_that_see(rows.clone(), window);
                 let (lanes, add) = (tile.heads * PANEL / per_word, rows.start < share.end);

@@ -11,6 +11,9 @@
 //! sums over keys (`out`, `dq`), as left rows for sums over queries (`dk`, `dv`). The query heads of a group
 //! are lanes of one task, which shares what is made of the keys.
 //!
+//! With pairs of bf16 in vector registers, a few scores at a time stay there from their product to their rounded
+//! probability (`avx512::fused`). Soft caps, other instruction sets and tile registers go through memory.
+//!
 //! The products round their inputs as the precision says; scores, sums and the softmax are f32. Decoding a
 //! few rows ([`cached::FEW_ROWS`]) does not round beyond what its inputs are stored in.
 //! Sums run over key tiles in order (forward, `dq`), over query tiles and in these over head parts in order

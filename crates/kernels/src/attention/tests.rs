@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use crate::backend::{AttentionShape, Backend, CachedSpan, Segment};
-use crate::options::Precision;
+use crate::options::{Isa, Precision};
 use crate::reference::Reference;
-use crate::testing::{Case, check, check_gradient, check_threads, nan, random};
+use crate::testing::{Case, check, check_gradient, check_threads, cpu, nan, random};
 
 fn shape(n_kv_heads: usize, group: usize, head_dim: usize) -> AttentionShape {
     let scale = 1.0 / (head_dim as f32).sqrt();
@@ -153,22 +153,61 @@ fn shared_rows() {
     }
 }
 
-/// Large scores: the maximum is taken out before the exponential.
+/// One head whose score at key i is `i / 2 * step`, exact in bf16.
+struct Rising {
+    keys: usize,
+    step: f32,
+}
+
+impl Case for Rising {
+    fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+        let n = self.keys;
+        let shape = AttentionShape { scale: 2.0 * self.step, ..shape(1, 1, 4) };
+        let k: Vec<f32> = (0..n).flat_map(|i| [(i / 2) as f32 / 8.0; 4]).collect();
+        let (q, k, v) = (b.upload(&vec![1.0; n * 4]), b.upload(&k), b.upload(&random(1, n * 4)));
+        let (mut out, mut lse) = (b.upload(&nan(n * 4)), b.upload(&nan(n)));
+        b.attention(&q, &k, &v, &[Segment::from(0..n)], shape, &mut out, &mut lse);
+        vec![b.download(&out), b.download(&lse)]
+    }
+}
+
+/// The maximum is taken out before the exponential, also where it grows from key to key: by less than what asks
+/// for a new one, by less than what a sum holds without one, and by more.
 #[test]
 fn large_scores_do_not_overflow() {
-    struct Large;
-    impl Case for Large {
-        fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
-            let shape = AttentionShape { scale: 1000.0, ..shape(1, 1, 4) };
-            let q = b.upload(&[1.0; 100 * 4]);
-            let k: Vec<f32> = (0..100).flat_map(|i| [i as f32 / 128.0; 4]).collect();
-            let (k, v) = (b.upload(&k), b.upload(&random(1, 400)));
-            let (mut out, mut lse) = (b.upload(&nan(400)), b.upload(&nan(100)));
-            b.attention(&q, &k, &v, &[Segment::from(0..100)], shape, &mut out, &mut lse);
-            vec![b.download(&out), b.download(&lse)]
+    for (keys, step) in [(100, 60.0), (300, 1.0 / 64.0), (300, 0.125), (300, 0.3125), (300, 1.0)] {
+        check(&Rising { keys, step }, |p| (if p == Precision::F32 { 1e-6 } else { 2f64.powi(-8) }, 1e-6));
+    }
+}
+
+/// A key that is not a number shows in every query that sees it, and in no other.
+#[test]
+fn nan_reaches_who_sees_it() {
+    const N: usize = 230;
+    let places = [0, 1, 40, 150, 229];
+    for (at, isa) in places.into_iter().flat_map(|at| Isa::available().into_iter().map(move |isa| (at, isa)))
+    {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let b = cpu(isa, precision, 1);
+            let shape = shape(1, 2, 64);
+            let mut k = random(1, N * 64);
+            k[at * 64 + 5] = f32::NAN;
+            let (q, k, v) = (b.upload(&random(2, N * 128)), b.upload(&k), b.upload(&random(3, N * 64)));
+            let (mut out, mut lse) = (b.upload(&nan(N * 128)), b.upload(&nan(N * 2)));
+            b.attention(&q, &k, &v, &[Segment::from(0..N)], shape, &mut out, &mut lse);
+            for (x, width) in [(b.download(&out), 128), (b.download(&lse), 2)] {
+                for (i, x) in x.iter().enumerate() {
+                    assert_eq!(
+                        x.is_nan(),
+                        i / width >= at,
+                        "{}: query {}, key {at}: {x}",
+                        b.name(),
+                        i / width
+                    );
+                }
+            }
         }
     }
-    check(&Large, |precision| (if precision == Precision::F32 { 1e-6 } else { 2f64.powi(-8) }, 1e-6));
 }
 
 /// Decoding in steps over caches gives what the packed op gives at once, and both agree with the reference.
