@@ -126,17 +126,19 @@ impl Tile<'_> {
 /// Each term must be valid for reads of `m` rows and of all panels that `out.n` columns take; `out` must be
 /// valid for reads and writes of the described rows, and nobody else may use them.
 pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
+    let integers = terms.iter().any(|term| term.int8.is_some());
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if mode.tiles && terms.iter().all(|term| term.int8.is_none()) {
+    if mode.tiles {
         // SAFETY: the caller vouches for the operands; `tiles` says that the instructions are available.
         return unsafe {
             crate::amx::with(|tiles| {
-                each_tile(TILE_ROWS, terms, m, out, |tile| super::amx::tile_bf16(tiles, tile));
+                each_tile(TILE_ROWS, terms, m, out, |tile| match integers {
+                    true => super::amx::tile_int8(tiles, tile),
+                    false => super::amx::tile_bf16(tiles, tile),
+                });
             })
         };
     }
-    let integers = terms.iter().any(|term| term.int8.is_some());
-    let mode = Mode { tiles: false, ..mode };
     each_tile(mode.tile_height(m), terms, m, out, |tile| {
         // SAFETY: the caller vouches for the operands; an instruction set reaches this place only if it is
         // available.
