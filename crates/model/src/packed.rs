@@ -4,6 +4,8 @@
 //! model computes there the same, so it is computed once. The gradients that reach shared rows add up to what the
 //! copies would have had.
 
+use std::ops::Range;
+
 use hearth_kernels::backend::Segment;
 
 use crate::config::ModelConfig;
@@ -32,42 +34,37 @@ impl Packed {
     /// Appends a sequence. `weights[i]` is the loss weight of predicting `tokens[i]`, so `weights[0]` is
     /// not used. Panics when the lengths differ.
     pub fn push(&mut self, tokens: &[u32], weights: &[f32]) {
-        assert_eq!(tokens.len(), weights.len(), "one weight per token");
-        let start = self.tokens.len();
-        self.tokens.extend_from_slice(tokens);
-        self.positions.extend(0..tokens.len() as u32);
-        if let (Some((_, targets)), Some((_, weights))) = (tokens.split_first(), weights.split_first()) {
-            self.targets.extend_from_slice(targets);
-            self.targets.push(0);
-            self.weights.extend_from_slice(weights);
-            self.weights.push(0.0);
-            self.segments.push(Segment::from(start..self.tokens.len()));
-        }
+        self.push_rows((tokens, weights), 0..tokens.len(), 0..0);
     }
 
-    /// Sequences as [`Packed::push`] takes them. Those with the same [`LEAST_SHARED`] tokens or more at their
-    /// beginning, before any prediction that has weight, share rows; else their order stays.
+    /// Appends these rows of a sequence, whose others are the rows `shared`.
+    fn push_rows(&mut self, (tokens, weights): (&[u32], &[f32]), rows: Range<usize>, shared: Range<usize>) {
+        assert_eq!(tokens.len(), weights.len(), "one weight per token");
+        if rows.is_empty() {
+            return;
+        }
+        let start = self.tokens.len();
+        for i in rows {
+            self.tokens.push(tokens[i]);
+            self.positions.push(i as u32);
+            self.targets.push(tokens.get(i + 1).copied().unwrap_or_default());
+            self.weights.push(weights.get(i + 1).copied().unwrap_or_default());
+        }
+        self.segments.push(Segment { shared, own: start..self.tokens.len() });
+    }
+
+    /// Sequences as [`Packed::push`] takes them, in their order, but for two things that change no loss and no gradient:
+    /// those with the same [`LEAST_SHARED`] tokens or more at their beginning, before any prediction that has weight,
+    /// share rows, and no sequence has rows behind its last prediction that has weight.
     pub fn of<'a>(sequences: impl IntoIterator<Item = (&'a [u32], &'a [f32])>) -> Self {
         let sequences: Vec<_> = sequences.into_iter().collect();
         let mut packed = Self::default();
         for Group { members, shared } in groups(&sequences) {
-            let (first, _) = sequences[members[0]];
-            if members.len() > 1 {
-                packed.push(&first[..shared], &vec![0.0; shared]);
-            }
-            let beginning = packed.segments.last().map_or(0..0, |segment| segment.own.clone());
+            let start = packed.len();
+            packed.push_rows(sequences[members[0]], 0..shared, 0..0);
             for member in members {
-                let (tokens, weights) = sequences[member];
-                if beginning.is_empty() || shared == 0 {
-                    packed.push(tokens, weights);
-                    continue;
-                }
-                packed.push(&tokens[shared..], &weights[shared..]);
-                let segment = packed.segments.last_mut().expect("a member has rows of its own");
-                segment.shared = beginning.clone();
-                for position in &mut packed.positions[segment.own.clone()] {
-                    *position += shared as u32;
-                }
+                let rows = shared..needed(sequences[member]);
+                packed.push_rows(sequences[member], rows, if shared > 0 { start..start + shared } else { 0..0 });
             }
         }
         packed
@@ -87,11 +84,6 @@ impl Packed {
         common
     }
 
-    /// Tokens of the sequences; shared rows count for each.
-    pub fn sequence_tokens(&self) -> usize {
-        let shared = |i: usize| self.segments.get(i + 1).is_some_and(|next| next.shared == self.segments[i].own);
-        (0..self.segments.len()).filter(|&i| !shared(i)).map(|i| self.segments[i].len()).sum()
-    }
 
     /// Number of token rows T.
     pub fn len(&self) -> usize {
@@ -198,11 +190,17 @@ fn same(a: &[u32], b: &[u32], most: usize) -> usize {
     a.iter().zip(b).take(most).take_while(|(a, b)| a == b).count()
 }
 
+/// Rows of a sequence that a loss depends on, at least one.
+fn needed((tokens, weights): (&[u32], &[f32])) -> usize {
+    weights.iter().rposition(|&weight| weight != 0.0).unwrap_or_default().max(1).min(tokens.len())
+}
+
 /// Tokens at the beginning of a sequence whose rows may be shared: nothing that they predict has weight, even what
 /// follows them. At least one row stays.
-fn shareable((tokens, weights): (&[u32], &[f32])) -> usize {
-    let first = weights.iter().skip(1).position(|&weight| weight != 0.0).unwrap_or(tokens.len());
-    first.min(tokens.len().saturating_sub(1))
+fn shareable(sequence: (&[u32], &[f32])) -> usize {
+    let needed = needed(sequence);
+    let first = sequence.1.iter().skip(1).position(|&weight| weight != 0.0).unwrap_or(needed);
+    first.min(needed.saturating_sub(1))
 }
 
 /// Refuses token ids that the embedding table does not have.
@@ -240,7 +238,6 @@ mod tests {
     /// Rows of shared beginnings, and of each sequence alone.
     fn segments(sequences: &[(&[u32], &[f32])]) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
         let packed = Packed::of(sequences.iter().copied());
-        assert_eq!(packed.sequence_tokens(), sequences.iter().map(|(tokens, _)| tokens.len()).sum::<usize>());
         packed.segments.into_iter().map(|Segment { shared, own }| (shared, own)).collect()
     }
 
@@ -255,16 +252,16 @@ mod tests {
         let (a, b, c) = (tokens(10, &[20, 21, 22]), tokens(10, &[30, 31]), tokens(3, &[40, 41]));
         let (wa, wb, wc) = (last(&a), last(&b), last(&c));
         let (a, b, c) = ((&a[..], &wa[..]), (&b[..], &wb[..]), (&c[..], &wc[..]));
-        assert_eq!(segments(&[a, c, b]), [(0..0, 0..10), (0..10, 10..13), (0..10, 13..15), (0..0, 15..20)]);
-        assert_eq!(segments(&[c, a]), [(0..0, 0..5), (0..0, 5..18)]);
+        assert_eq!(segments(&[a, c, b]), [(0..0, 0..10), (0..10, 10..12), (0..10, 12..13), (0..0, 13..17)]);
+        assert_eq!(segments(&[c, a]), [(0..0, 0..4), (0..0, 4..16)]);
         // What row 7 predicts is trained, so seven rows may be shared, which is too few.
         let mut early = wa.clone();
         early[8] = 1.0;
-        assert_eq!(segments(&[(a.0, &early), b]), [(0..0, 0..13), (0..0, 13..25)]);
+        assert_eq!(segments(&[(a.0, &early), b]), [(0..0, 0..12), (0..0, 12..23)]);
         // The same sequence twice keeps the row that predicts its trained end.
-        assert_eq!(segments(&[a, a]), [(0..0, 0..11), (0..11, 11..13), (0..11, 13..15)]);
+        assert_eq!(segments(&[a, a]), [(0..0, 0..11), (0..11, 11..12), (0..11, 12..13)]);
         let packed = Packed::of([a, b]);
-        assert_eq!(packed.positions[10..], [10, 11, 12, 10, 11]);
-        assert_eq!(packed.trained(), (vec![11, 13], vec![22, 31], vec![1.0, 1.0]));
+        assert_eq!(packed.positions[10..], [10, 11, 10]);
+        assert_eq!(packed.trained(), (vec![11, 12], vec![22, 31], vec![1.0, 1.0]));
     }
 }

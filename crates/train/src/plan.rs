@@ -123,10 +123,12 @@ fn sequence(sample: &Sample) -> (&[u32], &[f32]) {
 /// The same rows with a loss at every token, which takes the most memory.
 pub fn all_trained(mut packed: Packed) -> Packed {
     packed.weights.fill(1.0);
-    for segment in &packed.segments {
-        packed.weights[segment.own.end - 1] = 0.0;
-    }
     packed
+}
+
+/// Tokens of the samples of some micro-batches.
+pub fn tokens(samples: &[Sample], micro_batches: &[Vec<usize>]) -> usize {
+    micro_batches.iter().flatten().map(|&i| samples[i].tokens.len()).sum()
 }
 
 fn lengths(samples: &[Sample]) -> Vec<usize> {

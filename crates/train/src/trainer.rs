@@ -246,7 +246,7 @@ impl<B: Backend> Trainer<'_, B> {
         let indices = &self.epoch_steps[self.progress.step_in_epoch as usize];
         let samples = indices.iter().map(Vec::len).sum::<usize>() as u64;
         let micro_batches = self.run.packed(&self.run.inputs.train.samples, indices);
-        let tokens = micro_batches.iter().map(|packed| packed.sequence_tokens() as u64).sum();
+        let tokens = plan::tokens(&self.run.inputs.train.samples, indices) as u64;
         let trained_tokens = trained_tokens(&micro_batches);
         let rate = learning_rate(job.learning_rate, job.learning_rate_warmup_steps, step);
         let adamw = AdamW {

@@ -291,7 +291,7 @@ impl Step {
             seconds,
             data_seconds,
             tallies: learner.decoder().backend().take(),
-            tokens: micro_batches.iter().map(Packed::sequence_tokens).sum(),
+            tokens: plan::tokens(&work.samples, indices),
             trained_tokens: micro_batches.iter().map(trained).sum(),
             sequences: indices.iter().map(Vec::len).sum(),
             loss,
