@@ -57,7 +57,10 @@ impl Plan {
     pub fn new(lengths: Vec<usize>, settings: Settings) -> Self {
         let (BatchSize::Tokens(limit) | BatchSize::Samples(limit)) = settings.batch_size;
         assert!(limit > 0 && settings.micro_batch_tokens > 0, "limits of a plan must be above 0");
-        assert!(lengths.iter().all(|&length| length >= settings.shared_tokens), "samples have the shared tokens");
+        assert!(
+            lengths.iter().all(|&length| length >= settings.shared_tokens),
+            "samples have the shared tokens"
+        );
         Plan { lengths, settings }
     }
 

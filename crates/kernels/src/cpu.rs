@@ -8,8 +8,7 @@ use crate::attention::{
     backward::{Grads, Inputs},
 };
 use crate::backend::{
-    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
-    Segment,
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums, Segment,
 };
 use crate::context::Context;
 use crate::error::KernelError;

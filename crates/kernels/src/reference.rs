@@ -1,10 +1,8 @@
 //! The reference backend: scalar, safe, plain loops, in f32 or f64.
 
-use std::marker::PhantomData;
 use crate::attention::reference as attention;
 use crate::backend::{
-    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
-    Segment,
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums, Segment,
 };
 use crate::glu::reference as glu;
 use crate::linear::reference as linear;
@@ -15,6 +13,7 @@ use crate::rmsnorm::reference as rmsnorm;
 use crate::rope::reference as rope;
 use crate::rows::reference as rows;
 use crate::weight::WeightBytes;
+use std::marker::PhantomData;
 
 /// Scalar backend in `F` (f32 or f64). Buffers are plain vectors, open to tests.
 #[derive(Clone, Copy, Debug, Default)]

@@ -64,7 +64,11 @@ impl Packed {
             packed.push_rows(sequences[members[0]], 0..shared, 0..0);
             for member in members {
                 let rows = shared..needed(sequences[member]);
-                packed.push_rows(sequences[member], rows, if shared > 0 { start..start + shared } else { 0..0 });
+                packed.push_rows(
+                    sequences[member],
+                    rows,
+                    if shared > 0 { start..start + shared } else { 0..0 },
+                );
             }
         }
         packed
@@ -83,7 +87,6 @@ impl Packed {
         }
         common
     }
-
 
     /// Number of token rows T.
     pub fn len(&self) -> usize {
@@ -131,9 +134,12 @@ impl Packed {
             if own.start != end || own.end <= own.start {
                 return Err(Error::Input(format!("segment {own:?} does not follow row {end}")));
             }
-            let known = |other: &Segment| other.shared.is_empty() && other.own == *shared && shared.end <= own.start;
+            let known =
+                |other: &Segment| other.shared.is_empty() && other.own == *shared && shared.end <= own.start;
             if !shared.is_empty() && !self.segments.iter().any(known) {
-                return Err(Error::Input(format!("segment {own:?} shares rows {shared:?}, which are no segment")));
+                return Err(Error::Input(format!(
+                    "segment {own:?} shares rows {shared:?}, which are no segment"
+                )));
             }
             end = own.end;
         }

@@ -52,8 +52,12 @@ proptest! {
 
 #[test]
 fn epochs_differ_and_the_order_never_changes() {
-    let settings =
-        Settings { shuffle_seed: Some(42), batch_size: BatchSize::Samples(8), micro_batch_tokens: 100, shared_tokens: 0 };
+    let settings = Settings {
+        shuffle_seed: Some(42),
+        batch_size: BatchSize::Samples(8),
+        micro_batch_tokens: 100,
+        shared_tokens: 0,
+    };
     let plan = Plan::new(vec![1; 8], settings);
     let order = |epoch: u64| plan.epoch(epoch)[0].samples().collect::<Vec<_>>();
     // A change of these numbers changes every adapter that is trained from here on.
@@ -62,7 +66,12 @@ fn epochs_differ_and_the_order_never_changes() {
 
 #[test]
 fn next_fit_batches_and_best_fit_micro_batches() {
-    let settings = Settings { shuffle_seed: None, batch_size: BatchSize::Tokens(10), micro_batch_tokens: 6, shared_tokens: 0 };
+    let settings = Settings {
+        shuffle_seed: None,
+        batch_size: BatchSize::Tokens(10),
+        micro_batch_tokens: 6,
+        shared_tokens: 0,
+    };
     let plan = Plan::new(vec![2, 5, 3, 1, 11, 4], settings);
     let micro: Vec<_> = plan.epoch(0).into_iter().map(|batch| batch.micro_batches).collect();
     assert_eq!(micro, [vec![vec![1], vec![2, 0]], vec![vec![3]], vec![vec![4]], vec![vec![5]]]);

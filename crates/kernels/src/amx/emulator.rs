@@ -120,9 +120,17 @@ pub enum Op {
     Zero(usize),
     Load(usize, Address),
     Store(Address, usize),
-    Dot { sums: usize, a: usize, b: usize },
+    Dot {
+        sums: usize,
+        a: usize,
+        b: usize,
+    },
     /// Of signed by unsigned integers.
-    Integers { sums: usize, a: usize, b: usize },
+    Integers {
+        sums: usize,
+        a: usize,
+        b: usize,
+    },
 }
 
 /// The instruction of these bytes and its length, if it is one of [`Op`].

@@ -142,7 +142,11 @@ fn integers_are_exact_on_hardware_or_emulated() {
                     let (x, y) = word(k);
                     (0..4).map(move |i| i32::from(x[i].cast_signed()) * i32::from(y[i]))
                 });
-                assert_eq!(got[row][column], products.sum::<i32>(), "{rows} x {columns} x {kw} at {row}, {column}");
+                assert_eq!(
+                    got[row][column],
+                    products.sum::<i32>(),
+                    "{rows} x {columns} x {kw} at {row}, {column}"
+                );
             }
         }
     }

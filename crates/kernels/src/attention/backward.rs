@@ -199,12 +199,15 @@ fn cost(queries: Range<usize>, window: usize) -> usize {
 /// threads end with short ones, and need more memory.
 fn runs(segments: &[Segment], shape: AttentionShape) -> Vec<Run> {
     let window = window(shape.window);
-    let total: usize = segments.iter().map(|s| cost(s.shared.len()..s.len(), window)).sum::<usize>() * shape.n_kv_heads;
+    let total: usize =
+        segments.iter().map(|s| cost(s.shared.len()..s.len(), window)).sum::<usize>() * shape.n_kv_heads;
     let step = query_tile(shape).0;
     let mut runs = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
         let n = segment.own.len();
-        let count = (cost(segment.shared.len()..segment.len(), window) * WANTED_TASKS).div_ceil(total.max(1)).min(MAX_RUNS);
+        let count = (cost(segment.shared.len()..segment.len(), window) * WANTED_TASKS)
+            .div_ceil(total.max(1))
+            .min(MAX_RUNS);
         let mut start = 0;
         for i in 1..=count {
             let end = n.min((n * i).div_ceil(count).next_multiple_of(step));

@@ -17,7 +17,8 @@ pub struct Joined<'a> {
 impl<'a> Joined<'a> {
     /// `k` and `v` have rows of `width`.
     pub fn new(ctx: &'a Context, k: Numbers<'a>, v: Numbers<'a>, segments: &[Segment], width: usize) -> Self {
-        let rows: usize = segments.iter().filter(|segment| !segment.shared.is_empty()).map(Segment::len).sum();
+        let rows: usize =
+            segments.iter().filter(|segment| !segment.shared.is_empty()).map(Segment::len).sum();
         let copies = (rows > 0).then(|| [k, v].map(|x| copies(ctx, x, segments, rows, width)));
         Self { k, v, copies }
     }
@@ -66,7 +67,13 @@ fn copies<'a>(
     }
 }
 
-fn copy<T: Copy + Send + Sync>(ctx: &Context, x: &[T], segments: &[Segment], width: usize, mut out: &mut [T]) {
+fn copy<T: Copy + Send + Sync>(
+    ctx: &Context,
+    x: &[T],
+    segments: &[Segment],
+    width: usize,
+    mut out: &mut [T],
+) {
     let mut tasks = Vec::new();
     for segment in segments.iter().filter(|segment| !segment.shared.is_empty()) {
         let own;

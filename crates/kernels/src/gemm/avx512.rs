@@ -279,7 +279,9 @@ unsafe fn add_integers<const MR: usize, const NV: usize>(
             for v in 0..NV {
                 let scales = match int8.scales.is_null() {
                     true => _mm512_set1_ps(1.0),
-                    false => _mm512_maskz_loadu_ps(lanes(tile, v), int8.scales.add(tile.panel * PANEL + 16 * v)),
+                    false => {
+                        _mm512_maskz_loadu_ps(lanes(tile, v), int8.scales.add(tile.panel * PANEL + 16 * v))
+                    }
                 };
                 for r in 0..MR {
                     let scale = _mm512_mul_ps(_mm512_set1_ps(f32::from_bits(*marks[r])), scales);

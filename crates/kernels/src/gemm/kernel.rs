@@ -235,11 +235,9 @@ unsafe fn add_integers(tile: &Tile<'_>, term: &Term, int8: &Int8, row: usize, su
             }
         }
         for (i, sum) in sums[..tile.nr].iter_mut().enumerate() {
-            // SAFETY: as above.
-            let column = match int8.scales.is_null() {
-                true => 1.0,
-                false => unsafe { *int8.scales.add(tile.panel * PANEL + i) },
-            };
+            let scales = int8.scales.wrapping_add(tile.panel * PANEL + i);
+            // SAFETY: each column of the tile has a scale, if there are any.
+            let column = if int8.scales.is_null() { 1.0 } else { unsafe { *scales } };
             *sum += integers[i] as f32 * (scale * column);
         }
     }

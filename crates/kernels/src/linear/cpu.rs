@@ -36,7 +36,12 @@ pub fn forward(
     let base = Base::forward(ctx, x, &left, t, k);
     let mut products: Vec<(Term<'_>, Start<'_>, NumbersMut<'_>, usize)> = Vec::new();
     for (linear, out) in linears.iter().zip(outs.iter_mut()) {
-        products.push((base.term(ctx, linear.weight), start(linear, add), out.numbers_mut(), linear.weight.rows));
+        products.push((
+            base.term(ctx, linear.weight),
+            start(linear, add),
+            out.numbers_mut(),
+            linear.weight.rows,
+        ));
     }
     run(
         ctx,
@@ -91,11 +96,15 @@ impl<'a> Base<'a> {
     }
 
     /// For the gradient of an input; the scales of the rows of `weight` become a part of the left side.
-    fn backward(ctx: &'a Context, dout: Numbers<'a>, left: &'a Left<'a>, t: usize, weight: &WeightBytes) -> Self {
+    fn backward(
+        ctx: &'a Context,
+        dout: Numbers<'a>,
+        left: &'a Left<'a>,
+        t: usize,
+        weight: &WeightBytes,
+    ) -> Self {
         match ctx.mode.precision {
-            Precision::Int8 => {
-                Base::Int8(ctx.left_int8(dout, t, weight.rows, Some(ctx.int8_scales(weight))))
-            }
+            Precision::Int8 => Base::Int8(ctx.left_int8(dout, t, weight.rows, Some(ctx.int8_scales(weight)))),
             _ => Base::Words(left),
         }
     }

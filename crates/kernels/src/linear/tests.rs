@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::backend::{Backend, Linear, LoraSpan};
 use crate::options::Precision;
 use crate::reference::Reference;
-use crate::testing::{Case, DTYPES, check, check_in, check_gradient, check_threads, nan, random, weight};
+use crate::testing::{Case, DTYPES, check, check_gradient, check_in, check_threads, nan, random, weight};
 use crate::weight::WeightDtype;
 
 /// One or several linears of `n`, `n + 5`, .. outputs that share their input.
@@ -113,9 +113,7 @@ fn tolerance(case: &Linears, precision: Precision) -> (f64, f64) {
     match precision {
         Precision::F32 => (1e-6 + 4.0 * longest * 2f64.powi(-24) * low, 1e-6),
         Precision::Bf16 => ((longest.sqrt() + low) * 2f64.powi(-7) + low * 2f64.powi(-6), 2f64.powi(-6)),
-        Precision::Int8 => {
-            ((longest.sqrt() + low) * 2f64.powi(-5) + low * 2f64.powi(-6), 2f64.powi(-6))
-        }
+        Precision::Int8 => ((longest.sqrt() + low) * 2f64.powi(-5) + low * 2f64.powi(-6), 2f64.powi(-6)),
     }
 }
 

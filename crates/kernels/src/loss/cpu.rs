@@ -239,7 +239,8 @@ impl Chunk<'_> {
                 }
             });
         });
-        let largest = |row: usize| slices.iter().map(|(_, largest)| largest[row]).fold(f32::NEG_INFINITY, f32::max);
+        let largest =
+            |row: usize| slices.iter().map(|(_, largest)| largest[row]).fold(f32::NEG_INFINITY, f32::max);
         (0..self.rows()).map(|row| self.capped(largest(row))).collect()
     }
 
@@ -275,7 +276,13 @@ impl Chunk<'_> {
     }
 
     /// All of one slice. Adds the product of its exponentials with the head to `gradient`, if there is one.
-    fn slice(&self, left: &Left<'_>, slice: Range<usize>, reference: &[f32], gradient: Option<&mut [f32]>) -> Found {
+    fn slice(
+        &self,
+        left: &Left<'_>,
+        slice: Range<usize>,
+        reference: &[f32],
+        gradient: Option<&mut [f32]>,
+    ) -> Found {
         let (mode, rows, c) = (self.ctx.mode, self.rows(), self.head.cols);
         let mut found = Found { sum: vec![0.0; rows], target: vec![0.0; rows] };
         let Some(gradient) = gradient else {
@@ -349,8 +356,9 @@ impl Chunk<'_> {
     fn run(&self, mut dhidden: Option<&mut [f32]>) -> (Vec<f32>, Found) {
         let reference = self.target_logits();
         let found = self.pass(&reference, dhidden.as_deref_mut());
-        let overflows = |row: usize| self.target(row).is_some() && !(found.sum[row] <= LARGEST_SUM);
-        if !(0..self.rows()).any(overflows) {
+        // NaN is none of the fitting ones either.
+        let fits = |row: usize| self.target(row).is_none() || found.sum[row] <= LARGEST_SUM;
+        if (0..self.rows()).all(fits) {
             return (reference, found);
         }
         let reference = self.largest_logits();

@@ -87,7 +87,12 @@ impl Work {
 
     /// Rows of the largest micro-batch.
     pub fn largest(&self) -> usize {
-        self.steps.iter().flatten().map(|micro_batch| plan::rows(&self.samples, micro_batch)).max().unwrap_or(0)
+        self.steps
+            .iter()
+            .flatten()
+            .map(|micro_batch| plan::rows(&self.samples, micro_batch))
+            .max()
+            .unwrap_or(0)
     }
 }
 

@@ -9,8 +9,8 @@ use std::ops::Range;
 use super::super::Side;
 use super::super::kernel::PANEL;
 use super::{PanelForm, Part, Words};
-use crate::gemm::int8;
 use crate::dequant::avx512::{GROUP, Stored, by_form};
+use crate::gemm::int8;
 
 /// How many rows ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not
 /// foresee.
