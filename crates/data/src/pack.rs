@@ -26,6 +26,8 @@ pub struct Settings {
     pub batch_size: BatchSize,
     /// Most tokens of a micro-batch; a single longer sample makes one of its own.
     pub micro_batch_tokens: usize,
+    /// Tokens that all samples begin with, and that count once in a micro-batch.
+    pub shared_tokens: usize,
 }
 
 /// One batch: micro-batches of sample indices. No micro-batch is empty.
@@ -50,10 +52,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for samples of these lengths, in tokens. Panics on a limit of 0 (programmer error).
+    /// A plan for samples of these lengths, in tokens. Panics on a limit of 0, and on samples shorter than what they
+    /// share (programmer error).
     pub fn new(lengths: Vec<usize>, settings: Settings) -> Self {
         let (BatchSize::Tokens(limit) | BatchSize::Samples(limit)) = settings.batch_size;
         assert!(limit > 0 && settings.micro_batch_tokens > 0, "limits of a plan must be above 0");
+        assert!(
+            lengths.iter().all(|&length| length >= settings.shared_tokens),
+            "samples have the shared tokens"
+        );
         Plan { lengths, settings }
     }
 
@@ -108,17 +115,18 @@ impl Plan {
         by_length.sort_by_key(|&sample| std::cmp::Reverse(self.lengths[sample]));
         let mut bins: Vec<(usize, Vec<usize>)> = Vec::new();
         for sample in by_length {
-            let length = self.lengths[sample];
+            let Settings { shared_tokens, micro_batch_tokens, .. } = self.settings;
+            let length = self.lengths[sample] - shared_tokens;
             let best = bins
                 .iter_mut()
-                .filter(|(filled, _)| filled + length <= self.settings.micro_batch_tokens)
+                .filter(|(filled, _)| filled + length <= micro_batch_tokens)
                 .max_by_key(|(filled, _)| *filled);
             match best {
                 Some((filled, bin)) => {
                     *filled += length;
                     bin.push(sample);
                 }
-                None => bins.push((length, vec![sample])),
+                None => bins.push((shared_tokens + length, vec![sample])),
             }
         }
         Batch { micro_batches: bins.into_iter().map(|(_, bin)| bin).collect() }

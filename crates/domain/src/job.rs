@@ -82,6 +82,7 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "batchSizeSamples",
     "gradientAccumulationSteps",
     "nodes",
+    "isTurbo",
 ];
 
 /// Fields of the API's job that only the server writes; what a client sends in them means nothing.
@@ -134,6 +135,8 @@ pub struct JobRequest {
     pub gradient_accumulation_steps: i32,
     /// Machines.
     pub nodes: i32,
+    /// Whether products with the base's weights may round to 8-bit integers, which is faster.
+    pub is_turbo: bool,
     /// JSON names of all other fields that the client set, without [`OUTPUT_ONLY_FIELDS`].
     pub other_fields: Vec<String>,
 }
@@ -188,6 +191,9 @@ pub struct JobSettings {
     pub batch_size_samples: u32,
     /// Batches of one optimiser step.
     pub gradient_accumulation_steps: u32,
+    /// Whether products with the base's weights round to 8-bit integers.
+    #[serde(default)]
+    pub is_turbo: bool,
 }
 
 /// One thing that is wrong with a request.
@@ -301,6 +307,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
             batch_size: batch.tokens,
             batch_size_samples: batch.samples,
             gradient_accumulation_steps: numbers.gradient_accumulation_steps,
+            is_turbo: request.is_turbo,
         });
     }
     assert!(!check.0.is_empty(), "a dataset or a base that is missing is a violation");

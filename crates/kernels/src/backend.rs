@@ -57,6 +57,33 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// One sequence among packed rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Rows that it begins with and that are another segment's own; that one shares none. Often empty.
+    pub shared: Range<usize>,
+    /// The rows that follow them.
+    pub own: Range<usize>,
+}
+
+impl Segment {
+    /// Rows of the sequence.
+    pub fn len(&self) -> usize {
+        self.shared.len() + self.own.len()
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Range<usize>> for Segment {
+    fn from(own: Range<usize>) -> Self {
+        Self { shared: 0..0, own }
+    }
+}
+
 /// Shape of one attention call. `q` is `[T, n_heads * head_dim]`; `k`, `v` are `[.., n_kv_heads * head_dim]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
@@ -192,8 +219,9 @@ pub trait Backend: Send + Sync + 'static {
         rstd: &mut Self::Buf,
         kept: Option<&mut Self::Buf>,
     );
-    /// Accumulates into `dx` (numbers), and writes a copy of the sum to `copy` if given. The norm's own weight
-    /// is frozen and gets no gradient.
+    /// Gradient of the norm's input `x`. If `sum` (numbers) is given it grows by the gradient; if `out` is given it
+    /// becomes a copy of `sum`, or the gradient alone where there is no `sum`. The norm's own weight is frozen and
+    /// gets no gradient.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
     fn rmsnorm_backward(
         &self,
@@ -202,8 +230,8 @@ pub trait Backend: Send + Sync + 'static {
         w: &Self::Buf,
         rstd: &Self::Buf,
         t: usize,
-        dx: &mut Self::Buf,
-        copy: Option<&mut Self::Buf>,
+        sum: Option<&mut Self::Buf>,
+        out: Option<&mut Self::Buf>,
     );
 
     // Linear with LoRA --------------------------------------------------------------------------
@@ -253,8 +281,8 @@ pub trait Backend: Send + Sync + 'static {
         inverse: bool,
         out: &mut Self::Buf,
     );
-    /// Causal attention inside each segment of packed rows; segments cover `0..T` without overlap.
-    /// `q`, `k`, `v`, `out` are of one form.
+    /// Causal attention inside each segment of packed rows: a row sees the segment's shared rows, and its own up to
+    /// itself. Own rows cover `0..T` without overlap. `q`, `k`, `v`, `out` are of one form.
     /// `out` `[T, n_heads * head_dim]`; `lse` `[T, n_heads]` (log-sum-exp of the scaled scores) is kept
     /// for the backward. Work grows with the sum of squared segment lengths.
     #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
@@ -263,7 +291,7 @@ pub trait Backend: Send + Sync + 'static {
         q: &Self::Buf,
         k: &Self::Buf,
         v: &Self::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut Self::Buf,
         lse: &mut Self::Buf,
@@ -278,7 +306,7 @@ pub trait Backend: Send + Sync + 'static {
         v: &Self::Buf,
         out: &Self::Buf,
         lse: &Self::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut Self::Buf,
         dk: &mut Self::Buf,
@@ -310,17 +338,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// `out = activation(gate) * up` over the first `n` elements. Source: arXiv:2002.05202.
     fn glu(&self, activation: Activation, gate: &Self::Buf, up: &Self::Buf, n: usize, out: &mut Self::Buf);
-    /// Overwrites `dgate` and `dup`. All buffers are of one form.
-    #[allow(clippy::too_many_arguments, reason = "one fused op; a struct would only rename the arguments")]
+    /// In place, over the first `n` elements: `gate` and `up` become their gradients, and `dout`, the gradient of
+    /// [`Backend::glu`]'s output, becomes that output. All buffers are of one form.
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &Self::Buf,
-        gate: &Self::Buf,
-        up: &Self::Buf,
+        dout: &mut Self::Buf,
+        gate: &mut Self::Buf,
+        up: &mut Self::Buf,
         n: usize,
-        dgate: &mut Self::Buf,
-        dup: &mut Self::Buf,
     );
 
     // Loss and optimiser ------------------------------------------------------------------------

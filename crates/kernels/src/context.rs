@@ -4,15 +4,18 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::CpuBuf;
-use crate::gemm::{Lhs, Mode, Words, lhs_row, lhs_stride};
+use crate::gemm::{Lhs, Mode, Words, int8, lhs_row, lhs_stride};
 use crate::numbers::{Number, Numbers, either};
 use crate::options::Isa;
 use crate::pool::Pool;
+use crate::weight::WeightBytes;
 
 /// Scratch buffers kept for reuse; more are freed.
 const KEPT_BUFFERS: usize = 8;
 /// Rows of a left side that one task converts.
 const LHS_TASK_ROWS: usize = 48;
+/// Rows of a stored matrix whose scales one task finds.
+const SCALES_TASK_ROWS: usize = 256;
 /// Numbers of a row that are converted at a time.
 const ROW_PART: usize = 512;
 
@@ -32,6 +35,11 @@ impl Context {
     /// Scratch numbers with unspecified content.
     pub fn floats(&self, len: usize) -> Scratch<'_, f32> {
         self.floats.take(len)
+    }
+
+    /// Scratch words with unspecified content.
+    pub fn words(&self, len: usize) -> Scratch<'_, u32> {
+        self.words.take(len)
     }
 
     /// Operands of zeros.
@@ -78,6 +86,38 @@ impl Context {
             });
         }
         Left::Converted { words: scratch, stride, m }
+    }
+}
+
+impl Context {
+    /// `x`, `[m, width]`, times `fold` `[width]` if there is one, as a left side of 8-bit integers.
+    pub fn left_int8<'a>(&'a self, x: Numbers<'a>, m: usize, width: usize, fold: Option<&[f32]>) -> Left<'a> {
+        let stride = int8::stride(width);
+        let mut scratch = self.words.take(m * stride);
+        if m * width > 0 {
+            let chunks = scratch.chunks_mut(LHS_TASK_ROWS * stride);
+            either!(Numbers, x => {
+                let x = &x[..m * width];
+                self.pool.for_each(chunks.zip(x.chunks(LHS_TASK_ROWS * width)), |(out, x)| {
+                    for (out, x) in out.chunks_mut(stride).zip(x.chunks(width)) {
+                        int8::left_row(self.mode.isa, x, fold, out);
+                    }
+                });
+            });
+        }
+        Left::Converted { words: scratch, stride, m }
+    }
+
+    /// Scales of the rows of a stored matrix as 8-bit integers.
+    pub fn int8_scales<'a>(&self, w: &'a WeightBytes) -> &'a [f32] {
+        w.int8_scales(|| {
+            let mut scales = vec![0.0; w.rows];
+            let tasks = scales.chunks_mut(SCALES_TASK_ROWS).enumerate();
+            self.pool.for_each(tasks, |(task, scales)| {
+                int8::row_scales(self.mode.isa, w, task * SCALES_TASK_ROWS, scales);
+            });
+            scales
+        })
     }
 }
 

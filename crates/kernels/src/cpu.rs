@@ -1,14 +1,14 @@
 //! The CPU backend: contracts checked, work handed to the op folders.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::{Deref, DerefMut};
 
 use crate::attention::{
     self,
     backward::{Grads, Inputs},
 };
 use crate::backend::{
-    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums, Segment,
 };
 use crate::context::Context;
 use crate::error::KernelError;
@@ -147,6 +147,7 @@ impl Backend for Cpu {
         let precision = match self.precision() {
             Precision::Bf16 => "bf16",
             Precision::F32 => "f32",
+            Precision::Int8 => "int8",
         };
         format!("cpu-{} ({precision}, {} threads)", self.isa(), self.threads())
     }
@@ -242,11 +243,11 @@ impl Backend for Cpu {
         w: &CpuBuf,
         rstd: &CpuBuf,
         t: usize,
-        dx: &mut CpuBuf,
-        copy: Option<&mut CpuBuf>,
+        sum: Option<&mut CpuBuf>,
+        out: Option<&mut CpuBuf>,
     ) {
-        let copy = copy.map(CpuBuf::numbers_mut);
-        rmsnorm::backward(&self.ctx, dout.numbers(), x.numbers(), w, &rstd[..t], dx, copy);
+        let (sum, out) = (sum.map(|sum| &mut **sum), out.map(CpuBuf::numbers_mut));
+        rmsnorm::backward(&self.ctx, dout.numbers(), x.numbers(), w, &rstd[..t], sum, out);
     }
 
     fn linear(
@@ -295,7 +296,7 @@ impl Backend for Cpu {
         q: &CpuBuf,
         k: &CpuBuf,
         v: &CpuBuf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut CpuBuf,
         lse: &mut CpuBuf,
@@ -312,7 +313,7 @@ impl Backend for Cpu {
         v: &CpuBuf,
         out: &CpuBuf,
         lse: &CpuBuf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut CpuBuf,
         dk: &mut CpuBuf,
@@ -359,16 +360,12 @@ impl Backend for Cpu {
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &CpuBuf,
-        gate: &CpuBuf,
-        up: &CpuBuf,
+        dout: &mut CpuBuf,
+        gate: &mut CpuBuf,
+        up: &mut CpuBuf,
         n: usize,
-        dgate: &mut CpuBuf,
-        dup: &mut CpuBuf,
     ) {
-        let inputs = [dout, gate, up].map(|x| x.numbers().part(0, n));
-        let (dgate, dup) = (dgate.numbers_mut().part(0, n), dup.numbers_mut().part(0, n));
-        glu::backward(&self.ctx, activation, inputs, dgate, dup);
+        glu::backward(&self.ctx, activation, [dout, gate, up].map(|x| x.numbers_mut().first(n)));
     }
 
     fn cross_entropy(

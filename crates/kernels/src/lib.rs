@@ -58,7 +58,7 @@ pub use backend::{
 pub use cpu::{Cpu, CpuBuf};
 pub use error::KernelError;
 pub use finite::first_not_finite;
-pub use loss::cpu::most_logits;
+pub use loss::cpu::loss_bytes;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};
 pub use real::Real;
 pub use reference::Reference;

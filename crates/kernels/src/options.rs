@@ -10,7 +10,8 @@ pub const MAX_THREADS: usize = 1024;
 pub enum Isa {
     /// AVX-512 with BF16 as [`Isa::Avx512Bf16`], and products of bf16 in tile registers (AMX-BF16). Linux only.
     Amx,
-    /// AVX-512 with BF16 dot products (`vdpbf16ps`); f32 work as [`Isa::Avx512`].
+    /// AVX-512 with dot products of BF16 (`vdpbf16ps`) and of 8-bit integers (VNNI), which every processor with the
+    /// former has; f32 work as [`Isa::Avx512`].
     Avx512Bf16,
     /// AVX-512 F, BW, DQ, VL.
     Avx512,
@@ -35,7 +36,9 @@ impl Isa {
                 && std::is_x86_feature_detected!("avx512bw")
                 && std::is_x86_feature_detected!("avx512dq")
                 && std::is_x86_feature_detected!("avx512vl");
-            let avx512_bf16 = avx512 && std::is_x86_feature_detected!("avx512bf16");
+            let avx512_bf16 = avx512
+                && std::is_x86_feature_detected!("avx512bf16")
+                && std::is_x86_feature_detected!("avx512vnni");
             match self {
                 #[cfg(target_os = "linux")]
                 Isa::Amx => avx512_bf16 && crate::amx::available(),
@@ -68,6 +71,11 @@ impl Isa {
         if self == Isa::Amx { Isa::Avx512Bf16 } else { self }
     }
 
+    /// Whether products of 8-bit integers have instructions here (AVX-512 VNNI); without, they are right but slow.
+    pub fn has_int8(self) -> bool {
+        matches!(self, Isa::Amx | Isa::Avx512Bf16)
+    }
+
     /// Name for flags, logs and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -86,7 +94,8 @@ impl fmt::Display for Isa {
     }
 }
 
-/// What the inputs of matrix products are rounded to. Sums are f32 in both, and so is everything else.
+/// What the inputs of matrix products are rounded to. Sums are f32, but for those of integers, and so is everything
+/// else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Inputs of matrix products are rounded to the nearest bfloat16, ties to even.
@@ -94,6 +103,10 @@ pub enum Precision {
     Bf16,
     /// Inputs stay f32.
     F32,
+    /// Inputs of the linears' products with frozen weights are rounded to 8-bit integers, at the time of the product:
+    /// weights with a scale per row, the other side with one or a few per token row. All else is as with
+    /// [`Precision::Bf16`]. Needs integer dot products to be fast ([`Isa::has_int8`]).
+    Int8,
 }
 
 /// How to make a [`crate::Cpu`].

@@ -1,11 +1,8 @@
 //! The reference backend: scalar, safe, plain loops, in f32 or f64.
 
-use std::marker::PhantomData;
-use std::ops::Range;
-
 use crate::attention::reference as attention;
 use crate::backend::{
-    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums, Segment,
 };
 use crate::glu::reference as glu;
 use crate::linear::reference as linear;
@@ -16,6 +13,7 @@ use crate::rmsnorm::reference as rmsnorm;
 use crate::rope::reference as rope;
 use crate::rows::reference as rows;
 use crate::weight::WeightBytes;
+use std::marker::PhantomData;
 
 /// Scalar backend in `F` (f32 or f64). Buffers are plain vectors, open to tests.
 #[derive(Clone, Copy, Debug, Default)]
@@ -130,12 +128,16 @@ impl<F: Real> Backend for Reference<F> {
         w: &Vec<F>,
         rstd: &Vec<F>,
         t: usize,
-        dx: &mut Vec<F>,
-        copy: Option<&mut Vec<F>>,
+        sum: Option<&mut Vec<F>>,
+        out: Option<&mut Vec<F>>,
     ) {
-        rmsnorm::backward(dout, x, w, &rstd[..t], dx);
-        if let Some(copy) = copy {
-            copy[..t * w.len()].copy_from_slice(&dx[..t * w.len()]);
+        let mut dx = match &sum {
+            Some(sum) => sum[..t * w.len()].to_vec(),
+            None => self.zeros(t * w.len()),
+        };
+        rmsnorm::backward(dout, x, w, &rstd[..t], &mut dx);
+        for to in [sum, out].into_iter().flatten() {
+            to[..dx.len()].copy_from_slice(&dx);
         }
     }
 
@@ -182,7 +184,7 @@ impl<F: Real> Backend for Reference<F> {
         q: &Vec<F>,
         k: &Vec<F>,
         v: &Vec<F>,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut Vec<F>,
         lse: &mut Vec<F>,
@@ -198,7 +200,7 @@ impl<F: Real> Backend for Reference<F> {
         v: &Vec<F>,
         out: &Vec<F>,
         lse: &Vec<F>,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut Vec<F>,
         dk: &mut Vec<F>,
@@ -241,14 +243,12 @@ impl<F: Real> Backend for Reference<F> {
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &Vec<F>,
-        gate: &Vec<F>,
-        up: &Vec<F>,
+        dout: &mut Vec<F>,
+        gate: &mut Vec<F>,
+        up: &mut Vec<F>,
         n: usize,
-        dgate: &mut Vec<F>,
-        dup: &mut Vec<F>,
     ) {
-        glu::backward(activation, &dout[..n], gate, up, dgate, dup);
+        glu::backward(activation, &mut dout[..n], gate, up);
     }
 
     fn cross_entropy(

@@ -97,11 +97,19 @@ pub fn cpu(isa: Isa, precision: Precision, threads: usize) -> Cpu {
     Cpu::new(CpuOptions { threads, isa: Some(isa), precision }).expect("an available instruction set")
 }
 
-/// Every instruction set and precision against the reference in f64. `tolerance` gives atol and rtol.
+/// Precisions that differ in every op.
+pub const FLOATS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+/// Every instruction set and [`FLOATS`] against the reference in f64. `tolerance` gives atol and rtol.
 pub fn check(case: &impl Case, tolerance: impl Fn(Precision) -> (f64, f64)) {
+    check_in(&FLOATS, case, tolerance);
+}
+
+/// As [`check`], with these precisions.
+pub fn check_in(precisions: &[Precision], case: &impl Case, tolerance: impl Fn(Precision) -> (f64, f64)) {
     let want = case.run(&Reference::<f64>::new());
     for isa in Isa::available() {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for &precision in precisions {
             let b = cpu(isa, precision, 2);
             let (atol, rtol) = tolerance(precision);
             assert_close(&b.name(), &case.run(&b), &want, atol, rtol);
@@ -109,13 +117,13 @@ pub fn check(case: &impl Case, tolerance: impl Fn(Precision) -> (f64, f64)) {
     }
 }
 
-/// The same bits with 1, 2 and 3 threads, in both precisions, on every instruction set.
+/// The same bits with 1, 2 and 3 threads, in every precision, on every instruction set.
 pub fn check_threads(case: &impl Case) {
     let bits = |outputs: Vec<Vec<f32>>| -> Vec<Vec<u32>> {
         outputs.into_iter().map(|o| o.into_iter().map(f32::to_bits).collect()).collect()
     };
     for isa in Isa::available() {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
             let want = bits(case.run(&cpu(isa, precision, 1)));
             for threads in [2, 3] {
                 let got = bits(case.run(&cpu(isa, precision, threads)));

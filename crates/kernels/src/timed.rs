@@ -6,12 +6,11 @@
 //! Elementwise ops, the optimiser, and scores that a backward computes again count as no arithmetic, only as time.
 //! A multiplication and an addition are two operations.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::backend::{
-    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums,
+    Activation, AdamW, AttentionShape, Backend, CachedSpan, Columns, Linear, LoraGrad, LossSums, Segment,
 };
 use crate::weight::WeightBytes;
 
@@ -120,11 +119,10 @@ impl<B: Backend> Timed<B> {
                 flop += product(t, n, k);
             }
             for span in &linear.spans {
-                // g B serves the input and A; the rest is one product for the input, one for A and one for B.
-                let gb = inputs || grad.is_some();
-                flop += if gb { product(t, n, span.r) } else { 0 };
+                // One product for the input. One for A, one for B, and g B, which serves the input too: a call for
+                // the input alone goes with another one for the gradients.
                 flop += if inputs { product(t, span.r, k) } else { 0 };
-                flop += if grad.is_some() { product(t, span.r, n + k) } else { 0 };
+                flop += if grad.is_some() { product(t, span.r, n + k) + product(t, n, span.r) } else { 0 };
             }
         }
         flop
@@ -152,8 +150,8 @@ fn visible_pairs(past: usize, n_new: usize, window: Option<usize>) -> u64 {
     first(past + n_new) - first(past)
 }
 
-fn packed_pairs(segments: &[Range<usize>], window: Option<usize>) -> u64 {
-    segments.iter().map(|segment| visible_pairs(0, segment.len(), window)).sum()
+fn packed_pairs(segments: &[Segment], window: Option<usize>) -> u64 {
+    segments.iter().map(|Segment { shared, own }| visible_pairs(shared.len(), own.len(), window)).sum()
 }
 
 impl<B: Backend> Backend for Timed<B> {
@@ -252,10 +250,10 @@ impl<B: Backend> Backend for Timed<B> {
         w: &B::Buf,
         rstd: &B::Buf,
         t: usize,
-        dx: &mut B::Buf,
-        copy: Option<&mut B::Buf>,
+        sum: Option<&mut B::Buf>,
+        out: Option<&mut B::Buf>,
     ) {
-        self.elementwise(|b| b.rmsnorm_backward(dout, x, w, rstd, t, dx, copy));
+        self.elementwise(|b| b.rmsnorm_backward(dout, x, w, rstd, t, sum, out));
     }
 
     fn linear(
@@ -303,7 +301,7 @@ impl<B: Backend> Backend for Timed<B> {
         q: &B::Buf,
         k: &B::Buf,
         v: &B::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         out: &mut B::Buf,
         lse: &mut B::Buf,
@@ -320,7 +318,7 @@ impl<B: Backend> Backend for Timed<B> {
         v: &B::Buf,
         out: &B::Buf,
         lse: &B::Buf,
-        segments: &[Range<usize>],
+        segments: &[Segment],
         shape: AttentionShape,
         dq: &mut B::Buf,
         dk: &mut B::Buf,
@@ -365,14 +363,12 @@ impl<B: Backend> Backend for Timed<B> {
     fn glu_backward(
         &self,
         activation: Activation,
-        dout: &B::Buf,
-        gate: &B::Buf,
-        up: &B::Buf,
+        dout: &mut B::Buf,
+        gate: &mut B::Buf,
+        up: &mut B::Buf,
         n: usize,
-        dgate: &mut B::Buf,
-        dup: &mut B::Buf,
     ) {
-        self.elementwise(|b| b.glu_backward(activation, dout, gate, up, n, dgate, dup));
+        self.elementwise(|b| b.glu_backward(activation, dout, gate, up, n));
     }
 
     fn cross_entropy(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Storage form of a frozen matrix. Block formats are those of GGUF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +89,8 @@ pub struct WeightBytes {
     pub cols: usize,
     owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
+    /// Scales of the rows as 8-bit integers, once somebody wanted them.
+    int8_scales: Arc<OnceLock<Vec<f32>>>,
 }
 
 impl WeightBytes {
@@ -104,7 +106,20 @@ impl WeightBytes {
         let row_bytes = dtype.row_bytes(cols).expect("cols is a whole number of blocks");
         assert_eq!(range.len(), rows * row_bytes, "byte range must hold the matrix");
         assert!(range.end <= (*owner).as_ref().len(), "byte range must lie in the owner");
-        Self { dtype, rows, cols, owner, range }
+        Self { dtype, rows, cols, owner, range, int8_scales: Arc::default() }
+    }
+
+    /// Scales of the rows as 8-bit integers, made at the first call.
+    pub(crate) fn int8_scales(&self, make: impl FnOnce() -> Vec<f32>) -> &[f32] {
+        self.int8_scales.get_or_init(make)
+    }
+
+    /// Some of its rows as a matrix.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        let row_bytes = self.dtype.row_bytes(self.cols).expect("cols is a whole number of blocks");
+        let start = self.range.start + rows.start * row_bytes;
+        let range = start..start + rows.len() * row_bytes;
+        Self::new(self.dtype, rows.len(), self.cols, Arc::clone(&self.owner), range)
     }
 
     /// The matrix's bytes.

@@ -50,20 +50,20 @@ impl<B: Backend> Decoder<B> {
         self.blocks_kept(packed, &call, f, &mut back.kept);
         self.gather_normed(&rows, f);
         let (b, d) = (&*self.backend, &mut back.grads);
-        let (normed, cap) = (&f.temp.normed, self.config.final_softcap);
-        let sums = b.cross_entropy(normed, self.head(), &targets, &weights, scale, cap, Some(&mut d.head));
+        let (normed, cap) = (&f.temp.input, self.config.final_softcap);
+        let sums = b.cross_entropy(normed, self.head(), &targets, &weights, scale, cap, Some(&mut d.x));
         self.head_backward(&rows, packed.len(), f, d);
         self.blocks_backward(lora, packed, &call, f, back, grads);
         Ok(sums)
     }
 
-    /// From `d.head` `[n, C]`, the gradient of the final norm's output, to `d.x` `[T, C]`.
-    fn head_backward(&self, rows: &[u32], t: usize, f: &Forward<B>, d: &mut Grads<B>) {
+    /// From the gradient of the final norm's output `[n, C]` to that of the residual stream `[T, C]`, both in `d.x`.
+    fn head_backward(&self, rows: &[u32], t: usize, f: &mut Forward<B>, d: &mut Grads<B>) {
         let (b, c) = (&*self.backend, self.config.hidden_size);
-        b.clear(&mut d.gathered);
-        let (x, rstd) = (&f.gathered, &f.temp.rstd);
-        b.rmsnorm_backward(&d.head, x, &self.norm, rstd, rows.len(), &mut d.gathered, None);
-        b.scatter_rows(&d.gathered, rows, c, &mut d.x);
+        let (x, rstd) = (&f.temp.q, &f.temp.rstd);
+        // The stream itself is not read again.
+        b.rmsnorm_backward(&d.x, x, &self.norm, rstd, rows.len(), None, Some(&mut f.hidden));
+        b.scatter_rows(&f.hidden, rows, c, &mut d.x);
         b.copy_rows(&d.x, 0, t, c, &mut d.x_operands, 0);
     }
 
@@ -76,37 +76,36 @@ impl<B: Backend> Decoder<B> {
         back: &mut Backward<B>,
         grads: &mut LoraGrads<B>,
     ) {
+        let Forward { acts: own, temp, hidden, .. } = f;
         for l in (0..self.layers.len()).rev() {
             let at = At { l, t: packed.len(), lora, packed, adapters: call.adapters };
-            let acts = match (&mut back.kept[l], &mut back.again) {
-                (Kept::Acts(acts), _) => &**acts,
-                (Kept::Input { x, end }, Some(again)) => {
-                    self.backend.copy_rows(x, 0, at.t, self.config.hidden_size, &mut f.hidden, 0);
-                    let attend = &mut Attend::Packed(&packed.segments);
-                    self.block_to_gate(l, call, attend, again, &mut f.temp, &mut f.hidden, true);
-                    end.swap(again);
-                    &*again
+            let acts = match back.kept.get_mut(l) {
+                None => &mut *own,
+                Some(Kept::Acts(acts)) => &mut **acts,
+                Some(Kept::Input { x, rest }) => {
+                    self.backend.copy_rows(x, 0, at.t, self.config.hidden_size, hidden, 0);
+                    rest.swap(own);
+                    self.block_to_gate(l, call, &mut Attend::Done, own, temp, hidden, true);
+                    &mut *own
                 }
-                (Kept::Input { .. }, None) => unreachable!("made with the first recomputed block"),
             };
             // Every block is adapted alike, so only under the first block nothing is left to do.
             let attention_inputs = l > 0 || self.adapted(lora, Group::Qkv);
             let attention = attention_inputs || self.adapted(lora, Group::O);
-            self.mlp_backward(&at, attention, acts, &mut f.temp, &mut back.grads, grads);
+            self.mlp_backward(&at, attention, acts, temp, &mut back.grads, grads);
             if attention {
-                let temp = &mut f.temp;
                 self.attention_half_backward(&at, attention_inputs, acts, temp, &mut back.grads, grads);
             }
         }
     }
 
     /// MLP half. `d.x` is the gradient of the block's output before and of `x_mid` after;
-    /// the latter only if `below`.
+    /// the latter only if `below`. The gradients of gate and up take their places.
     fn mlp_backward(
         &self,
         at: &At<'_, B>,
         below: bool,
-        acts: &Acts<B>,
+        acts: &mut Acts<B>,
         temp: &mut Temp<B>,
         d: &mut Grads<B>,
         grads: &mut LoraGrads<B>,
@@ -114,93 +113,87 @@ impl<B: Backend> Decoder<B> {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[at.l], at.t);
         let n = t * c.intermediate_size;
         let inputs = below || self.adapted(at.lora, Group::GateUp);
-        if self.adapted(at.lora, Group::Down) {
-            b.glu(c.activation, &acts.gate, &acts.up, n, &mut temp.product);
+        self.post_norm_backward(at, Group::Down, acts.post[1].as_ref(), d);
+        // The gradient of the product, and then the product, which was not kept.
+        let product = &mut d.input;
+        if inputs {
+            self.input_backward(at, Group::Down, &d.x_operands, product);
+            b.glu_backward(c.activation, product, &mut acts.gate, &mut acts.up, n);
+        } else {
+            b.glu(c.activation, &acts.gate, &acts.up, n, product);
         }
-        self.post_norm_backward(at, Group::Down, acts.post[1].as_ref(), temp, d);
-        let product = inputs.then_some(&mut d.product);
-        self.group_backward(at, Group::Down, &[&d.x_operands], &temp.product, acts, grads, product);
+        let xa = |group| acts.xa[group as usize].as_ref();
+        if let Some(xa) = xa(Group::Down) {
+            self.group_backward(at, Group::Down, &[&d.x_operands], product, Some(xa), grads, None);
+        }
         if !inputs {
             return;
         }
-        b.glu_backward(c.activation, &d.product, &acts.gate, &acts.up, n, &mut d.gate, &mut d.up);
-        let Temp { normed, rstd, fused, .. } = temp;
+        let Temp { input: normed, rstd, fused, .. } = temp;
         b.rmsnorm(&acts.x_mid, &layer.mlp_norm, c.rms_norm_eps, t, normed, rstd, None);
-        let d_normed = below.then_some(&mut d.normed);
-        let douts = [&d.gate, &d.up];
-        self.join_backward(at, Group::GateUp, &douts, fused.as_mut(), normed, acts, grads, d_normed);
+        let (douts, xa, fused) = ([&acts.gate, &acts.up], xa(Group::GateUp), fused.as_mut());
+        let d_normed = below.then_some(&mut d.input);
+        self.join_backward(at, Group::GateUp, &douts, fused, normed, xa, grads, d_normed);
         if below {
-            let copy = Some(&mut d.x_operands);
-            b.rmsnorm_backward(&d.normed, &acts.x_mid, &layer.mlp_norm, rstd, t, &mut d.x, copy);
+            let (sum, copy) = (Some(&mut d.x), Some(&mut d.x_operands));
+            b.rmsnorm_backward(&d.input, &acts.x_mid, &layer.mlp_norm, rstd, t, sum, copy);
         }
     }
 
     /// Attention half. `d.x` is the gradient of `x_mid` before and of the block's input after;
-    /// the latter only above the first block.
+    /// the latter only above the first block. The gradients of q and k take their places, that of v the place of gate.
     fn attention_half_backward(
         &self,
         at: &At<'_, B>,
         inputs: bool,
-        acts: &Acts<B>,
+        acts: &mut Acts<B>,
         temp: &mut Temp<B>,
         d: &mut Grads<B>,
         grads: &mut LoraGrads<B>,
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[at.l], at.t);
-        self.post_norm_backward(at, Group::O, acts.post[0].as_ref(), temp, d);
-        let d_att = inputs.then_some(&mut d.att);
-        self.group_backward(at, Group::O, &[&d.x_operands], &acts.att, acts, grads, d_att);
+        self.post_norm_backward(at, Group::O, acts.post[0].as_ref(), d);
+        let (xa, d_att) = (acts.xa[Group::O as usize].as_ref(), inputs.then_some(&mut d.input));
+        self.group_backward(at, Group::O, &[&d.x_operands], &acts.att, xa, grads, d_att);
         if !inputs {
             return;
         }
         let (shape, segments) = (self.attention_shape(at.l), &at.packed.segments[..]);
-        let Acts { x, q, k, v, att, lse, .. } = acts;
-        b.attention_backward(&d.att, q, k, v, att, lse, segments, shape, &mut temp.q, &mut temp.k, &mut d.v);
-        self.heads_backward(at, acts, temp, d);
-        let Temp { normed, rstd, fused, .. } = temp;
-        b.rmsnorm(x, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, None);
-        let d_normed = (at.l > 0).then_some(&mut d.normed);
-        let douts = [&d.q, &d.k, &d.v];
-        self.join_backward(at, Group::Qkv, &douts, fused.as_mut(), normed, acts, grads, d_normed);
+        let Acts { q, k, v, att, lse, gate: dv, .. } = acts;
+        b.attention_backward(&d.input, q, k, v, att, lse, segments, shape, &mut temp.q, &mut temp.k, dv);
+        self.heads_backward(at, acts, temp);
+        let Temp { input: normed, rstd, fused, .. } = temp;
+        b.rmsnorm(&acts.x, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, None);
+        let d_normed = (at.l > 0).then_some(&mut d.input);
+        let (douts, xa) = ([&acts.q, &acts.k, &acts.gate], acts.xa[Group::Qkv as usize].as_ref());
+        self.join_backward(at, Group::Qkv, &douts, fused.as_mut(), normed, xa, grads, d_normed);
         if at.l > 0 {
-            let copy = Some(&mut d.x_operands);
-            b.rmsnorm_backward(&d.normed, x, &layer.attn_norm, rstd, t, &mut d.x, copy);
+            let (sum, copy) = (Some(&mut d.x), Some(&mut d.x_operands));
+            b.rmsnorm_backward(&d.input, &acts.x, &layer.attn_norm, rstd, t, sum, copy);
         }
     }
 
     /// Where the output of a half has a norm: leaves the gradient of the norm's input `[T, C]` in `d.x_operands`,
     /// where otherwise `d.x` stands rounded.
-    fn post_norm_backward(
-        &self,
-        at: &At<'_, B>,
-        group: Group,
-        kept: Option<&Normed<B>>,
-        temp: &mut Temp<B>,
-        d: &mut Grads<B>,
-    ) {
-        let (Some(Normed { x, rstd }), Some(norm), Some([dx, _])) =
-            (kept, self.layers[at.l].post_norm(group), &mut temp.branch)
-        else {
-            return;
-        };
-        self.backend.clear(dx);
-        self.backend.rmsnorm_backward(&d.x, x, norm, rstd, at.t, dx, Some(&mut d.x_operands));
+    fn post_norm_backward(&self, at: &At<'_, B>, group: Group, kept: Option<&Normed<B>>, d: &mut Grads<B>) {
+        if let (Some(Normed { x, rstd }), Some(norm)) = (kept, self.layers[at.l].post_norm(group)) {
+            self.backend.rmsnorm_backward(&d.x, x, norm, rstd, at.t, None, Some(&mut d.x_operands));
+        }
     }
 
-    /// From the gradients of rotated q and k in `temp.q` and `temp.k` to those of the linears' outputs in `d`: the
-    /// rotation back, and the norms of heads where there are any.
-    fn heads_backward(&self, at: &At<'_, B>, acts: &Acts<B>, temp: &mut Temp<B>, d: &mut Grads<B>) {
+    /// From the gradients of rotated q and k in `temp.q` and `temp.k` to those of the linears' outputs, in place of q
+    /// and k: the rotation back, and the norms of heads where there are any.
+    fn heads_backward(&self, at: &At<'_, B>, acts: &mut Acts<B>, temp: &mut Temp<B>) {
         let (b, c, layer) = (&*self.backend, &self.config, &self.layers[at.l]);
         let positions = &at.packed.positions;
         let Temp { q, k, heads, .. } = temp;
         let widths = [c.num_attention_heads, c.num_key_value_heads];
-        let outs = [&mut d.q, &mut d.k];
+        let outs = [&mut acts.q, &mut acts.k];
         for (i, ((dx, n), out)) in [q, k].into_iter().zip(widths).zip(outs).enumerate() {
             match (&layer.qk_norm, &acts.heads[i], heads.as_mut()) {
                 (Some(norms), Some(Normed { x, rstd }), Some(heads)) => {
                     self.rotate(at.l, dx, positions, n, true, heads);
-                    b.clear(dx);
-                    b.rmsnorm_backward(heads, x, &norms[i], rstd, at.t * n, dx, Some(out));
+                    b.rmsnorm_backward(heads, x, &norms[i], rstd, at.t * n, None, Some(out));
                 }
                 _ => self.rotate(at.l, dx, positions, n, true, out),
             }
@@ -221,11 +214,11 @@ impl<B: Backend> Decoder<B> {
         douts: &[&B::Buf],
         fused: Option<&mut B::Buf>,
         x: &B::Buf,
-        acts: &Acts<B>,
+        xa: Option<&B::Buf>,
         grads: &mut LoraGrads<B>,
         dx: Option<&mut B::Buf>,
     ) {
-        let Some(fused) = fused else { return self.group_backward(at, group, douts, x, acts, grads, dx) };
+        let Some(fused) = fused else { return self.group_backward(at, group, douts, x, xa, grads, dx) };
         let parts = self.config.parts(group);
         let row = parts.iter().sum();
         let mut start = 0;
@@ -234,11 +227,19 @@ impl<B: Backend> Decoder<B> {
             self.backend.copy_columns(dout, Columns { row: width, start: 0 }, at.t, width, fused, to);
             start += width;
         }
-        self.group_backward(at, group, &[fused], x, acts, grads, dx);
+        self.group_backward(at, group, &[fused], x, xa, grads, dx);
+    }
+
+    /// Gradient of the input `[T, K]` of the only linear of a group, and no others. `dout` `[T, N]`.
+    fn input_backward(&self, at: &At<'_, B>, group: Group, dout: &B::Buf, dx: &mut B::Buf) {
+        let linears = self.linears(at.l, group, at.adapters);
+        // Without gradients of adapters the linears' input is not read.
+        self.backend.linear_backward(&[dout], at.t, &linears, dout, None, &mut [None], Some(dx));
     }
 
     /// Backward of the linears of a group: accumulates the gradients of their adapters, and overwrites `dx`
-    /// `[T, K]` with that of their input, if it is wanted. `douts` `[T, N]` each, `x` `[T, K]`.
+    /// `[T, K]` with that of their input, if it is wanted. `douts` `[T, N]` each, `x` `[T, K]`, `xa` as the forward
+    /// kept it, where there are adapters.
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
     fn group_backward(
         &self,
@@ -246,13 +247,12 @@ impl<B: Backend> Decoder<B> {
         group: Group,
         douts: &[&B::Buf],
         x: &B::Buf,
-        acts: &Acts<B>,
+        xa: Option<&B::Buf>,
         grads: &mut LoraGrads<B>,
         dx: Option<&mut B::Buf>,
     ) {
         let linears = self.linears(at.l, group, at.adapters);
         let mut grads = grads.group_mut(at.l, self.config.modules(group));
-        let xa = acts.xa[group as usize].as_ref();
         self.backend.linear_backward(douts, at.t, &linears, x, xa, &mut grads, dx);
     }
 }

@@ -1,8 +1,6 @@
 //! The forward pass, the loss and logits.
 
-use std::ops::Range;
-
-use hearth_kernels::backend::{Backend, CachedSpan, Columns, Linear, LossSums};
+use hearth_kernels::backend::{Backend, CachedSpan, Columns, Linear, LossSums, Segment};
 
 use crate::config::{Group, Module};
 use crate::decode::KvCache;
@@ -14,10 +12,21 @@ use crate::workspace::{Acts, Forward, Kept, Normed, Temp, Workspace};
 
 /// What the queries of a call see.
 pub(crate) enum Attend<'a, 'c, B: Backend> {
-    /// The earlier rows of their own segment.
-    Packed(&'a [Range<usize>]),
+    /// The shared rows of their segment, and its earlier own ones.
+    Packed(&'a [Segment]),
+    /// Nothing: attention's output is there from an earlier run.
+    Done,
     /// The cache of their sequence; `spans[i]` belongs to `caches[i]`.
     Cached { caches: &'a mut [&'c mut KvCache<B>], spans: &'a [CachedSpan] },
+}
+
+/// Which of a block's activations its forward leaves for a backward.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Nothing,
+    /// Those of [`Rest`](crate::workspace::Rest).
+    Rest,
+    All,
 }
 
 /// What every block of a call is given.
@@ -55,8 +64,8 @@ impl<B: Backend> Decoder<B> {
         self.config.modules(group).iter().map(linear).collect()
     }
 
-    /// One block: takes the residual stream `hidden` `[T, C]` from its input to its output and fills `acts`; the
-    /// residuals in `acts` only if `keep`.
+    /// One block: takes the residual stream `hidden` `[T, C]` from its input to its output and fills `acts`; what only
+    /// a backward reads as `keep` says.
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
     pub(crate) fn block(
         &self,
@@ -66,15 +75,16 @@ impl<B: Backend> Decoder<B> {
         acts: &mut Acts<B>,
         temp: &mut Temp<B>,
         hidden: &mut B::Buf,
-        keep: bool,
+        keep: Keep,
     ) {
-        self.block_to_gate(l, call, attend, acts, temp, hidden, keep);
+        self.block_to_gate(l, call, attend, acts, temp, hidden, keep == Keep::All);
         let (c, t) = (&self.config, call.positions.len());
-        let Temp { product, branch, rstd, .. } = temp;
-        self.backend.glu(c.activation, &acts.gate, &acts.up, t * c.intermediate_size, product);
-        let xa = acts.xa[Group::Down as usize].as_mut();
-        let kept = acts.post[1].as_mut();
-        self.add_branch(l, Group::Down, call, product, xa, kept, branch.as_mut(), rstd, hidden);
+        let Temp { input, branch, rstd, .. } = temp;
+        self.backend.glu(c.activation, &acts.gate, &acts.up, t * c.intermediate_size, input);
+        let rest = keep != Keep::Nothing;
+        let xa = acts.xa[Group::Down as usize].as_mut().filter(|_| rest);
+        let kept = acts.post[1].as_mut().filter(|_| rest);
+        self.add_branch(l, Group::Down, call, input, xa, kept, branch.as_mut(), rstd, hidden);
     }
 
     /// The last linear of a half, from `x` `[T, K]`, added to `hidden` `[T, C]`: through a norm of its own where
@@ -128,7 +138,8 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    /// A block up to gate and up; `hidden` ends between attention and MLP.
+    /// A block up to gate and up; `hidden` ends between attention and MLP. What only a backward reads is left in `acts`
+    /// if `keep`.
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, each used once")]
     pub(crate) fn block_to_gate(
         &self,
@@ -141,18 +152,18 @@ impl<B: Backend> Decoder<B> {
         keep: bool,
     ) {
         let (b, c, layer, t) = (&*self.backend, &self.config, &self.layers[l], call.positions.len());
-        let Temp { normed, rstd, q, k, heads, fused, branch, .. } = temp;
+        let Temp { input, rstd, q, k, heads, fused, branch } = temp;
         let kept = keep.then_some(&mut acts.x);
-        b.rmsnorm(hidden, &layer.attn_norm, c.rms_norm_eps, t, normed, rstd, kept);
-        let xa = acts.xa[Group::Qkv as usize].as_mut();
+        b.rmsnorm(hidden, &layer.attn_norm, c.rms_norm_eps, t, input, rstd, kept);
+        let xa = acts.xa[Group::Qkv as usize].as_mut().filter(|_| keep);
         let mut outs = [&mut *q, &mut *k, &mut acts.v];
-        self.split_linears(l, Group::Qkv, call, normed, xa, fused.as_mut(), &mut outs);
+        self.split_linears(l, Group::Qkv, call, input, xa, fused.as_mut(), &mut outs);
         let widths = [c.num_attention_heads, c.num_key_value_heads];
         let outs = [&mut acts.q, &mut acts.k];
         for (i, ((x, n), out)) in [q, k].into_iter().zip(widths).zip(outs).enumerate() {
             match (&layer.qk_norm, heads.as_mut()) {
                 (Some(norms), Some(heads)) => {
-                    let (kept, rstd) = split(acts.heads[i].as_mut(), &mut *rstd);
+                    let (kept, rstd) = split(acts.heads[i].as_mut().filter(|_| keep), &mut *rstd);
                     b.rmsnorm(x, &norms[i], c.rms_norm_eps, t * n, heads, rstd, kept);
                     self.rotate(l, heads, call.positions, n, false, out);
                 }
@@ -160,14 +171,14 @@ impl<B: Backend> Decoder<B> {
             }
         }
         self.attend(l, attend, acts);
-        let xa = acts.xa[Group::O as usize].as_mut();
-        let kept = acts.post[0].as_mut();
+        let xa = acts.xa[Group::O as usize].as_mut().filter(|_| keep);
+        let kept = acts.post[0].as_mut().filter(|_| keep);
         self.add_branch(l, Group::O, call, &acts.att, xa, kept, branch.as_mut(), rstd, hidden);
         let kept = keep.then_some(&mut acts.x_mid);
-        b.rmsnorm(hidden, &layer.mlp_norm, c.rms_norm_eps, t, normed, rstd, kept);
-        let xa = acts.xa[Group::GateUp as usize].as_mut();
+        b.rmsnorm(hidden, &layer.mlp_norm, c.rms_norm_eps, t, input, rstd, kept);
+        let xa = acts.xa[Group::GateUp as usize].as_mut().filter(|_| keep);
         let outs = &mut [&mut acts.gate, &mut acts.up];
-        self.split_linears(l, Group::GateUp, call, normed, xa, fused.as_mut(), outs);
+        self.split_linears(l, Group::GateUp, call, input, xa, fused.as_mut(), outs);
     }
 
     /// Rotary embedding of `n` heads, or a copy in blocks without one.
@@ -193,6 +204,7 @@ impl<B: Backend> Decoder<B> {
             Attend::Packed(segments) => {
                 b.attention(&acts.q, &acts.k, &acts.v, segments, shape, &mut acts.att, &mut acts.lse);
             }
+            Attend::Done => {}
             Attend::Cached { caches, spans } => {
                 for (cache, span) in caches.iter_mut().zip(*spans) {
                     b.copy_rows(&acts.k, span.start, span.n_new, kv_dim, &mut cache.k[l], span.past);
@@ -215,11 +227,11 @@ impl<B: Backend> Decoder<B> {
     ) {
         self.backend.embed(&self.embed, tokens, self.config.embed_scale, &mut f.hidden);
         for l in 0..self.layers.len() {
-            self.block(l, call, attend, &mut f.acts, &mut f.temp, &mut f.hidden, false);
+            self.block(l, call, attend, &mut f.acts, &mut f.temp, &mut f.hidden, Keep::Nothing);
         }
     }
 
-    /// As [`Self::blocks`], leaving what the backward needs in `kept`, one entry per block.
+    /// As [`Self::blocks`], leaving what the backward needs in `kept`, and for the last block in `f.acts`.
     pub(crate) fn blocks_kept(
         &self,
         packed: &Packed,
@@ -229,27 +241,27 @@ impl<B: Backend> Decoder<B> {
     ) {
         let mut attend = Attend::Packed(&packed.segments);
         self.backend.embed(&self.embed, &packed.tokens, self.config.embed_scale, &mut f.hidden);
-        for (l, kept) in kept.iter_mut().enumerate() {
-            match kept {
-                Kept::Acts(acts) => {
-                    self.block(l, call, &mut attend, acts, &mut f.temp, &mut f.hidden, true);
+        let Forward { acts: own, temp, hidden, .. } = f;
+        for l in 0..self.layers.len() {
+            match kept.get_mut(l) {
+                Some(Kept::Acts(acts)) => self.block(l, call, &mut attend, acts, temp, hidden, Keep::All),
+                Some(Kept::Input { x, rest }) => {
+                    self.backend.copy_rows(hidden, 0, packed.len(), self.config.hidden_size, x, 0);
+                    rest.swap(own);
+                    self.block(l, call, &mut attend, own, temp, hidden, Keep::Rest);
+                    rest.swap(own);
                 }
-                Kept::Input { x, end } => {
-                    self.backend.copy_rows(&f.hidden, 0, packed.len(), self.config.hidden_size, x, 0);
-                    end.swap(&mut f.acts);
-                    self.block(l, call, &mut attend, &mut f.acts, &mut f.temp, &mut f.hidden, false);
-                    end.swap(&mut f.acts);
-                }
+                None => self.block(l, call, &mut attend, own, temp, hidden, Keep::All),
             }
         }
     }
 
-    /// Final norm of chosen rows of `f.hidden`: `f.gathered` and `f.temp.normed` become `[n, C]`.
+    /// Chosen rows of `f.hidden`, `[n, C]`, in `f.temp.q`, and their final norm in `f.temp.input`.
     pub(crate) fn gather_normed(&self, rows: &[u32], f: &mut Forward<B>) {
         let (b, c) = (&*self.backend, &self.config);
-        b.gather_rows(&f.hidden, rows, c.hidden_size, &mut f.gathered);
-        let (normed, rstd) = (&mut f.temp.normed, &mut f.temp.rstd);
-        b.rmsnorm(&f.gathered, &self.norm, c.rms_norm_eps, rows.len(), normed, rstd, None);
+        let Temp { input, rstd, q: gathered, .. } = &mut f.temp;
+        b.gather_rows(&f.hidden, rows, c.hidden_size, gathered);
+        b.rmsnorm(gathered, &self.norm, c.rms_norm_eps, rows.len(), input, rstd, None);
     }
 
     /// Logits `[n, V]` of chosen rows of `f.hidden`.
@@ -257,7 +269,7 @@ impl<B: Backend> Decoder<B> {
         self.gather_normed(rows, f);
         let mut logits = self.backend.zeros(rows.len() * self.config.vocab_size);
         let head = [Linear { weight: self.head(), bias: None, spans: Vec::new() }];
-        self.backend.linear(&f.temp.normed, rows.len(), &head, None, false, &mut [&mut logits]);
+        self.backend.linear(&f.temp.input, rows.len(), &head, None, false, &mut [&mut logits]);
         let mut logits = self.backend.download(&logits);
         if let Some(cap) = self.config.final_softcap {
             logits.iter_mut().for_each(|z| *z = cap * (*z / cap).tanh());
@@ -282,7 +294,7 @@ impl<B: Backend> Decoder<B> {
         let call = Call { positions: &packed.positions, adapters: &adapters };
         self.blocks(&packed.tokens, &call, &mut Attend::Packed(&packed.segments), f);
         self.gather_normed(&rows, f);
-        let (normed, cap) = (&f.temp.normed, self.config.final_softcap);
+        let (normed, cap) = (&f.temp.input, self.config.final_softcap);
         Ok(self.backend.cross_entropy(normed, self.head(), &targets, &weights, 1.0, cap, None))
     }
 

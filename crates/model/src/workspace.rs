@@ -2,11 +2,16 @@
 //!
 //! What the backward of a block needs is its [`Acts`]: the residual before each half, q, k and v after the rotation,
 //! attention's output and log-sum-exp, gate, up, the inputs of norms inside a half, and the low-rank products of the
-//! adapted linears. Outputs of the
-//! norms and the MLP's product are cheap and computed again. Blocks may keep the residual at their input alone and
-//! run forward once more in the backward ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
+//! adapted linears. Outputs of the norms and the MLP's product are cheap and computed again. Blocks may keep their
+//! input and attention's output alone and run forward once more in the backward
+//! ([`Workspace::set_recomputed_blocks`]); that changes no bit of a result.
+//!
+//! Nearly all memory is held while the last block goes backward. So few buffers are added to the activations then:
+//! gradients take the place of activations that were read for the last time, and buffers serve several purposes, one
+//! after the other.
 
 use hearth_kernels::backend::Backend;
+use hearth_kernels::loss_bytes;
 
 use crate::config::{Group, ModelConfig, Module};
 use crate::decoder::Decoder;
@@ -81,7 +86,8 @@ impl<B: Backend> Acts<B> {
             att: (make.operands)(c.q_dim()),
             lse: (make.numbers)(c.num_attention_heads),
             x_mid: (make.operands)(c.hidden_size),
-            gate: (make.operands)(c.intermediate_size),
+            // A gradient of v takes its place.
+            gate: (make.operands)(c.intermediate_size.max(c.kv_dim())),
             up: (make.operands)(c.intermediate_size),
             post,
             xa: Group::ALL.map(|group| adapted(group).map(&mut *make.operands)),
@@ -91,11 +97,12 @@ impl<B: Backend> Acts<B> {
 
 /// Buffers that every block writes anew.
 pub(crate) struct Temp<B: Backend> {
-    /// Operands: output of a norm, `[T, C]`.
-    pub(crate) normed: B::Buf,
+    /// Operands: what a linear reads next, the output of a norm `[T, C]` or `activation(gate) * up` `[T, I]`.
+    pub(crate) input: B::Buf,
     /// Of a norm of rows, or of heads, `[T]` or `[T, n_heads]`.
     pub(crate) rstd: B::Buf,
-    /// Numbers: queries (or their gradient) on the other side of the rotation, `[T, q_dim]`.
+    /// Numbers: queries (or their gradient) on the other side of the rotation, `[T, q_dim]`; between forward and
+    /// backward, rows of the residual stream that go to the head, `[n, C]`.
     pub(crate) q: B::Buf,
     /// Numbers: keys, likewise, `[T, kv_dim]`.
     pub(crate) k: B::Buf,
@@ -103,8 +110,6 @@ pub(crate) struct Temp<B: Backend> {
     pub(crate) heads: Option<B::Buf>,
     /// Operands: output of linears that are stored as one (or its gradient).
     pub(crate) fused: Option<B::Buf>,
-    /// Operands: `activation(gate) * up`, `[T, I]`.
-    pub(crate) product: B::Buf,
     /// Numbers: output of a half before and after its norm, where it has one, each `[T, C]`.
     pub(crate) branch: Option<[B::Buf; 2]>,
 }
@@ -112,36 +117,41 @@ pub(crate) struct Temp<B: Backend> {
 /// What any forward needs.
 pub(crate) struct Forward<B: Backend> {
     rows: usize,
+    /// Of the adapter whose gradients are wanted, if any are.
+    lora: Option<LoraConfig>,
+    /// Of the last block that ran, if it has no others of its own: the last block of all never has.
     pub(crate) acts: Acts<B>,
     pub(crate) temp: Temp<B>,
-    /// Numbers: the residual stream, `[T, C]`.
+    /// Numbers: the residual stream, `[T, C]`; after the loss, gradients of the rows that went to the head, `[n, C]`.
     pub(crate) hidden: B::Buf,
-    /// Numbers: rows of `hidden` that go to the head, `[n, C]`.
-    pub(crate) gathered: B::Buf,
 }
 
 /// What a block leaves for its backward.
 pub(crate) enum Kept<B: Backend> {
     /// All activations.
     Acts(Box<Acts<B>>),
-    /// The rest is computed again.
+    /// The linears before gate and up, and these two, run again; attention does not.
     Input {
         /// Numbers: the residual stream at the block's input, `[T, C]`.
         x: B::Buf,
-        /// The block is computed again up to gate and up only.
-        end: End<B>,
+        rest: Rest<B>,
     },
 }
 
-/// What [`Group::Down`] leaves for the backward.
-pub(crate) struct End<B: Backend> {
+/// What is kept of a block that runs forward again: attention's output, and what [`Group::Down`] leaves for the
+/// backward.
+pub(crate) struct Rest<B: Backend> {
+    att: B::Buf,
+    lse: B::Buf,
     xa: Option<B::Buf>,
     post: Option<Normed<B>>,
 }
 
-impl<B: Backend> End<B> {
+impl<B: Backend> Rest<B> {
     /// Puts these buffers into a block's activations, and takes them out again.
     pub(crate) fn swap(&mut self, acts: &mut Acts<B>) {
+        std::mem::swap(&mut self.att, &mut acts.att);
+        std::mem::swap(&mut self.lse, &mut acts.lse);
         std::mem::swap(&mut self.xa, &mut acts.xa[Group::Down as usize]);
         std::mem::swap(&mut self.post, &mut acts.post[1]);
     }
@@ -152,39 +162,19 @@ pub(crate) struct Backward<B: Backend> {
     rows: usize,
     lora: LoraConfig,
     recomputed: usize,
-    /// One per block.
+    /// One per block but the last, which goes backward right after it went forward.
     pub(crate) kept: Vec<Kept<B>>,
-    /// Of the block that is computed again.
-    pub(crate) again: Option<Acts<B>>,
     pub(crate) grads: Grads<B>,
 }
 
-/// Gradients of activations: operands, but for the residual stream and the gathered rows.
+/// Gradients of activations that do not take the place of an activation.
 pub(crate) struct Grads<B: Backend> {
-    /// Numbers: of the residual stream, `[T, C]`.
+    /// Numbers: of the residual stream, `[T, C]`; first, of the head's input, `[n, C]`.
     pub(crate) x: B::Buf,
     /// Copy of `x` as operands, `[T, C]`.
     pub(crate) x_operands: B::Buf,
-    /// Of a norm's output, `[T, C]`.
-    pub(crate) normed: B::Buf,
-    /// Numbers: of the head's input, `[n, C]`.
-    pub(crate) head: B::Buf,
-    /// Numbers: of the gathered rows, `[n, C]`.
-    pub(crate) gathered: B::Buf,
-    /// `[T, q_dim]`.
-    pub(crate) att: B::Buf,
-    /// `[T, q_dim]`.
-    pub(crate) q: B::Buf,
-    /// `[T, kv_dim]`.
-    pub(crate) k: B::Buf,
-    /// `[T, kv_dim]`.
-    pub(crate) v: B::Buf,
-    /// `[T, I]`.
-    pub(crate) product: B::Buf,
-    /// `[T, I]`.
-    pub(crate) gate: B::Buf,
-    /// `[T, I]`.
-    pub(crate) up: B::Buf,
+    /// Operands: of what a linear read, `[T, C]`, `[T, q_dim]` or `[T, I]`.
+    pub(crate) input: B::Buf,
 }
 
 /// Buffers of one caller of one decoder. Empty until the first call; grows, never shrinks.
@@ -201,8 +191,8 @@ impl<B: Backend> Workspace<B> {
         Self { decoder_id: decoder.id, recomputed: 0, forward: None, backward: None }
     }
 
-    /// The first `blocks` blocks keep their input alone for the backward and run forward again there: less memory,
-    /// more time, the same bits.
+    /// The first `blocks` blocks keep little for the backward and run forward again there, all but their attention:
+    /// less memory, more time, the same bits.
     pub fn set_recomputed_blocks(&mut self, blocks: usize) {
         self.recomputed = blocks;
     }
@@ -210,13 +200,14 @@ impl<B: Backend> Workspace<B> {
     /// Buffers for a forward of `rows` rows.
     pub(crate) fn forward(&mut self, decoder: &Decoder<B>, rows: usize) -> &mut Forward<B> {
         assert_eq!(self.decoder_id, decoder.id, "a workspace belongs to one decoder");
+        let lora = self.backward.as_ref().map(|b| &b.lora);
         // The old buffers go before the new ones are made.
-        self.forward.take_if(|f| f.rows < rows);
+        self.forward.take_if(|f| f.rows < rows || (lora.is_some() && f.lora.as_ref() != lora));
         let b = &*decoder.backend;
         self.forward.get_or_insert_with(|| {
             let make =
                 &mut Maker { numbers: &mut |w| b.zeros(rows * w), operands: &mut |w| b.operands(rows * w) };
-            Forward::new(&decoder.config, rows, make)
+            Forward::new(&decoder.config, rows, lora, make)
         })
     }
 
@@ -227,38 +218,40 @@ impl<B: Backend> Workspace<B> {
         rows: usize,
         lora: &Lora<B>,
     ) -> (&mut Forward<B>, &mut Backward<B>) {
-        self.forward(decoder, rows);
-        let recomputed = self.recomputed.min(decoder.config.num_hidden_layers);
+        let recomputed = decoder.most_recomputed().min(self.recomputed);
         let fits = |b: &Backward<B>| b.rows >= rows && b.lora == *lora.config() && b.recomputed == recomputed;
         self.backward.take_if(|b| !fits(b));
+        self.forward.take_if(|f| f.rows < rows || f.lora.as_ref() != Some(lora.config()));
         let b = &*decoder.backend;
-        let backward = self.backward.get_or_insert_with(|| {
+        self.backward.get_or_insert_with(|| {
             let make =
                 &mut Maker { numbers: &mut |w| b.zeros(rows * w), operands: &mut |w| b.operands(rows * w) };
             Backward::new(&decoder.config, rows, lora.config(), recomputed, make)
         });
-        let forward = self.forward.as_mut().unwrap_or_else(|| unreachable!("made above"));
-        (forward, backward)
+        self.forward(decoder, rows);
+        match (&mut self.forward, &mut self.backward) {
+            (Some(forward), Some(backward)) => (forward, backward),
+            _ => unreachable!("made above"),
+        }
     }
 }
 
 impl<B: Backend> Forward<B> {
-    fn new(c: &ModelConfig, rows: usize, make: &mut Maker<'_, B::Buf>) -> Self {
+    fn new(c: &ModelConfig, rows: usize, lora: Option<&LoraConfig>, make: &mut Maker<'_, B::Buf>) -> Self {
         Self {
             rows,
-            acts: Acts::new(c, None, make),
+            lora: lora.cloned(),
+            acts: Acts::new(c, lora, make),
             temp: Temp {
-                normed: (make.operands)(c.hidden_size),
+                input: (make.operands)(c.hidden_size.max(c.intermediate_size)),
                 rstd: (make.numbers)(if c.qk_norm { c.num_attention_heads } else { 1 }),
-                q: (make.numbers)(c.q_dim()),
+                q: (make.numbers)(c.q_dim().max(c.hidden_size)),
                 k: (make.numbers)(c.kv_dim()),
                 heads: c.qk_norm.then(|| (make.numbers)(c.q_dim())),
                 fused: c.fused.then(|| (make.operands)(fused_width(c))),
-                product: (make.operands)(c.intermediate_size),
                 branch: c.sandwich_norms.then(|| [c.hidden_size; 2].map(&mut *make.numbers)),
             },
             hidden: (make.numbers)(c.hidden_size),
-            gathered: (make.numbers)(c.hidden_size),
         }
     }
 }
@@ -280,7 +273,8 @@ impl<B: Backend> Backward<B> {
             true => {
                 let xa = lora.target_modules.contains(&Module::Down).then(|| (make.operands)(lora.r));
                 let post = c.sandwich_norms.then(|| Normed::new(1, c.hidden_size, make));
-                Kept::Input { x: (make.numbers)(c.hidden_size), end: End { xa, post } }
+                let (att, lse) = ((make.operands)(c.q_dim()), (make.numbers)(c.num_attention_heads));
+                Kept::Input { x: (make.numbers)(c.hidden_size), rest: Rest { att, lse, xa, post } }
             }
             false => Kept::Acts(Box::new(Acts::new(c, Some(lora), make))),
         };
@@ -288,39 +282,39 @@ impl<B: Backend> Backward<B> {
             rows,
             lora: lora.clone(),
             recomputed,
-            kept: (0..c.num_hidden_layers).map(|l| kept(l, make)).collect(),
-            again: (recomputed > 0).then(|| Acts::new(c, Some(lora), make)),
+            kept: (1..c.num_hidden_layers).map(|l| kept(l - 1, make)).collect(),
             grads: Grads {
                 x: (make.numbers)(c.hidden_size),
                 x_operands: (make.operands)(c.hidden_size),
-                normed: (make.operands)(c.hidden_size),
-                head: (make.numbers)(c.hidden_size),
-                gathered: (make.numbers)(c.hidden_size),
-                att: (make.operands)(c.q_dim()),
-                q: (make.operands)(c.q_dim()),
-                k: (make.operands)(c.kv_dim()),
-                v: (make.operands)(c.kv_dim()),
-                product: (make.operands)(c.intermediate_size),
-                gate: (make.operands)(c.intermediate_size),
-                up: (make.operands)(c.intermediate_size),
+                input: (make.operands)(c.hidden_size.max(c.intermediate_size).max(c.q_dim())),
             },
         }
     }
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Bytes of workspace per token row that a forward takes. The backend's own scratch and the logits are not
-    /// counted.
-    pub fn forward_bytes_per_token(&self) -> usize {
-        self.count_bytes(|make| drop(Forward::<B>::new(&self.config, 0, make)))
+    /// Bytes of workspace per token row that a forward takes, with the adapter whose gradients this workspace serves
+    /// as well, if any. The backend's own scratch and the logits are not counted.
+    pub fn forward_bytes_per_token(&self, lora: Option<&LoraConfig>) -> usize {
+        self.count_bytes(|make| drop(Forward::<B>::new(&self.config, 0, lora, make)))
     }
 
     /// Bytes of workspace per token row that [`Decoder::loss_and_grads`] takes, if so many blocks run forward again:
     /// activations kept for the backward, gradients of activations and the forward's own buffers.
     pub fn activation_bytes_per_token(&self, lora: &LoraConfig, recomputed: usize) -> usize {
-        let recomputed = recomputed.min(self.config.num_hidden_layers);
-        self.forward_bytes_per_token()
+        let recomputed = self.most_recomputed().min(recomputed);
+        self.forward_bytes_per_token(Some(lora))
             + self.count_bytes(|make| drop(Backward::<B>::new(&self.config, 0, lora, recomputed, make)))
+    }
+
+    /// Bytes that the loss of at most `rows` rows and its gradient take beside the workspace.
+    pub fn loss_bytes(&self, rows: usize) -> usize {
+        loss_bytes(rows, self.config.hidden_size, self.backend.operand_bytes())
+    }
+
+    /// Blocks that can run forward again: all but the last, since nothing runs between its forward and its backward.
+    pub fn most_recomputed(&self) -> usize {
+        self.config.num_hidden_layers.saturating_sub(1)
     }
 
     /// Lets `make` ask for its buffers and adds up their widths.

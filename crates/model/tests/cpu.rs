@@ -73,13 +73,13 @@ fn cached_decoding_agrees_with_the_full_forward() {
             .zip(&loras)
             .zip(&packed.segments)
             .map(|((cache, lora), s)| {
-                let tokens = &packed.tokens[s.start + range.start..s.start + range.end];
+                let tokens = &packed.tokens[s.own.start + range.start..s.own.start + range.end];
                 DecodeSeq { cache, tokens, lora: Some(lora), logits: true }
             })
             .collect();
         let found = decoder.decode(&mut batch, &mut workspace).expect("decodes");
         for ((found, lora), s) in found.iter().zip(&loras).zip(&packed.segments) {
-            let row = (s.start + range.end - 1) as u32;
+            let row = (s.own.start + range.end - 1) as u32;
             let expect =
                 decoder.logits(Some(lora), &packed, &[row], &mut Workspace::new(&decoder)).expect("logits");
             assert_close("logits", found.as_ref().expect("asked"), &expect, 1e-5, 1e-5);

@@ -73,6 +73,37 @@ fn recomputed_blocks_and_threads_change_no_bit() {
     }
 }
 
+/// Training, and evaluation of no adapter, of a wider one and of more rows, share buffers and change no bit of one
+/// another.
+#[test]
+fn one_workspace_serves_training_and_evaluation() {
+    let (packed, longer) = (random_packed(&[17, 2, 21], 4), random_packed(&[31, 19], 5));
+    for family in FAMILIES {
+        let decoder = load(family, cpu(2, Precision::Bf16));
+        let lora = whole_lora(&decoder, 5);
+        let wider = random_lora(&decoder, decoder.config().linears(), 3, 6);
+        let train = |workspace: &mut Workspace<_>| {
+            let mut grads = lora.tensors().zeros_like();
+            decoder.loss_and_grads(&lora, &packed, 0.5, &mut grads, workspace).expect("runs");
+            let bits = |buf| decoder.backend().download(buf).iter().map(|x| x.to_bits()).collect();
+            grads.iter().map(|(_, _, buf)| bits(buf)).collect::<Vec<Vec<u32>>>()
+        };
+        let trained = train(&mut Workspace::new(&decoder));
+        for recomputed in [0, 1] {
+            let mut workspace = Workspace::new(&decoder);
+            workspace.set_recomputed_blocks(recomputed);
+            for other in [None, Some(&wider)] {
+                for rows in [&packed, &longer] {
+                    let loss = decoder.loss(other, rows, &mut workspace).expect("runs");
+                    let fresh = decoder.loss(other, rows, &mut Workspace::new(&decoder)).expect("runs");
+                    assert_eq!(loss.loss.to_bits(), fresh.loss.to_bits(), "{family} {recomputed}");
+                    assert!(train(&mut workspace) == trained, "{family} {recomputed}");
+                }
+            }
+        }
+    }
+}
+
 /// A subset has the gradients that it has among all modules: stopping early loses nothing.
 #[test]
 fn every_subset_of_modules_has_the_same_gradients() {

@@ -65,7 +65,7 @@ impl Golden {
         Packed {
             tokens: self.ints("tokens"),
             positions: self.ints("positions"),
-            segments: segments.chunks(2).map(|s| s[0] as usize..s[1] as usize).collect(),
+            segments: segments.chunks(2).map(|s| (s[0] as usize..s[1] as usize).into()).collect(),
             targets: self.ints("targets"),
             weights: self.f32s("weights"),
         }

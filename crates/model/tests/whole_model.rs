@@ -94,14 +94,36 @@ fn every_subset_of_modules_has_the_same_gradients() {
 
 #[test]
 fn packed_rows_are_the_rows_alone() {
+    let sequences = random_sequences(&[4, 9, 1, 2, 6], 21);
+    assert_eq!(check_packed(&sequences), needed_rows(&sequences));
+}
+
+#[test]
+fn shared_rows_are_the_rows_alone() {
+    let mut sequences = random_sequences(&[14, 20, 5, 17], 22);
+    let (first, _) = sequences[0].clone();
+    for (i, (tokens, weights)) in sequences.iter_mut().enumerate().filter(|(i, _)| *i != 2) {
+        tokens[..10].copy_from_slice(&first[..10]);
+        weights[..11].fill(0.0);
+        assert!(weights[11..].iter().any(|&weight| weight > 0.0), "sequence {i} has nothing to learn");
+    }
+    assert_eq!(check_packed(&sequences), needed_rows(&sequences) - 2 * 10);
+}
+
+/// Rows up to the last prediction that has weight, at least one of each sequence.
+fn needed_rows(sequences: &[(Vec<u32>, Vec<f32>)]) -> usize {
+    let last = |weights: &[f32]| weights.iter().rposition(|&weight| weight != 0.0).unwrap_or_default();
+    sequences.iter().map(|(_, weights)| last(weights).max(1)).sum()
+}
+
+/// Compares sequences as `Packed::of` joins them with the sum of each alone. Returns the number of rows.
+fn check_packed(sequences: &[(Vec<u32>, Vec<f32>)]) -> usize {
     let decoder = tiny_f64(false);
     let lora = random_lora(&decoder, &Module::ALL, 3, 2);
-    let sequences = random_sequences(&[4, 9, 1, 2, 6], 21);
-    let mut packed = Packed::default();
+    let packed = Packed::of(sequences.iter().map(|(tokens, weights)| (&tokens[..], &weights[..])));
     let (mut loss, mut weight) = (0.0, 0.0);
     let mut sum: Vec<Vec<f64>> = Vec::new();
-    for (tokens, weights) in &sequences {
-        packed.push(tokens, weights);
+    for (tokens, weights) in sequences {
         let mut alone = Packed::default();
         alone.push(tokens, weights);
         let (sums, grads) = run(&decoder, &lora, &alone, 0.25);
@@ -120,9 +142,10 @@ fn packed_rows_are_the_rows_alone() {
     );
     for ((name, grad), expect) in grads.iter().zip(&sum) {
         let expect: Vec<f32> = expect.iter().map(|&x| x as f32).collect();
-        // Five gradients were rounded to f32 before they were added.
+        // Up to five gradients were rounded to f32 before they were added.
         assert_close(name, grad, &expect, 1e-6, 1e-6);
     }
+    packed.len()
 }
 
 /// Gradients accumulate, a larger call before leaves nothing behind, and rows without weight are no error.
@@ -261,7 +284,7 @@ fn wrong_inputs_are_errors() {
         &|p| p.tokens[2] = 29,
         "token id 29 at row 2 is not below the model's vocabulary of 29; tokenizer and model do not match",
     );
-    check(&|p| p.segments[1].start = 2, "segment 2..7 does not follow row 3");
+    check(&|p| p.segments[1].own.start = 2, "segment 2..7 does not follow row 3");
     check(&|p| p.segments.truncate(1), "segments cover 3 of 7 rows");
     check(&|p| p.weights[1] = f32::NAN, "loss weight NaN at row 1");
     check(&|p| p.positions.truncate(1), "1 positions for 7 tokens");

@@ -28,6 +28,8 @@ pub enum Precision {
     Bf16,
     /// Everything in f32.
     F32,
+    /// As [`Precision::Bf16`], but products with frozen weights in 8-bit integers.
+    Int8,
 }
 
 /// Tokens of a micro-batch, if nobody says otherwise. On two cores with AVX-512 BF16, rows of 256 tokens and

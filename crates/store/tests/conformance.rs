@@ -60,6 +60,7 @@ fn job(id: &str, output: &str) -> Job {
             batch_size: 512,
             batch_size_samples: 0,
             gradient_accumulation_steps: 1,
+            is_turbo: false,
         },
         state: JobState::Pending,
         status: Status::default(),

@@ -34,6 +34,7 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapter_sha256: &str) -> Strin
     let precision = match job.precision {
         Precision::Bf16 => "bf16",
         Precision::F32 => "f32",
+        Precision::Int8 => "int8",
     };
     let loss = |loss: Option<f64>| loss.map_or("none".to_owned(), |loss| format!("{loss:.6}"));
     let settings = [

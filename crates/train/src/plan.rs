@@ -27,6 +27,7 @@ impl Plan {
             shuffle_seed: Some(job.seed),
             batch_size,
             micro_batch_tokens: job.micro_batch_tokens as usize,
+            shared_tokens: shared_tokens(samples),
         };
         let batches = pack::Plan::new(lengths(samples), settings);
         let batches_per_step = job.gradient_accumulation_steps as usize;
@@ -36,7 +37,7 @@ impl Plan {
         let mut steps_per_epoch = Vec::new();
         for epoch in 0..u64::from(job.epochs) {
             // Counting is faster than filling, and none is larger than one that is full.
-            let count = if tokens(samples, &largest) < most_tokens {
+            let count = if rows(samples, &largest) < most_tokens {
                 let filled = batches.epoch(epoch);
                 let mut all = micro_batches(&filled);
                 all.push(largest);
@@ -50,7 +51,7 @@ impl Plan {
         Self { batches, batches_per_step, steps_per_epoch, largest }
     }
 
-    /// The micro-batch of the whole run that has the most tokens, as indices of samples.
+    /// The micro-batch of the whole run that has the most rows, as indices of samples.
     pub fn largest_micro_batch(&self) -> &[usize] {
         &self.largest
     }
@@ -90,36 +91,44 @@ pub fn evaluation(samples: &[Sample], micro_batch_tokens: u32) -> Vec<Vec<usize>
         shuffle_seed: None,
         batch_size: BatchSize::Tokens(micro_batch_tokens as usize),
         micro_batch_tokens: micro_batch_tokens as usize,
+        shared_tokens: shared_tokens(samples),
     };
     micro_batches(&pack::Plan::new(lengths(samples), settings).epoch(0))
 }
 
 /// Joins samples to the packed rows of one micro-batch.
 pub fn packed<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Packed {
-    let mut packed = Packed::default();
-    for sample in samples {
-        packed.push(&sample.tokens, &sample.weights);
-    }
-    packed
+    Packed::of(samples.into_iter().map(sequence))
 }
 
-/// The one with the most tokens; none if there are none.
+/// The one with the most rows; none if there are none.
 pub fn largest(samples: &[Sample], micro_batches: Vec<Vec<usize>>) -> Vec<usize> {
-    micro_batches.into_iter().max_by_key(|indices| tokens(samples, indices)).unwrap_or_default()
+    micro_batches.into_iter().max_by_key(|indices| rows(samples, indices)).unwrap_or_default()
 }
 
-/// Tokens of these samples.
-pub fn tokens(samples: &[Sample], indices: &[usize]) -> usize {
-    indices.iter().map(|&i| samples[i].tokens.len()).sum()
+/// Rows of these samples in one micro-batch.
+pub fn rows(samples: &[Sample], indices: &[usize]) -> usize {
+    packed(indices.iter().map(|&i| &samples[i])).len()
+}
+
+/// Tokens that all samples begin with and share the rows of.
+pub fn shared_tokens(samples: &[Sample]) -> usize {
+    Packed::common_beginning(samples.iter().map(sequence))
+}
+
+fn sequence(sample: &Sample) -> (&[u32], &[f32]) {
+    (&sample.tokens, &sample.weights)
 }
 
 /// The same rows with a loss at every token, which takes the most memory.
 pub fn all_trained(mut packed: Packed) -> Packed {
     packed.weights.fill(1.0);
-    for segment in &packed.segments {
-        packed.weights[segment.end - 1] = 0.0;
-    }
     packed
+}
+
+/// Tokens of the samples of some micro-batches.
+pub fn tokens(samples: &[Sample], micro_batches: &[Vec<usize>]) -> usize {
+    micro_batches.iter().flatten().map(|&i| samples[i].tokens.len()).sum()
 }
 
 fn lengths(samples: &[Sample]) -> Vec<usize> {

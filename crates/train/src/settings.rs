@@ -1,5 +1,6 @@
 //! Checks of `job.json` that need no file but itself.
 
+use hearth_kernels::Isa;
 use hearth_run::{Backend, JobSpec, LORA_TARGETS, Precision};
 
 use crate::error::TrainError;
@@ -58,6 +59,10 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
     require(
         job.backend != Backend::Reference || job.precision == Precision::F32,
         "backend reference needs precision f32",
+    );
+    require(
+        job.precision != Precision::Int8 || job.backend == Backend::Reference || Isa::best().has_int8(),
+        "precision int8 (isTurbo) needs a processor with AVX-512 VNNI, which this one is not; leave it out",
     );
     if problems.is_empty() { Ok(()) } else { Err(TrainError::Setting { message: problems.join("; ") }) }
 }

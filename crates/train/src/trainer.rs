@@ -91,6 +91,7 @@ fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
     let precision = match job.precision {
         PrecisionName::Bf16 => Precision::Bf16,
         PrecisionName::F32 => Precision::F32,
+        PrecisionName::Int8 => Precision::Int8,
     };
     Cpu::new(CpuOptions { threads, isa: None, precision }).map_err(|source| TrainError::Kernels { source })
 }
@@ -245,7 +246,7 @@ impl<B: Backend> Trainer<'_, B> {
         let indices = &self.epoch_steps[self.progress.step_in_epoch as usize];
         let samples = indices.iter().map(Vec::len).sum::<usize>() as u64;
         let micro_batches = self.run.packed(&self.run.inputs.train.samples, indices);
-        let tokens = micro_batches.iter().map(|packed| packed.len() as u64).sum();
+        let tokens = plan::tokens(&self.run.inputs.train.samples, indices) as u64;
         let trained_tokens = trained_tokens(&micro_batches);
         let rate = learning_rate(job.learning_rate, job.learning_rate_warmup_steps, step);
         let adamw = AdamW {

@@ -7,11 +7,12 @@ use super::*;
 fn settings() -> impl Strategy<Value = Settings> {
     let size =
         prop_oneof![(1usize..200).prop_map(BatchSize::Tokens), (1usize..20).prop_map(BatchSize::Samples)];
-    (proptest::option::of(any::<u64>()), size, 1usize..100).prop_map(
-        |(shuffle_seed, batch_size, micro_batch_tokens)| Settings {
+    (proptest::option::of(any::<u64>()), size, 1usize..100, 0usize..20).prop_map(
+        |(shuffle_seed, batch_size, micro_batch_tokens, shared_tokens)| Settings {
             shuffle_seed,
             batch_size,
             micro_batch_tokens,
+            shared_tokens,
         },
     )
 }
@@ -23,6 +24,7 @@ proptest! {
         settings in settings(),
         epoch in 0u64..5,
     ) {
+        let lengths: Vec<usize> = lengths.iter().map(|length| length + settings.shared_tokens).collect();
         let plan = Plan::new(lengths.clone(), settings);
         let batches = plan.epoch(epoch);
         prop_assert_eq!(&batches, &Plan::new(lengths.clone(), settings).epoch(epoch));
@@ -41,7 +43,8 @@ proptest! {
             }
             for micro in &batch.micro_batches {
                 prop_assert!(!micro.is_empty());
-                prop_assert!(micro.len() == 1 || tokens(micro) <= settings.micro_batch_tokens);
+                let rows = tokens(micro) - (micro.len() - 1) * settings.shared_tokens;
+                prop_assert!(micro.len() == 1 || rows <= settings.micro_batch_tokens);
             }
         }
     }
@@ -49,8 +52,12 @@ proptest! {
 
 #[test]
 fn epochs_differ_and_the_order_never_changes() {
-    let settings =
-        Settings { shuffle_seed: Some(42), batch_size: BatchSize::Samples(8), micro_batch_tokens: 100 };
+    let settings = Settings {
+        shuffle_seed: Some(42),
+        batch_size: BatchSize::Samples(8),
+        micro_batch_tokens: 100,
+        shared_tokens: 0,
+    };
     let plan = Plan::new(vec![1; 8], settings);
     let order = |epoch: u64| plan.epoch(epoch)[0].samples().collect::<Vec<_>>();
     // A change of these numbers changes every adapter that is trained from here on.
@@ -59,7 +66,12 @@ fn epochs_differ_and_the_order_never_changes() {
 
 #[test]
 fn next_fit_batches_and_best_fit_micro_batches() {
-    let settings = Settings { shuffle_seed: None, batch_size: BatchSize::Tokens(10), micro_batch_tokens: 6 };
+    let settings = Settings {
+        shuffle_seed: None,
+        batch_size: BatchSize::Tokens(10),
+        micro_batch_tokens: 6,
+        shared_tokens: 0,
+    };
     let plan = Plan::new(vec![2, 5, 3, 1, 11, 4], settings);
     let micro: Vec<_> = plan.epoch(0).into_iter().map(|batch| batch.micro_batches).collect();
     assert_eq!(micro, [vec![vec![1], vec![2, 0]], vec![vec![3]], vec![vec![4]], vec![vec![5]]]);

@@ -84,6 +84,7 @@ fn every_default_is_filled_in() {
             batch_size: 0,
             batch_size_samples: 8,
             gradient_accumulation_steps: 1,
+            is_turbo: false,
         }
     );
 }

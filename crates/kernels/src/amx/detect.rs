@@ -20,12 +20,14 @@ pub fn on_hardware() -> bool {
     *PERMITTED.get_or_init(|| processor_has_tiles() && permitted())
 }
 
-/// CPUID leaf 7 names AMX-TILE and AMX-BF16, and the operating system saves tile configuration and data.
+/// CPUID leaf 7 names AMX-TILE, AMX-BF16 and AMX-INT8, which come together, and the operating system saves tile configuration and data.
 fn processor_has_tiles() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     const OSXSAVE: u32 = 1 << 27;
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
+    const AMX_INT8: u32 = 1 << 25;
+    const WANTED: u32 = AMX_BF16 | AMX_TILE | AMX_INT8;
     const TILE_STATE: u32 = 1 << 17 | 1 << 18;
     if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 {
         return false;
@@ -36,7 +38,7 @@ fn processor_has_tiles() -> bool {
         asm!("xgetbv", in("ecx") 0, out("eax") xcr0, out("edx") _, options(nomem, nostack, preserves_flags));
     }
     let features = __cpuid_count(7, 0).edx;
-    features & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE && xcr0 & TILE_STATE == TILE_STATE
+    features & WANTED == WANTED && xcr0 & TILE_STATE == TILE_STATE
 }
 
 /// Linux hands out tile data on request only; the permission then holds for every thread of the process.

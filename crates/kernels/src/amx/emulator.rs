@@ -120,7 +120,17 @@ pub enum Op {
     Zero(usize),
     Load(usize, Address),
     Store(Address, usize),
-    Dot { sums: usize, a: usize, b: usize },
+    Dot {
+        sums: usize,
+        a: usize,
+        b: usize,
+    },
+    /// Of signed by unsigned integers.
+    Integers {
+        sums: usize,
+        a: usize,
+        b: usize,
+    },
 }
 
 /// The instruction of these bytes and its length, if it is one of [`Op`].
@@ -148,6 +158,7 @@ pub fn decode(byte: impl Fn(usize) -> u8) -> Option<(Op, usize)> {
             (0x49, NONE) if modrm == 0xc0 && third == 0 => Op::Release,
             (0x49, F2) if rm == 0 && third == 0 => Op::Zero(tile(reg)?),
             (0x5c, F3) => Op::Dot { sums: tile(reg)?, a: tile(rm + b)?, b: tile(third)? },
+            (0x5e, F3) => Op::Integers { sums: tile(reg)?, a: tile(rm + b)?, b: tile(third)? },
             _ => return None,
         };
         return Some((op, 5));
@@ -231,12 +242,16 @@ unsafe fn execute(op: Op, tiles: &mut [Tile; 8], register: impl Fn(u8) -> i64) -
                 unsafe { to.copy_from_nonoverlapping(tile.data[row].as_ptr(), tile.row_bytes) };
             }
         }
-        Op::Dot { sums, a, b } => {
+        Op::Dot { sums, a, b } | Op::Integers { sums, a, b } => {
             if sums == a || sums == b || a == b {
                 return None;
             }
             let (left, right) = (*valid(&mut tiles[a])?, *valid(&mut tiles[b])?);
-            dot(valid(&mut tiles[sums])?, &left, &right)?;
+            let sums = valid(&mut tiles[sums])?;
+            match op {
+                Op::Integers { .. } => integers(sums, &left, &right)?,
+                _ => dot(sums, &left, &right)?,
+            }
         }
     }
     Some(())
@@ -288,6 +303,28 @@ fn dot(sums: &mut Tile, a: &Tile, b: &Tile) -> Option<()> {
             let before = flush(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
             let sum = flush(before + flush(apart[0] + apart[1]));
             bytes.copy_from_slice(&sum.to_le_bytes());
+        }
+        sums.data[row][sums.row_bytes..].fill(0);
+    }
+    sums.data[sums.rows..].fill([0; BYTES]);
+    Some(())
+}
+
+/// `tdpbsud`: `sums += a x b`, four signed by four unsigned integers a word.
+fn integers(sums: &mut Tile, a: &Tile, b: &Tile) -> Option<()> {
+    if sums.rows != a.rows || sums.row_bytes != b.row_bytes || a.row_bytes / 4 != b.rows {
+        return None;
+    }
+    for row in 0..sums.rows {
+        for column in 0..sums.row_bytes / 4 {
+            let at = 4 * column..4 * column + 4;
+            let products = (0..a.row_bytes).map(|i| {
+                let (x, y) = (a.data[row][i].cast_signed(), b.data[i / 4][4 * column + i % 4]);
+                i32::from(x) * i32::from(y)
+            });
+            let before = i32::from_le_bytes(sums.data[row][at.clone()].try_into().ok()?);
+            let sum = products.fold(before, i32::wrapping_add);
+            sums.data[row][at].copy_from_slice(&sum.to_le_bytes());
         }
         sums.data[row][sums.row_bytes..].fill(0);
     }

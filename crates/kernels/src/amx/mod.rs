@@ -1,6 +1,6 @@
-//! Matrix products of bf16 pairs in tile registers (AMX-BF16), by inline assembly.
+//! Matrix products of bf16 pairs or 8-bit integers in tile registers (AMX-BF16, AMX-INT8), by inline assembly.
 //!
-//! [`with`] lends a thread its tile registers for a stretch of work; [`Tiles::product`] computes up to
+//! [`with`] lends a thread its tile registers for a stretch of work; [`Tiles::product`] and [`Tiles::integers`] compute up to
 //! [`ROWS`] x [`COLUMNS`] sums in them: four accumulators of 16 x 16, two tiles of the left side (16 rows of 16
 //! words) and two of the right side (16 words deep, 16 outputs wide). Per 16 words that is four loads of
 //! 1 KiB and four products.
@@ -9,12 +9,12 @@
 //! each product. At the end of the stretch they are released: state in use would add 8 KiB to every context
 //! switch and signal of the thread, and would keep the core out of deep sleep.
 //!
-//! Order of a sum: along the reduction in steps of 16 words; within a step first elements and second
+//! Sums of integers are exact. Order of a sum of bf16: along the reduction in steps of 16 words; within a step first elements and second
 //! elements of the pairs apart, fused, then the two added to each other and to the sum. Rounding is to
 //! nearest even, subnormal numbers count as 0. A depth that is no multiple of 16 words is filled up with
 //! zeros, which changes no number.
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1 chapter 18, volume 2
-//! (`TDPBF16PS`); Linux `Documentation/arch/x86/xstate.rst` (the permission).
+//! (`TDPBF16PS`, `TDPBSUD`); Linux `Documentation/arch/x86/xstate.rst` (the permission).
 
 mod detect;
 mod pad;
@@ -28,7 +28,7 @@ mod tests;
 use std::cell::RefCell;
 
 use pad::Pads;
-use registers::{Segment, chain, configure, release, walk};
+use registers::{Dot, Segment, chain, configure, release, walk};
 
 pub use detect::available;
 
@@ -48,11 +48,11 @@ pub const CHAIN_FLOP: u64 = (ROWS * COLUMNS * DEPTH * 4) as u64;
 /// One left matrix times one right panel.
 #[derive(Clone, Copy)]
 pub struct Term {
-    /// Left words, each a pair of bf16: rows `lda` words apart.
+    /// Left words, each a pair of bf16 or four signed integers: rows `lda` words apart.
     pub a: *const u32,
     /// Words from row to row.
     pub lda: usize,
-    /// Right words, `[kw][COLUMNS]`.
+    /// Right words, `[kw][COLUMNS]`; integers are unsigned.
     pub b: *const u32,
     /// Depth in words.
     pub kw: usize,
@@ -111,6 +111,24 @@ impl Tiles {
         rows: usize,
         columns: usize,
     ) -> &Sums {
+        // SAFETY: same contract.
+        unsafe { self.run(Dot::Bf16, terms, rows, columns) }
+        &self.sums
+    }
+
+    /// As [`Tiles::product`] of 8-bit integers, signed on the left and unsigned on the right side.
+    ///
+    /// # Safety
+    /// As [`Tiles::product`].
+    pub unsafe fn integers(&mut self, term: Term, rows: usize, columns: usize) -> &[[i32; COLUMNS]; ROWS] {
+        // SAFETY: same contract.
+        unsafe { self.run(Dot::Int8, [term], rows, columns) }
+        bytemuck::cast_ref(&self.sums.0)
+    }
+
+    /// # Safety
+    /// As [`Tiles::product`].
+    unsafe fn run(&mut self, dot: Dot, terms: impl IntoIterator<Item = Term>, rows: usize, columns: usize) {
         assert!((1..=ROWS).contains(&rows) && (1..=COLUMNS).contains(&columns), "{rows} x {columns}");
         let Self { configured, sums, pads } = self;
         let mut terms = terms.into_iter().filter(|term| term.kw > 0).peekable();
@@ -139,14 +157,13 @@ impl Tiles {
                     configure(rows);
                     *configured = rows;
                 }
-                walk(&segments[..used], resume, rows, columns, sums);
+                walk(dot, &segments[..used], resume, rows, columns, (&raw mut sums.0).cast());
             }
             resume = true;
         }
         if !resume {
             *sums = Sums([[0.0; COLUMNS]; ROWS]);
         }
-        sums
     }
 
     /// The products of `rounds` rounds between registers, of operands of 1: what the tile unit can do at most. The sum

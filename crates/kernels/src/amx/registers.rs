@@ -2,12 +2,21 @@
 
 use std::arch::asm;
 
-use super::{COLUMNS, DEPTH, Sums, TILE_ROWS};
+use super::{COLUMNS, DEPTH, ROWS, Sums, TILE_ROWS};
 
 /// Bytes of one row of a tile.
 const TILE_BYTES: u16 = 64;
 /// 1 as bf16, twice.
 const BF16_ONES: u32 = 0x3f80_3f80;
+
+/// What one product of tiles multiplies and adds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Dot {
+    /// Pairs of bf16, to f32.
+    Bf16,
+    /// Four 8-bit integers, signed on the left side and unsigned on the right one, to 32-bit integers.
+    Int8,
+}
 
 /// What the assembly walks through: `steps` times 16 words of a term.
 #[repr(C)]
@@ -89,7 +98,7 @@ pub unsafe fn release() {
 macro_rules! walk {
     (
         $segments:ident, $resume:ident, $sums:ident,
-        zero $($zero:literal)*, load $($load:literal)*, step $($step:literal)*, store $($store:literal)*
+        zero [$($zero:expr),*], load [$($load:expr),*], step [$($step:expr),*], store [$($store:expr),*]
     ) => {
         asm!(
             "test {resume:e}, {resume:e}",
@@ -134,81 +143,108 @@ macro_rules! walk {
     };
 }
 
+/// The assembly of all shapes with one instruction for the products.
+macro_rules! walk_shape {
+    ($dot:literal, $segments:ident, $resume:ident, $shape:expr, $sums:ident) => {
+        match $shape {
+            (true, true) => walk!(
+                $segments, $resume, $sums,
+                zero ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"],
+                load [
+                    "tileloadd tmm0, [{sums} + {row}*1]",
+                    "tileloadd tmm1, [{sums} + {row}*1 + 64]",
+                    "tileloadd tmm2, [{sums} + {row}*1 + 2048]",
+                    "tileloadd tmm3, [{sums} + {row}*1 + 2112]"
+                ],
+                step [
+                    "tileloadd tmm4, [{a} + {lda}*1]",
+                    "tileloadd tmm6, [{b} + {row}*1]",
+                    "tileloadd tmm7, [{b} + {row}*1 + 64]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm5, [{a16} + {lda}*1]",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
+                    concat!($dot, " tmm2, tmm5, tmm6"),
+                    concat!($dot, " tmm3, tmm5, tmm7")
+                ],
+                store [
+                    "tilestored [{sums} + {row}*1], tmm0",
+                    "tilestored [{sums} + {row}*1 + 64], tmm1",
+                    "tilestored [{sums} + {row}*1 + 2048], tmm2",
+                    "tilestored [{sums} + {row}*1 + 2112], tmm3"
+                ]
+            ),
+            (true, false) => walk!(
+                $segments, $resume, $sums,
+                zero ["tilezero tmm0", "tilezero tmm2"],
+                load [
+                    "tileloadd tmm0, [{sums} + {row}*1]",
+                    "tileloadd tmm2, [{sums} + {row}*1 + 2048]"
+                ],
+                step [
+                    "tileloadd tmm6, [{b} + {row}*1]",
+                    "tileloadd tmm4, [{a} + {lda}*1]",
+                    "tileloadd tmm5, [{a16} + {lda}*1]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    concat!($dot, " tmm2, tmm5, tmm6")
+                ],
+                store [
+                    "tilestored [{sums} + {row}*1], tmm0",
+                    "tilestored [{sums} + {row}*1 + 2048], tmm2"
+                ]
+            ),
+            (false, true) => walk!(
+                $segments, $resume, $sums,
+                zero ["tilezero tmm0", "tilezero tmm1"],
+                load [
+                    "tileloadd tmm0, [{sums} + {row}*1]",
+                    "tileloadd tmm1, [{sums} + {row}*1 + 64]"
+                ],
+                step [
+                    "tileloadd tmm4, [{a} + {lda}*1]",
+                    "tileloadd tmm6, [{b} + {row}*1]",
+                    "tileloadd tmm7, [{b} + {row}*1 + 64]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    concat!($dot, " tmm1, tmm4, tmm7")
+                ],
+                store [
+                    "tilestored [{sums} + {row}*1], tmm0",
+                    "tilestored [{sums} + {row}*1 + 64], tmm1"
+                ]
+            ),
+            (false, false) => walk!(
+                $segments, $resume, $sums,
+                zero ["tilezero tmm0"],
+                load ["tileloadd tmm0, [{sums} + {row}*1]"],
+                step [
+                    "tileloadd tmm4, [{a} + {lda}*1]",
+                    "tileloadd tmm6, [{b} + {row}*1]",
+                    concat!($dot, " tmm0, tmm4, tmm6")
+                ],
+                store ["tilestored [{sums} + {row}*1], tmm0"]
+            ),
+        }
+    };
+}
+
 /// Runs the assembly for the shape. The sums begin at 0, or with `resume` at what they are.
 ///
 /// # Safety
 /// The registers must be configured for `rows`; the segments, of which there is at least one, each of at
 /// least one step, must be readable.
-pub unsafe fn walk(segments: &[Segment], resume: bool, rows: usize, columns: usize, sums: &mut Sums) {
-    let sums: *mut f32 = sums.0.as_mut_ptr().cast();
+pub unsafe fn walk(
+    dot: Dot,
+    segments: &[Segment],
+    resume: bool,
+    rows: usize,
+    columns: usize,
+    sums: *mut [[u32; COLUMNS]; ROWS],
+) {
+    let shape = (rows > TILE_ROWS, columns > 16);
     // SAFETY: same contract; `sums` has 32 rows of 128 bytes, and a tile writes its configured rows alone.
     unsafe {
-        match (rows > TILE_ROWS, columns > 16) {
-            (true, true) => walk!(
-                segments, resume, sums,
-                zero "tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3",
-                load
-                    "tileloadd tmm0, [{sums} + {row}*1]"
-                    "tileloadd tmm1, [{sums} + {row}*1 + 64]"
-                    "tileloadd tmm2, [{sums} + {row}*1 + 2048]"
-                    "tileloadd tmm3, [{sums} + {row}*1 + 2112]",
-                step
-                    "tileloadd tmm4, [{a} + {lda}*1]"
-                    "tileloadd tmm6, [{b} + {row}*1]"
-                    "tileloadd tmm7, [{b} + {row}*1 + 64]"
-                    "tdpbf16ps tmm0, tmm4, tmm6"
-                    "tileloadd tmm5, [{a16} + {lda}*1]"
-                    "tdpbf16ps tmm1, tmm4, tmm7"
-                    "tdpbf16ps tmm2, tmm5, tmm6"
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                store
-                    "tilestored [{sums} + {row}*1], tmm0"
-                    "tilestored [{sums} + {row}*1 + 64], tmm1"
-                    "tilestored [{sums} + {row}*1 + 2048], tmm2"
-                    "tilestored [{sums} + {row}*1 + 2112], tmm3"
-            ),
-            (true, false) => walk!(
-                segments, resume, sums,
-                zero "tilezero tmm0" "tilezero tmm2",
-                load
-                    "tileloadd tmm0, [{sums} + {row}*1]"
-                    "tileloadd tmm2, [{sums} + {row}*1 + 2048]",
-                step
-                    "tileloadd tmm6, [{b} + {row}*1]"
-                    "tileloadd tmm4, [{a} + {lda}*1]"
-                    "tileloadd tmm5, [{a16} + {lda}*1]"
-                    "tdpbf16ps tmm0, tmm4, tmm6"
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                store
-                    "tilestored [{sums} + {row}*1], tmm0"
-                    "tilestored [{sums} + {row}*1 + 2048], tmm2"
-            ),
-            (false, true) => walk!(
-                segments, resume, sums,
-                zero "tilezero tmm0" "tilezero tmm1",
-                load
-                    "tileloadd tmm0, [{sums} + {row}*1]"
-                    "tileloadd tmm1, [{sums} + {row}*1 + 64]",
-                step
-                    "tileloadd tmm4, [{a} + {lda}*1]"
-                    "tileloadd tmm6, [{b} + {row}*1]"
-                    "tileloadd tmm7, [{b} + {row}*1 + 64]"
-                    "tdpbf16ps tmm0, tmm4, tmm6"
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                store
-                    "tilestored [{sums} + {row}*1], tmm0"
-                    "tilestored [{sums} + {row}*1 + 64], tmm1"
-            ),
-            (false, false) => walk!(
-                segments, resume, sums,
-                zero "tilezero tmm0",
-                load "tileloadd tmm0, [{sums} + {row}*1]",
-                step
-                    "tileloadd tmm4, [{a} + {lda}*1]"
-                    "tileloadd tmm6, [{b} + {row}*1]"
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                store "tilestored [{sums} + {row}*1], tmm0"
-            ),
+        match dot {
+            Dot::Bf16 => walk_shape!("tdpbf16ps", segments, resume, shape, sums),
+            Dot::Int8 => walk_shape!("tdpbsud", segments, resume, shape, sums),
         }
     }
 }

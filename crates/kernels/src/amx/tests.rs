@@ -123,6 +123,35 @@ fn nothing_of_the_product_before_remains() {
     assert!(product(&[], 3, 3).iter().flatten().all(|&x| x == 0.0));
 }
 
+/// All values of a byte on either side, in more groups than a tile is deep.
+#[test]
+fn integers_are_exact_on_hardware_or_emulated() {
+    let bytes = |seed: u32, count: usize| -> Vec<u32> {
+        (0..count as u32).map(|i| (i + seed).wrapping_mul(0x9e37_79b9) ^ i.rotate_left(13)).collect()
+    };
+    for (rows, columns, kw) in [(1, 1, 1), (5, 17, 16), (16, 16, 37), (32, 32, 256), (31, 9, 144)] {
+        let (a, b) = (bytes(1, rows * kw), bytes(2, kw * COLUMNS));
+        let term = Term { a: a.as_ptr(), lda: kw, b: b.as_ptr(), kw };
+        assert!(available());
+        // SAFETY: tiles are available, and both sides hold what the term says.
+        let got = unsafe { with(|tiles| *tiles.integers(term, rows, columns)) };
+        for row in 0..rows {
+            for column in 0..columns {
+                let word = |k: usize| (a[row * kw + k].to_le_bytes(), b[k * COLUMNS + column].to_le_bytes());
+                let products = (0..kw).flat_map(|k| {
+                    let (x, y) = word(k);
+                    (0..4).map(move |i| i32::from(x[i].cast_signed()) * i32::from(y[i]))
+                });
+                assert_eq!(
+                    got[row][column],
+                    products.sum::<i32>(),
+                    "{rows} x {columns} x {kw} at {row}, {column}"
+                );
+            }
+        }
+    }
+}
+
 /// Two halves of an ulp count, because pairs are added before they meet the sum; subnormals do not.
 #[test]
 fn order_and_rounding_of_a_sum() {

@@ -1,19 +1,21 @@
 //! Tiled backward: scores are computed again from `lse`, one tile of keys after the other.
 //!
 //! A task is a run of queries of one segment and the heads of one key head. It writes `dq` of its queries, and
-//! sums its share of `dk` and `dv`. A segment in one run writes them at once; the shares of several runs are then
-//! added in the order of the queries. How a segment is cut depends on the segments and the shape alone.
+//! sums its share of `dk` and `dv`. A segment in one run that shares no rows writes them at once; the shares of several
+//! runs are then added in the order of the queries, segment after segment for rows that they share. How a segment is
+//! cut depends on the segments and the shape alone.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::attention::forward::check;
 use crate::attention::gradient::{Call, Share, query_tile};
-use crate::attention::keys::{Head, Keys, Pass, Source, prepare};
+use crate::attention::joined::Joined;
+use crate::attention::keys::{Head, Keys, Pass, prepare};
 use crate::attention::layout::{QueryTile, head_parts, window};
 use crate::attention::scratch::{Aligned, Shared};
 use crate::attention::words::store_row;
-use crate::backend::AttentionShape;
+use crate::backend::{AttentionShape, Segment};
 use crate::context::Context;
 use crate::gemm::Mode;
 use crate::numbers::NumbersMut;
@@ -50,20 +52,24 @@ thread_local! {
 struct Run {
     /// Which segment.
     index: usize,
-    segment: Range<usize>,
-    /// Counted from the segment's first row.
+    segment: Segment,
+    /// Counted from the segment's first own row.
     queries: Range<usize>,
+    /// Whether no other run has a part in the keys of this one.
+    is_alone: bool,
 }
 
 impl Run {
-    /// Whether it is the only one of its segment.
-    fn is_whole(&self) -> bool {
-        self.queries == (0..self.segment.len())
+    /// The queries' places among the keys.
+    fn places(&self) -> Range<usize> {
+        let shared = self.segment.shared.len();
+        shared + self.queries.start..shared + self.queries.end
     }
 
-    /// Keys that the run sees, counted from the segment's first row.
+    /// Keys that the run sees, counted from the segment's first row, shared or own.
     fn keys(&self, window: usize) -> Range<usize> {
-        (self.queries.start + 1).saturating_sub(window)..self.queries.end
+        let places = self.places();
+        (places.start + 1).saturating_sub(window)..places.end
     }
 
     /// Numbers of the shares of one head: `dk`, then `dv`.
@@ -100,11 +106,11 @@ impl Task<'_> {
                 let share = share.take(run.share_len(all.shape));
                 all.sum(run, kv_head, keys, share);
                 let (dk, dv) = share.split_at(share.len() / 2);
-                let (first, d) = (run.segment.start, all.shape.head_dim);
+                let (first, d) = (run.segment.own.start, all.shape.head_dim);
                 // SAFETY: no other task writes these rows of this head.
                 unsafe {
-                    all.store(&all.dk, first, kv_head, all.shape.scale, &dk[..run.segment.len() * d]);
-                    all.store(&all.dv, first, kv_head, 1.0, &dv[..run.segment.len() * d]);
+                    all.store(&all.dk, first, kv_head, all.shape.scale, &dk[..run.segment.own.len() * d]);
+                    all.store(&all.dv, first, kv_head, 1.0, &dv[..run.segment.own.len() * d]);
                 }
             }),
         });
@@ -114,16 +120,16 @@ impl Task<'_> {
 impl All<'_> {
     /// All tiles of a run: writes `dq`, and the share.
     fn sum(&self, run: &Run, kv_head: usize, keys: Keys<'_>, share: &mut [f32]) {
-        share.fill(0.0);
         let (dk, dv) = share.split_at_mut(share.len() / 2);
-        let mut share = Share { start: run.keys(window(self.shape.window)).start, dk, dv };
+        let start = run.keys(window(self.shape.window)).start;
+        let mut share = Share { start, end: start, dk, dv };
         let group = self.shape.n_heads / self.shape.n_kv_heads;
         let (step, part) = query_tile(self.shape);
-        let tile = |place: usize| {
+        let tile = |query: usize| {
             head_parts(group, part).map(move |(first, heads)| QueryTile {
-                row: run.segment.start + place,
-                n: step.min(run.queries.end - place),
-                place,
+                row: run.segment.own.start + query,
+                n: step.min(run.queries.end - query),
+                place: run.segment.shared.len() + query,
                 head: kv_head * group + first,
                 heads,
             })
@@ -131,7 +137,7 @@ impl All<'_> {
         let tiles: Vec<_> = run.queries.clone().step_by(step).flat_map(tile).collect();
         for (i, tile) in tiles.iter().enumerate() {
             let Self { mode, shape, ref input, .. } = *self;
-            let call = Call { mode, shape, input, tile, next: tiles.get(i + 1) };
+            let call = Call { mode, shape, input, tile, first: i == 0, next: tiles.get(i + 1) };
             // SAFETY: tasks are of disjoint queries and heads.
             unsafe { call.run(keys, &mut share, &self.dq) };
         }
@@ -150,23 +156,32 @@ impl All<'_> {
         }
     }
 
-    /// Adds the shares of runs of one segment, each with all its heads, in order, for some rows of the segment.
-    fn store_sums(&self, runs: &[(&Run, &[f32])], rows: Range<usize>) {
+    /// Adds the shares of runs, each with all its heads, in order, for some of their common keys, which stand in the
+    /// rows from `first_row` on.
+    fn store_sums(&self, runs: &[(&Run, &[f32])], rows: Range<usize>, first_row: usize) {
         let (window, d) = (window(self.shape.window), self.shape.head_dim);
         let mut sums = vec![0.0f32; rows.len() * d];
         for part in 0..2 * self.shape.n_kv_heads {
-            sums.fill(0.0);
+            let mut known = false;
             for (run, share) in runs {
                 let keys = run.keys(window);
                 let (first, end) = (rows.start.max(keys.start), rows.end.min(keys.end));
                 if first < end {
                     let share = &share[(part * keys.len() + first - keys.start) * d..][..(end - first) * d];
-                    add(self.mode.isa, share, &mut sums[(first - rows.start) * d..]);
+                    if !known && share.len() == sums.len() {
+                        sums.copy_from_slice(share);
+                    } else {
+                        if !known {
+                            sums.fill(0.0);
+                        }
+                        add(self.mode.isa, share, &mut sums[(first - rows.start) * d..]);
+                    }
+                    known = true;
                 }
             }
             let (out, factor) = if part % 2 == 0 { (&self.dk, self.shape.scale) } else { (&self.dv, 1.0) };
             // SAFETY: each task has other rows.
-            unsafe { self.store(out, runs[0].0.segment.start + rows.start, part / 2, factor, &sums) };
+            unsafe { self.store(out, first_row, part / 2, factor, &sums) };
         }
     }
 }
@@ -180,24 +195,25 @@ fn cost(queries: Range<usize>, window: usize) -> usize {
     sum(queries.end) - sum(queries.start)
 }
 
-/// Cuts segments into runs of about equal work; whole tiles each.
-fn runs(segments: &[Range<usize>], shape: AttentionShape) -> Vec<Run> {
+/// Cuts segments into runs of about as many queries; whole tiles each. The later ones are longer work, so that the
+/// threads end with short ones, and need more memory.
+fn runs(segments: &[Segment], shape: AttentionShape) -> Vec<Run> {
     let window = window(shape.window);
-    let total: usize = segments.iter().map(|s| cost(0..s.len(), window)).sum::<usize>() * shape.n_kv_heads;
+    let total: usize =
+        segments.iter().map(|s| cost(s.shared.len()..s.len(), window)).sum::<usize>() * shape.n_kv_heads;
     let step = query_tile(shape).0;
     let mut runs = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
-        let n = segment.len();
-        let own = cost(0..n, window);
-        let count = (own * WANTED_TASKS).div_ceil(total.max(1)).min(MAX_RUNS);
+        let n = segment.own.len();
+        let count = (cost(segment.shared.len()..segment.len(), window) * WANTED_TASKS)
+            .div_ceil(total.max(1))
+            .min(MAX_RUNS);
         let mut start = 0;
         for i in 1..=count {
-            let mut end = start;
-            while end < n && cost(0..end, window) * count < own * i {
-                end = n.min(end + step);
-            }
+            let end = n.min((n * i).div_ceil(count).next_multiple_of(step));
             if end > start {
-                runs.push(Run { index, segment: segment.clone(), queries: start..end });
+                let is_alone = end - start == n && !is_shared(segments, segment);
+                runs.push(Run { index, segment: segment.clone(), queries: start..end, is_alone });
             }
             start = end;
         }
@@ -205,31 +221,41 @@ fn runs(segments: &[Range<usize>], shape: AttentionShape) -> Vec<Run> {
     runs
 }
 
+/// Whether a segment shares rows, its own or others.
+fn is_shared(segments: &[Segment], segment: &Segment) -> bool {
+    !segment.shared.is_empty() || segments.iter().any(|other| begins_with(other, segment))
+}
+
+/// Whether the shared rows of `segment` are the own ones of `first`.
+fn begins_with(segment: &Segment, first: &Segment) -> bool {
+    !segment.shared.is_empty() && segment.shared == first.own
+}
+
 /// Contract: `Backend::attention_backward`.
 pub fn backward(
     ctx: &Context,
     input: Inputs<'_>,
-    segments: &[Range<usize>],
+    segments: &[Segment],
     shape: AttentionShape,
     grads: Grads<'_>,
 ) {
     check(shape);
     let heads = shape.n_kv_heads;
     let runs = runs(segments, shape);
-    let source = |s: &Range<usize>| Source { k: input.k, v: input.v, row: s.start, n: s.len() };
-    let sources: Vec<_> = segments.iter().map(source).collect();
+    let joined = Joined::new(ctx, input.k, input.v, segments, heads * shape.head_dim);
+    let sources = joined.sources(segments);
     let (dq, dk, dv) = (Shared::new(grads.dq), Shared::new(grads.dk), Shared::new(grads.dv));
     let all = All { mode: ctx.mode, shape, input, dq, dk, dv };
     CALL.with_borrow_mut(|(memory, shares)| {
         let keys = prepare(ctx, Pass::Backward, &sources, shape, memory);
-        let shared = || runs.iter().filter(|run| !run.is_whole());
-        let shares = shares.take(shared().map(|run| heads * run.share_len(shape)).sum());
+        let several = || runs.iter().filter(|run| !run.is_alone);
+        let shares = shares.take(several().map(|run| heads * run.share_len(shape)).sum());
         let mut rest = &mut *shares;
         let mut tasks = Vec::new();
         for run in &runs {
             for kv_head in 0..heads {
                 let mut share = None;
-                if !run.is_whole() {
+                if !run.is_alone {
                     let own;
                     (own, rest) = rest.split_at_mut(run.share_len(shape));
                     share = Some(own);
@@ -238,24 +264,30 @@ pub fn backward(
             }
         }
         // Long ones first, so that the threads end together. The order changes no result.
-        tasks.sort_by_key(|task| std::cmp::Reverse(cost(task.run.queries.clone(), window(shape.window))));
+        tasks.sort_by_key(|task| std::cmp::Reverse(cost(task.run.places(), window(shape.window))));
         ctx.pool.for_each(tasks, |task| task.run(&all));
 
         let mut rest = &*shares;
-        let mut segments: Vec<Vec<(&Run, &[f32])>> = Vec::new();
-        for run in shared() {
+        let share_of = |run| {
             let own;
-            (own, rest) = rest.split_at(heads * run.share_len(shape));
-            if run.queries.start == 0 {
-                segments.push(Vec::new());
-            }
-            segments.last_mut().expect("the first run of a segment starts at 0").push((run, own));
-        }
-        let tasks = segments.iter().flat_map(|runs| {
-            let n = runs[0].0.segment.len();
-            (0..n).step_by(SUM_ROWS).map(move |start| (runs, start..n.min(start + SUM_ROWS)))
+            (own, rest) = rest.split_at(heads * Run::share_len(run, shape));
+            (run, own)
+        };
+        let shares: Vec<(&Run, &[f32])> = several().map(share_of).collect();
+        // The runs that have a part in the own rows of each segment.
+        let parts = |segment: &Segment| -> Vec<_> {
+            let has_part = |run: &Run| run.segment.own == segment.own || begins_with(&run.segment, segment);
+            shares.iter().filter(|(run, _)| has_part(run)).copied().collect()
+        };
+        let sums: Vec<_> = segments.iter().map(|segment| (segment, parts(segment))).collect();
+        let tasks = sums.iter().filter(|(_, runs)| !runs.is_empty()).flat_map(|(segment, runs)| {
+            let Segment { shared, own } = segment;
+            (0..own.len()).step_by(SUM_ROWS).map(move |start| {
+                let end = own.len().min(start + SUM_ROWS);
+                (runs, shared.len() + start..shared.len() + end, own.start + start)
+            })
         });
-        ctx.pool.for_each(tasks, |(runs, rows)| all.store_sums(runs, rows));
+        ctx.pool.for_each(tasks, |(runs, rows, first_row)| all.store_sums(runs, rows, first_row));
     });
 }
 

@@ -3,23 +3,19 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::attention::joined::Joined;
 use crate::attention::keys::{Head, KEYS, KeyTile, Keys, Pass, Source, prepare};
 use crate::attention::layout::{QueryTile, head_parts, tile_shape, window};
 use crate::attention::scratch::{Aligned, Shared};
-use crate::attention::softmax::{self, Lanes, Scaled};
+use crate::attention::softmax::{self, Lanes, Running, Scaled};
 use crate::attention::words::{self, Left, product, store_row};
-use crate::backend::AttentionShape;
+use crate::backend::{AttentionShape, Segment};
 use crate::context::Context;
 use crate::gemm::{Mode, PANEL};
 use crate::numbers::{Numbers, NumbersMut};
 
 /// Lanes of a task, so that what is made of its keys is used often.
 pub const LANES: usize = 384;
-/// What a running maximum starts from: below all scores, and finite, since differences of it are taken.
-const LOWEST: f32 = -1e30;
-/// How far scores may lie above the maximum in use before sums are rescaled: e^5 is no loss of range.
-const SLACK: f32 = 5.0;
-
 /// Buffers of a task.
 #[derive(Default)]
 struct Scratch {
@@ -29,24 +25,13 @@ struct Scratch {
     probabilities: Aligned<u32>,
     sums: Aligned<f32>,
     turned: Aligned<f32>,
-    states: Vec<State>,
+    states: Vec<Running>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
     /// Keys and values of the call that this thread makes.
     static PREPARED: RefCell<Aligned<u32>> = RefCell::default();
-}
-
-/// Softmax of one panel so far.
-#[derive(Clone, Copy)]
-struct State {
-    /// What is taken from the scaled scores; at most [`SLACK`] below their maximum.
-    shift: Lanes,
-    /// Sum of the exponentials.
-    sum: Lanes,
-    /// Whether there are outputs to add to.
-    started: bool,
 }
 
 /// Tiles of queries that attend to one head of keys and values.
@@ -72,7 +57,10 @@ impl Task<'_> {
             SCRATCH.with_borrow_mut(|scratch| {
                 for (i, tile) in self.tiles.iter().enumerate() {
                     let call = Call { mode, shape, q: self.q, tile, next: self.tiles.get(i + 1) };
-                    call.attend(keys, scratch);
+                    if i == 0 {
+                        call.fetch(tile, 0..tile.panels());
+                    }
+                    call.attend(keys, scratch, out);
                     // SAFETY: same contract.
                     unsafe { call.store(scratch, out, lse) };
                 }
@@ -92,24 +80,37 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Asks for the queries of panels of a tile.
+    fn fetch(&self, tile: &QueryTile, panels: Range<usize>) {
+        for panel in panels {
+            tile.rows(panel, self.q, self.shape.n_heads, self.shape.head_dim).fetch();
+        }
+    }
+
     /// Unnormalised outputs `[panel][head_dim][PANEL]` in `scratch.sums`.
-    fn attend(&self, keys: Keys<'_>, scratch: &mut Scratch) {
+    /// `out` is what will be written.
+    fn attend(&self, keys: Keys<'_>, scratch: &mut Scratch, out: &Shared<'_>) {
         let (mode, shape) = (self.mode, self.shape);
         let AttentionShape { n_heads, head_dim: d, .. } = shape;
         let (panels, stride) = (self.tile.panels(), mode.words().count(d));
         let q = scratch.q.take(panels * stride * PANEL);
         query_panels(mode, self.q, self.tile, n_heads, d, &mut scratch.rows, q);
         scratch.states.clear();
-        let start = State { shift: Lanes([LOWEST; PANEL]), sum: Lanes([0.0; PANEL]), started: false };
-        scratch.states.resize(panels, start);
+        scratch.states.resize(panels, Running::START);
         let sums = scratch.sums.take(panels * d * PANEL);
         let scores = scratch.scores.take(KEYS * PANEL);
         let probabilities = scratch.probabilities.take(KEYS * PANEL);
         let seen = self.tile.all_keys(window(shape.window));
         for keys in keys.tiles(seen.clone()) {
             for (panel, state) in scratch.states.iter_mut().enumerate() {
-                if let (Some(next), true) = (self.next, keys.keys.end >= seen.end) {
-                    next.rows(panel, self.q, n_heads, d).fetch();
+                if keys.keys.end >= seen.end {
+                    let head = self.tile.head + panel % self.tile.heads;
+                    for query in self.tile.queries(panel / self.tile.heads) {
+                        out.fetch(((self.tile.row + query) * n_heads + head) * d, d);
+                    }
+                    if let Some(next) = self.next {
+                        self.fetch(next, panel..next.panels().min(panel + 1));
+                    }
                 }
                 let q = &q[panel * stride * PANEL..][..stride * PANEL];
                 let sums = &mut sums[panel * d * PANEL..][..d * PANEL];
@@ -175,26 +176,30 @@ impl Part<'_> {
         mode: Mode,
         q: &[u32],
         (scores, probabilities): (&mut [f32], &mut [u32]),
-        state: &mut State,
+        state: &mut Running,
         sums: &mut [f32],
     ) {
         let (window, per_word) = (window(self.shape.window), mode.words().per_word());
         let KeyTile { keys, k, turned, padded, stride, .. } = self.keys;
         let Some(seen) = seen_rows(&self.tile.keys(self.block, window), keys) else { return };
-        let scores = &mut scores[..seen.len() * PANEL];
         let k = Left { words: &k[seen.start * stride..], stride: *stride, rows: seen.len(), depth: *stride };
-        product(mode, k, q, PANEL, false, scores, PANEL);
-        let mut scale = self.shape.scale;
-        if let Some(cap) = self.shape.softcap {
-            softmax::cap_scores(mode.isa, scores, scale, cap);
-            scale = 1.0;
-        }
         let mask = self.tile.mask(self.block, keys.start + seen.start, window);
-        let mut max = Lanes([f32::NEG_INFINITY; PANEL]);
-        softmax::maxima(mode, scores, mask, &mut max);
-        state.raise(mode, max, scale, sums);
-        let scaled = Scaled { scale, shift: &state.shift };
-        softmax::probabilities(mode, scores, mask, scaled, &mut state.sum, probabilities);
+        let mut scale = self.shape.scale;
+        if self.shape.softcap.is_some()
+            || !softmax::score_probabilities(mode, k, q, mask, scale, state, probabilities)
+        {
+            let scores = &mut scores[..seen.len() * PANEL];
+            product(mode, k, q, PANEL, false, scores, PANEL);
+            if let Some(cap) = self.shape.softcap {
+                softmax::cap_scores(mode.isa, scores, scale, cap);
+                scale = 1.0;
+            }
+            let mut max = Lanes([f32::NEG_INFINITY; PANEL]);
+            softmax::maxima(mode, scores, mask, &mut max);
+            state.raise(mode, max, scale, sums);
+            let scaled = Scaled { scale, shift: &state.shift };
+            softmax::probabilities(mode, scores, mask, scaled, &mut state.sum, probabilities);
+        }
         let values = Left {
             words: &turned[seen.start / per_word..],
             stride: padded / per_word,
@@ -203,35 +208,6 @@ impl Part<'_> {
         };
         product(mode, values, probabilities, PANEL, state.started, sums, PANEL);
         state.started = true;
-    }
-}
-
-impl State {
-    /// Takes the maxima of unscaled scores in: where one lies too far above what is in use, rescales.
-    fn raise(&mut self, mode: Mode, max: Lanes, scale: f32, sums: &mut [f32]) {
-        let mut max = max;
-        let mut far = false;
-        for (max, shift) in max.0.iter_mut().zip(&self.shift.0) {
-            *max *= scale;
-            far |= *max > shift + SLACK;
-        }
-        if !far {
-            return;
-        }
-        let mut factors = Lanes([1.0; PANEL]);
-        for (lane, &max) in max.0.iter().enumerate() {
-            let shift = &mut self.shift.0[lane];
-            if max > *shift {
-                if self.started {
-                    factors.0[lane] = (*shift - max).exp();
-                }
-                *shift = max;
-            }
-        }
-        if self.started {
-            softmax::scale_lanes(mode.isa, &mut self.sum.0, &factors);
-            softmax::scale_lanes(mode.isa, sums, &factors);
-        }
     }
 }
 
@@ -248,17 +224,17 @@ pub fn forward(
     q: Numbers<'_>,
     k: Numbers<'_>,
     v: Numbers<'_>,
-    segments: &[Range<usize>],
+    segments: &[Segment],
     shape: AttentionShape,
     out: NumbersMut<'_>,
     lse: &mut [f32],
 ) {
     check(shape);
-    let source = |segment: &Range<usize>| Source { k, v, row: segment.start, n: segment.len() };
-    let sources: Vec<_> = segments.iter().map(source).collect();
-    let queries: Vec<_> = segments.iter().map(|segment| (segment.start, segment.len(), 0)).collect();
+    let joined = Joined::new(ctx, k, v, segments, shape.n_kv_heads * shape.head_dim);
+    let queries = |Segment { shared, own }: &Segment| (own.start, own.len(), shared.len());
+    let queries: Vec<_> = segments.iter().map(queries).collect();
     let (out, lse) = (Shared::new(out), Shared::new(NumbersMut::F32(lse)));
-    attend_all(ctx, q, &queries, &sources, shape, &out, Some(&lse));
+    attend_all(ctx, q, &queries, &joined.sources(segments), shape, &out, Some(&lse));
 }
 
 /// Queries `(first row, rows, place of the first among the keys)` over one source each. Writes these rows.

@@ -42,6 +42,8 @@ pub struct Inputs<'a> {
 pub struct Share<'a> {
     /// The first key.
     pub start: usize,
+    /// Keys from here on have no sums yet: the first ones overwrite.
+    pub end: usize,
     /// Gradient of the keys.
     pub dk: &'a mut [f32],
     /// Gradient of the values.
@@ -102,6 +104,8 @@ pub struct Call<'a> {
     pub input: &'a Inputs<'a>,
     /// The tile.
     pub tile: &'a QueryTile,
+    /// Whether it is the first tile of a task, which nobody has asked for.
+    pub first: bool,
     /// The tile that comes next.
     pub next: Option<&'a QueryTile>,
 }
@@ -113,28 +117,54 @@ impl Call<'_> {
     /// No other task writes these rows and heads of `dq`.
     pub unsafe fn run(&self, keys: Keys<'_>, share: &mut Share<'_>, dq: &Shared<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
+            if self.first {
+                for (part, panel) in (0..3).flat_map(|part| (0..self.tile.panels()).map(move |p| (part, p))) {
+                    self.fetch_input(self.tile, panel, part);
+                }
+            }
             self.query_side(scratch);
             let seen = self.tile.all_keys(window(self.shape.window));
-            for key_tile in keys.tiles(seen.clone()) {
+            let count = (seen.end - 1) / KEYS + 1 - seen.start / KEYS;
+            for (i, key_tile) in keys.tiles(seen.clone()).enumerate() {
                 for panel in 0..self.tile.panels() {
-                    if key_tile.keys.end >= seen.end {
-                        self.fetch_next(panel);
-                    }
+                    self.fetch_ahead(panel, i, count, dq);
                     self.score_panel(panel, &key_tile, scratch);
                 }
                 self.add_to_share(&key_tile, &seen, scratch, share);
             }
+            share.end = share.end.max(seen.end);
             // SAFETY: same contract.
             unsafe { self.store_dq(scratch, dq) };
         });
     }
 
-    /// Asks for what the next tile reads first, while there is work to do.
-    fn fetch_next(&self, panel: usize) {
-        if let Some(next) = self.next.filter(|next| panel < next.panels()) {
-            for x in [self.input.q, self.input.dout, self.input.out] {
-                next.rows(panel, x, self.shape.n_heads, self.shape.head_dim).fetch();
+    /// Asks for one of the inputs of a panel of a tile.
+    fn fetch_input(&self, tile: &QueryTile, panel: usize, input: usize) {
+        let x = [self.input.q, self.input.dout, self.input.out][input];
+        tile.rows(panel, x, self.shape.n_heads, self.shape.head_dim).fetch();
+    }
+
+    /// Asks for what the next tile reads first and this one writes last, while there is work to do: a part with each
+    /// of the last tiles of keys, since many requests at once wait for one another. Tile `i` of `count`.
+    fn fetch_ahead(&self, panel: usize, i: usize, count: usize, dq: &Shared<'_>) {
+        const PARTS: usize = 4;
+        let spread = count.min(PARTS);
+        let Some(i) = (i + spread).checked_sub(count) else { return };
+        for part in i * PARTS / spread..(i + 1) * PARTS / spread {
+            match self.next {
+                Some(next) if part < 3 && panel < next.panels() => self.fetch_input(next, panel, part),
+                _ if part == 3 => self.fetch_output(panel, dq),
+                _ => {}
             }
+        }
+    }
+
+    /// Asks for the rows of `dq` that a panel will write.
+    fn fetch_output(&self, panel: usize, dq: &Shared<'_>) {
+        let AttentionShape { n_heads, head_dim: d, .. } = self.shape;
+        let head = self.tile.head + panel % self.tile.heads;
+        for query in self.tile.queries(panel / self.tile.heads) {
+            dq.fetch(((self.tile.row + query) * n_heads + head) * d, d);
         }
     }
 
@@ -178,36 +208,41 @@ impl Call<'_> {
         let (per_word, window) = (mode.words().per_word(), window(shape.window));
         let (p, ds) = (scratch.p.take(KEYS * depth), scratch.ds.take(KEYS * depth));
         let first_word = panel * PANEL / per_word;
-        let seen = seen_rows(&tile.keys(panel / tile.heads, window), keys).unwrap_or(0..0);
+        let Some(seen) = seen_rows(&tile.keys(panel / tile.heads, window), keys) else { return };
         // The sums over queries read whole groups of rows: what this panel does not see is zero there.
-        for row in (0..seen.start).chain(seen.end..padded) {
+        let (start, end) =
+            (seen.start / KEY_ROWS * KEY_ROWS, padded.min(seen.end.next_multiple_of(KEY_ROWS)));
+        for row in (start..seen.start).chain(seen.end..end) {
             let own = row * depth + first_word..row * depth + first_word + PANEL / per_word;
             p[own.clone()].fill(0);
             ds[own].fill(0);
         }
-        if seen.is_empty() {
-            return;
-        }
-        let (scores, dp) = (scratch.scores.take(seen.len() * PANEL), scratch.dp.take(seen.len() * PANEL));
         let own = panel * stride * PANEL..(panel + 1) * stride * PANEL;
-        for (left, side, out) in [(k, &mut scratch.q, &mut *scores), (v, &mut scratch.dout, &mut *dp)] {
-            let left = Left { words: &left[seen.start * stride..], stride, rows: seen.len(), depth: stride };
-            let panels = side.panels.take(tile.panels() * stride * PANEL);
-            product(mode, left, &panels[own.clone()], PANEL, false, out, PANEL);
-        }
+        let sides = [&mut scratch.q, &mut scratch.dout]
+            .map(|side| &side.panels.take(tile.panels() * stride * PANEL)[own.clone()]);
+        let rows = seen.len();
+        let kv = [*k, *v].map(|x| Left { words: &x[seen.start * stride..], stride, rows, depth: stride });
         let Query { lse, mut delta, started } = scratch.lanes[panel];
-        let mut scale = shape.scale;
-        if let Some(cap) = shape.softcap {
-            softmax::cap_scores(mode.isa, scores, scale, cap);
-            softmax::cap_gradients(mode.isa, scores, dp, &delta, cap);
-            (scale, delta) = (1.0, Lanes([0.0; PANEL]));
-        }
         let ds_panel = scratch.ds_panel.take(KEYS * PANEL);
         let first = seen.start * depth + first_word;
-        let out =
+        let mut out =
             Gradients { p: &mut p[first..], ds: &mut ds[first..], stride: depth, panel: &mut *ds_panel };
         let mask = tile.mask(panel / tile.heads, keys.start + seen.start, window);
-        softmax::gradients(mode, scores, dp, mask, Scaled { scale, shift: &lse }, &delta, out);
+        let mut scaled = Scaled { scale: shape.scale, shift: &lse };
+        if shape.softcap.is_some()
+            || !softmax::score_gradients(mode, kv, sides, mask, scaled, &delta, &mut out)
+        {
+            let (scores, dp) = (scratch.scores.take(seen.len() * PANEL), scratch.dp.take(seen.len() * PANEL));
+            for ((left, side), out) in kv.into_iter().zip(sides).zip([&mut *scores, &mut *dp]) {
+                product(mode, left, side, PANEL, false, out, PANEL);
+            }
+            if let Some(cap) = shape.softcap {
+                softmax::cap_scores(mode.isa, scores, shape.scale, cap);
+                softmax::cap_gradients(mode.isa, scores, dp, &delta, cap);
+                (scaled.scale, delta) = (1.0, Lanes([0.0; PANEL]));
+            }
+            softmax::gradients(mode, scores, dp, mask, scaled, &delta, out);
+        }
         let turned = &turned[seen.start / per_word..];
         let left = Left { words: turned, stride: padded / per_word, rows: d, depth: seen.len() / per_word };
         let dq = &mut scratch.dq.take(tile.panels() * d * PANEL)[panel * d * PANEL..];
@@ -233,9 +268,13 @@ impl Call<'_> {
             (&mut scratch.ds, &mut scratch.q, &mut *share.dk),
         ] {
             let (left, columns) = (&*left.take(KEYS * depth), &*side.columns.take(all));
-            for rows in row_groups(tile, &keys, window) {
+            let known = share.end.clamp(keys.start, keys.end);
+            let first = key_tile.keys.start;
+            let groups =
+                [keys.start..known, known..keys.end].map(|keys| row_groups(tile, first, keys, window));
+            for rows in groups.into_iter().flatten() {
                 let blocks = tile.blocks_that_see(rows.clone(), window);
-                let lanes = tile.heads * PANEL / per_word;
+                let (lanes, add) = (tile.heads * PANEL / per_word, rows.start < share.end);
                 let (first, end) = (blocks.start * lanes, blocks.end * lanes);
                 let left = Left {
                     words: &left[(rows.start - key_tile.keys.start) * depth + first..],
@@ -246,7 +285,7 @@ impl Call<'_> {
                 let out = &mut out[(rows.start - share.start) * d..(rows.end - share.start) * d];
                 for (column, panel) in (0..d).step_by(PANEL).zip(columns.chunks_exact(depth * PANEL)) {
                     let n = PANEL.min(d - column);
-                    product(mode, left, &panel[first * PANEL..], n, true, &mut out[column..], d);
+                    product(mode, left, &panel[first * PANEL..], n, add, &mut out[column..], d);
                 }
             }
         }
@@ -271,13 +310,16 @@ impl Call<'_> {
     }
 }
 
-/// Keys in groups that are seen by the same blocks of queries.
-fn row_groups(tile: &QueryTile, keys: &Range<usize>, window: usize) -> Vec<Range<usize>> {
+/// Keys of a tile from key `first` on, in groups that are seen by the same blocks of queries. Groups end at multiples
+/// of [`KEY_ROWS`] in the tile, or at the end of `keys`.
+fn row_groups(tile: &QueryTile, first: usize, keys: Range<usize>, window: usize) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let mut last = 0..0;
-    for start in keys.clone().step_by(KEY_ROWS) {
-        let rows = start..keys.end.min(start + KEY_ROWS);
+    let mut start = keys.start;
+    while start < keys.end {
+        let rows = start..keys.end.min(first + ((start - first) / KEY_ROWS + 1) * KEY_ROWS);
         let blocks = tile.blocks_that_see(rows.clone(), window);
+        start = rows.end;
         match groups.last_mut() {
             Some(group) if blocks == last => group.end = rows.end,
             _ => groups.push(rows),

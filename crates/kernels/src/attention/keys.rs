@@ -139,6 +139,9 @@ impl Head<'_> {
         match self {
             Head::Ready(keys) => body(keys),
             Head::Source(layout, source, heads) => OWN.with_borrow_mut(|memory| {
+                for x in [source.k, source.v] {
+                    Rows::of(x, source.row, source.n, heads.head, heads.heads, layout.width).fetch();
+                }
                 let words = memory.take(layout.words(source.n));
                 for (first, own) in (0..source.n).step_by(KEYS).zip(words.chunks_mut(layout.tile_words())) {
                     fill_tile(layout, source, heads, first, own);

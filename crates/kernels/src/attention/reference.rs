@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::backend::{AttentionShape, CachedSpan};
+use crate::backend::{AttentionShape, CachedSpan, Segment};
 use crate::linear::reference::{axpy, dot};
 use crate::real::Real;
 
@@ -48,7 +48,7 @@ fn one_query<F: Real>(
     q: &[F],
     k: &[F],
     v: &[F],
-    rows: Range<usize>,
+    rows: impl Iterator<Item = usize> + Clone,
     kv_head: usize,
     shape: AttentionShape,
     out: &mut [F],
@@ -69,7 +69,7 @@ pub fn forward<F: Real>(
     q: &[F],
     k: &[F],
     v: &[F],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     shape: AttentionShape,
     out: &mut [F],
     lse: &mut [F],
@@ -77,15 +77,22 @@ pub fn forward<F: Real>(
     let (h, d) = (shape.n_heads, shape.head_dim);
     let group = h / shape.n_kv_heads;
     for segment in segments {
-        for t in segment.clone() {
+        for (i, t) in segment.own.clone().enumerate() {
             for head in 0..h {
                 let own = at(t, head, h, d);
                 let out = &mut out[own.clone()];
-                let keys = first_key(segment.start, t, shape)..t + 1;
+                let keys = keys(segment, i, shape);
                 lse[t * h + head] = one_query(&q[own], k, v, keys, head / group, shape, out);
             }
         }
     }
+}
+
+/// The rows that own row `i` of a segment sees.
+fn keys(segment: &Segment, i: usize, shape: AttentionShape) -> impl Iterator<Item = usize> + Clone {
+    let own = segment.shared.len() + i;
+    let hidden = first_key(0, own, shape);
+    segment.shared.clone().chain(segment.own.start..segment.own.start + i + 1).skip(hidden)
 }
 
 /// Forward of new rows over caches.
@@ -130,23 +137,25 @@ pub fn backward<F: Real>(
     v: &[F],
     out: &[F],
     lse: &[F],
-    segments: &[Range<usize>],
+    segments: &[Segment],
     shape: AttentionShape,
     grads: Grads<'_, F>,
 ) {
     let AttentionShape { n_heads: h, n_kv_heads: hkv, head_dim: d, scale, .. } = shape;
     let Grads { dq, dk, dv } = grads;
     let scale = F::of(scale);
+    for Segment { own, .. } in segments {
+        dq[own.start * h * d..own.end * h * d].fill(F::ZERO);
+        dk[own.start * hkv * d..own.end * hkv * d].fill(F::ZERO);
+        dv[own.start * hkv * d..own.end * hkv * d].fill(F::ZERO);
+    }
     for segment in segments {
-        dq[segment.start * h * d..segment.end * h * d].fill(F::ZERO);
-        dk[segment.start * hkv * d..segment.end * hkv * d].fill(F::ZERO);
-        dv[segment.start * hkv * d..segment.end * hkv * d].fill(F::ZERO);
-        for t in segment.clone() {
+        for (i, t) in segment.own.clone().enumerate() {
             for head in 0..h {
                 let own = at(t, head, h, d);
                 let (q, dout) = (&q[own.clone()], &dout[own.clone()]);
                 let delta = dot(dout, &out[own.clone()]);
-                for j in first_key(segment.start, t, shape)..=t {
+                for j in keys(segment, i, shape) {
                     let kv = at(j, head / (h / hkv), hkv, d);
                     let (score, slope) = cap(scale * dot(q, &k[kv.clone()]), shape);
                     let p = (score - lse[t * h + head]).exp();

@@ -4,6 +4,7 @@
 //! lanes, and what comes out is in the layout that the next product reads.
 
 use crate::attention::layout::Mask;
+use crate::attention::words::Left;
 use crate::gemm::{Mode, PANEL, Words};
 use crate::simd::{exp, per_isa, round_bf16};
 
@@ -21,9 +22,95 @@ pub struct Scaled<'a> {
     pub shift: &'a Lanes,
 }
 
+/// What a running maximum starts from: below all scores, and finite, since differences of it are taken.
+const LOWEST: f32 = -1e30;
+/// How far scores may lie above the maximum in use before sums are rescaled: e^5 is no loss of range.
+const SLACK: f32 = 5.0;
+
+/// Softmax of one panel so far.
+#[derive(Clone, Copy)]
+pub struct Running {
+    /// What is taken from the scaled scores. At most [`SLACK`] below their maximum, or with
+    /// [`score_probabilities`] so that the sum stays below its limit.
+    pub shift: Lanes,
+    /// Sum of the exponentials.
+    pub sum: Lanes,
+    /// Whether there are outputs to add to.
+    pub started: bool,
+}
+
+impl Running {
+    /// Sums that do without a new maximum: 2^40, far from the end of the range also when values are added up.
+    pub const LARGEST_SUM: f32 = (1u64 << 40) as f32;
+
+    /// Before the first key.
+    pub const START: Self = Self { shift: Lanes([LOWEST; PANEL]), sum: Lanes([0.0; PANEL]), started: false };
+
+    /// Takes the maxima of unscaled scores in: where one lies too far above what is in use, rescales the sum and
+    /// the outputs so far.
+    pub fn raise(&mut self, mode: Mode, max: Lanes, scale: f32, outputs: &mut [f32]) {
+        let mut max = max;
+        let mut far = false;
+        for (max, shift) in max.0.iter_mut().zip(&self.shift.0) {
+            *max *= scale;
+            far |= *max > shift + SLACK;
+        }
+        if !far {
+            return;
+        }
+        let mut factors = Lanes([1.0; PANEL]);
+        for (lane, &max) in max.0.iter().enumerate() {
+            let shift = &mut self.shift.0[lane];
+            if max > *shift {
+                if self.started {
+                    factors.0[lane] = (*shift - max).exp();
+                }
+                *shift = max;
+            }
+        }
+        if self.started {
+            scale_lanes(mode.isa, &mut self.sum.0, &factors);
+            scale_lanes(mode.isa, outputs, &factors);
+        }
+    }
+}
+
 /// Whether the AVX-512 form for pairs of bf16 applies.
 fn pairs(mode: Mode) -> bool {
     mode.words() == Words::Bf16Pairs
+}
+
+/// Whether scores need not be stored between their product and the softmax.
+fn fused(mode: Mode) -> bool {
+    pairs(mode) && !mode.tiles
+}
+
+fn holds(left: Left<'_>) -> bool {
+    left.rows.is_multiple_of(2) && left.words.len() >= (left.rows.max(1) - 1) * left.stride + left.depth
+}
+
+/// Scores of keys `k` and a panel of queries, and [`probabilities`] of them, in one go. The first tile takes the
+/// maximum of some keys as shift, which stays: a maximum that grows needs no pass over scores, since the sums show
+/// it. False if it grew too far, and where there is no such kernel: then nothing but `panel` was changed.
+pub fn score_probabilities(
+    mode: Mode,
+    k: Left<'_>,
+    q: &[u32],
+    mask: Mask,
+    scale: f32,
+    state: &mut Running,
+    panel: &mut [u32],
+) -> bool {
+    if !fused(mode) {
+        return false;
+    }
+    assert!(holds(k) && q.len() >= k.depth * PANEL, "keys or queries are too short");
+    assert!(panel.len() >= k.rows / 2 * PANEL, "the panel is too short");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction set is available; all operands hold what is read and written, as asserted.
+    return unsafe { super::avx512::fused::probabilities(k, q, mask, scale, state, panel) };
+    #[cfg(not(target_arch = "x86_64"))]
+    unreachable!("the instruction set is of x86-64");
 }
 
 /// `max = max(max, scores that the mask lets through)`.
@@ -120,6 +207,43 @@ pub struct Gradients<'a> {
     pub panel: &'a mut [u32],
 }
 
+impl Gradients<'_> {
+    /// Panics unless there is room for so many keys.
+    fn check(&self, mode: Mode, keys: usize) {
+        let lanes = PANEL / mode.words().per_word();
+        let needed = (keys - 1) * self.stride + lanes;
+        assert!(self.p.len() >= needed && self.ds.len() >= needed, "left rows are too short");
+        assert!(self.panel.len() >= keys * lanes, "the panel is too short");
+    }
+}
+
+/// Scores of keys and queries, products of values and output gradients, and [`gradients`] of them, in one go; `kv`
+/// and `sides` are the left sides and the panels of both products. False where there is no such kernel.
+pub fn score_gradients(
+    mode: Mode,
+    kv: [Left<'_>; 2],
+    sides: [&[u32]; 2],
+    mask: Mask,
+    scaled: Scaled<'_>,
+    delta: &Lanes,
+    out: &mut Gradients<'_>,
+) -> bool {
+    if !fused(mode) {
+        return false;
+    }
+    let [k, v] = kv;
+    assert!((k.rows, k.stride, k.depth) == (v.rows, v.stride, v.depth), "one value per key");
+    assert!(kv.into_iter().all(holds), "keys or values are too short");
+    assert!(sides.iter().all(|side| side.len() >= k.depth * PANEL), "a panel is too short");
+    out.check(mode, k.rows);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction set is available; all operands hold what is read and written, as asserted.
+    unsafe {
+        super::avx512::fused::gradients(kv, sides, mask, scaled, delta, out);
+    }
+    true
+}
+
 /// Probabilities `p` from scores and log-sum-exps, and `p * (dp - delta)`, the gradient of the scaled scores.
 /// The number of keys is even.
 pub fn gradients(
@@ -131,12 +255,8 @@ pub fn gradients(
     delta: &Lanes,
     out: Gradients<'_>,
 ) {
-    let rows = scores.len() / PANEL;
     assert_eq!(scores.len(), dp.len(), "one gradient per probability");
-    let lanes = PANEL / mode.words().per_word();
-    let needed = (rows - 1) * out.stride + lanes;
-    assert!(out.p.len() >= needed && out.ds.len() >= needed, "left rows are too short");
-    assert!(out.panel.len() >= rows * lanes, "the panel is too short");
+    out.check(mode, scores.len() / PANEL);
     #[cfg(target_arch = "x86_64")]
     if pairs(mode) {
         // SAFETY: the instruction set is available; all outputs hold what is written, as asserted.

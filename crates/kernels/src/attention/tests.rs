@@ -1,39 +1,42 @@
 //! Attention against the reference, packed against alone, cached against packed, and against differences.
 
-use std::ops::Range;
-
 use proptest::prelude::*;
 
-use crate::backend::{AttentionShape, Backend, CachedSpan};
-use crate::options::Precision;
+use crate::backend::{AttentionShape, Backend, CachedSpan, Segment};
+use crate::options::{Isa, Precision};
 use crate::reference::Reference;
-use crate::testing::{Case, check, check_gradient, check_threads, nan, random};
+use crate::testing::{Case, check, check_gradient, check_threads, cpu, nan, random};
 
 fn shape(n_kv_heads: usize, group: usize, head_dim: usize) -> AttentionShape {
     let scale = 1.0 / (head_dim as f32).sqrt();
     AttentionShape { n_heads: n_kv_heads * group, n_kv_heads, head_dim, scale, window: None, softcap: None }
 }
 
-fn segments(lengths: &[usize]) -> Vec<Range<usize>> {
+fn segments(lengths: &[usize]) -> Vec<Segment> {
     let mut end = 0;
     lengths
         .iter()
         .map(|len| {
             end += len;
-            end - len..end
+            Segment::from(end - len..end)
         })
         .collect()
 }
 
 struct Packed {
     lengths: Vec<usize>,
+    /// So many of the segments after the first begin with it.
+    shared: usize,
     shape: AttentionShape,
 }
 
 impl Case for Packed {
     fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
         let shape = self.shape;
-        let segments = segments(&self.lengths);
+        let mut segments = segments(&self.lengths);
+        if let Some((first, others)) = segments.split_first_mut() {
+            others.iter_mut().take(self.shared).for_each(|segment| segment.shared = first.own.clone());
+        }
         let t: usize = self.lengths.iter().sum();
         let (cq, ckv) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
         let q = b.upload(&random(1, t * cq));
@@ -58,7 +61,7 @@ fn tolerance(case: &Packed, precision: Precision) -> (f64, f64) {
     let sums = (longest.sqrt() + (case.shape.head_dim as f64).sqrt()) * group.sqrt();
     match precision {
         Precision::F32 => (1e-6 * sums + 2e-6, 4e-6),
-        Precision::Bf16 => (2f64.powi(-7) * sums.min(16.0) + 2f64.powi(-6), 2f64.powi(-6)),
+        Precision::Bf16 | Precision::Int8 => (2f64.powi(-7) * sums.min(16.0) + 2f64.powi(-6), 2f64.powi(-6)),
     }
 }
 
@@ -79,7 +82,7 @@ fn borders_of_tiles() {
         vec![128, 64],
         vec![129, 200],
     ] {
-        run(Packed { lengths, shape: shape(2, 3, 16) });
+        run(Packed { lengths, shared: 0, shape: shape(2, 3, 16) });
     }
 }
 
@@ -88,7 +91,7 @@ fn widths_of_heads() {
     for (kv, group, d) in
         [(1, 1, 2), (1, 4, 7), (3, 3, 64), (2, 1, 80), (1, 2, 130), (1, 5, 256), (1, 40, 16)]
     {
-        run(Packed { lengths: vec![70, 9], shape: shape(kv, group, d) });
+        run(Packed { lengths: vec![70, 9], shared: 0, shape: shape(kv, group, d) });
     }
 }
 
@@ -97,7 +100,7 @@ fn windows() {
     // Inside a panel of lanes, across panels, across tiles of keys, as long as the row, longer.
     for window in [1, 2, 31, 33, 96, 97, 128, 200, 300, 301, 1000] {
         let shape = AttentionShape { window: Some(window), ..shape(2, 3, 32) };
-        run(Packed { lengths: vec![300, 1, 40], shape });
+        run(Packed { lengths: vec![300, 1, 40], shared: 0, shape });
     }
 }
 
@@ -107,6 +110,7 @@ fn soft_caps() {
     for cap in [0.1, 0.7, 50.0] {
         run(Packed {
             lengths: vec![150, 30],
+            shared: 0,
             shape: AttentionShape { softcap: Some(cap), ..shape(2, 2, 64) },
         });
     }
@@ -127,35 +131,83 @@ proptest! {
     #[test]
     fn any_packing(
         lengths in prop::collection::vec(1usize..180, 1..5), kv in 1usize..4, group in 1usize..4, d in 1usize..72,
-        window in prop::option::of(1usize..200), softcap in prop::option::of(0.3f32..3.0),
+        window in prop::option::of(1usize..200), softcap in prop::option::of(0.3f32..3.0), shared in 0usize..4,
     ) {
-        run(Packed { lengths, shape: AttentionShape { window, softcap, ..shape(kv, group, 2 * d) } });
+        let shape = AttentionShape { window, softcap, ..shape(kv, group, 2 * d) };
+        run(Packed { lengths, shared, shape });
     }
 }
 
 #[test]
 fn threads_change_no_bit() {
-    check_threads(&Packed { lengths: vec![150, 3, 70, 64], shape: shape(3, 3, 32) });
+    check_threads(&Packed { lengths: vec![150, 3, 70, 64], shared: 2, shape: shape(3, 3, 32) });
     // One long row, which is cut into runs.
-    check_threads(&Packed { lengths: vec![1000], shape: shape(1, 2, 8) });
+    check_threads(&Packed { lengths: vec![1000], shared: 0, shape: shape(1, 2, 8) });
 }
 
-/// Large scores: the maximum is taken out before the exponential.
+/// Beginnings longer than a tile of keys, and than what a task prepares for itself.
+#[test]
+fn shared_rows() {
+    for first in [1, 40, 97, 600] {
+        run(Packed { lengths: vec![first, 130, 5, 33], shared: 2, shape: shape(2, 3, 32) });
+    }
+}
+
+/// One head whose score at key i is `i / 2 * step`, exact in bf16.
+struct Rising {
+    keys: usize,
+    step: f32,
+}
+
+impl Case for Rising {
+    fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+        let n = self.keys;
+        let shape = AttentionShape { scale: 2.0 * self.step, ..shape(1, 1, 4) };
+        let k: Vec<f32> = (0..n).flat_map(|i| [(i / 2) as f32 / 8.0; 4]).collect();
+        let (q, k, v) = (b.upload(&vec![1.0; n * 4]), b.upload(&k), b.upload(&random(1, n * 4)));
+        let (mut out, mut lse) = (b.upload(&nan(n * 4)), b.upload(&nan(n)));
+        b.attention(&q, &k, &v, &[Segment::from(0..n)], shape, &mut out, &mut lse);
+        vec![b.download(&out), b.download(&lse)]
+    }
+}
+
+/// The maximum is taken out before the exponential, also where it grows from key to key: by less than what asks
+/// for a new one, by less than what a sum holds without one, and by more.
 #[test]
 fn large_scores_do_not_overflow() {
-    struct Large;
-    impl Case for Large {
-        fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
-            let shape = AttentionShape { scale: 1000.0, ..shape(1, 1, 4) };
-            let q = b.upload(&[1.0; 100 * 4]);
-            let k: Vec<f32> = (0..100).flat_map(|i| [i as f32 / 128.0; 4]).collect();
-            let (k, v) = (b.upload(&k), b.upload(&random(1, 400)));
-            let (mut out, mut lse) = (b.upload(&nan(400)), b.upload(&nan(100)));
-            b.attention(&q, &k, &v, std::slice::from_ref(&(0..100)), shape, &mut out, &mut lse);
-            vec![b.download(&out), b.download(&lse)]
+    for (keys, step) in [(100, 60.0), (300, 1.0 / 64.0), (300, 0.125), (300, 0.3125), (300, 1.0)] {
+        check(&Rising { keys, step }, |p| (if p == Precision::F32 { 1e-6 } else { 2f64.powi(-8) }, 1e-6));
+    }
+}
+
+/// A key that is not a number shows in every query that sees it, and in no other.
+#[test]
+fn nan_reaches_who_sees_it() {
+    const N: usize = 230;
+    let places = [0, 1, 40, 150, 229];
+    for (at, isa) in places.into_iter().flat_map(|at| Isa::available().into_iter().map(move |isa| (at, isa)))
+    {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let b = cpu(isa, precision, 1);
+            let shape = shape(1, 2, 64);
+            let mut k = random(1, N * 64);
+            k[at * 64 + 5] = f32::NAN;
+            let (q, k, v) = (b.upload(&random(2, N * 128)), b.upload(&k), b.upload(&random(3, N * 64)));
+            let (mut out, mut lse) = (b.upload(&nan(N * 128)), b.upload(&nan(N * 2)));
+            b.attention(&q, &k, &v, &[Segment::from(0..N)], shape, &mut out, &mut lse);
+            for (x, width) in [(b.download(&out), 128), (b.download(&lse), 2)] {
+                for (i, x) in x.iter().enumerate() {
+                    assert_eq!(
+                        x.is_nan(),
+                        i / width >= at,
+                        "{}: query {}, key {at}: {x}",
+                        b.name(),
+                        i / width
+                    );
+                }
+            }
         }
     }
-    check(&Large, |precision| (if precision == Precision::F32 { 1e-6 } else { 2f64.powi(-8) }, 1e-6));
 }
 
 /// Decoding in steps over caches gives what the packed op gives at once, and both agree with the reference.

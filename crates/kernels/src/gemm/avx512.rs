@@ -4,8 +4,12 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{PANEL, Tile};
+use super::int8::{GROUP_WORDS, MARK_WORDS};
+use super::kernel::{Int8, PANEL, Term, Tile};
 use crate::numbers::Form;
+
+/// How many words ahead panels are fetched.
+const AHEAD_WORDS: usize = 16;
 
 macro_rules! by_rows {
     ($f:ident, $tile:ident, $nv:literal, [$($mr:literal)*]) => {
@@ -48,6 +52,22 @@ pub unsafe fn tile_bf16(tile: Tile<'_>) {
     }
 }
 
+/// Terms of integers and of bf16 pairs.
+///
+/// # Safety
+/// The operands of the tile must be valid for what it describes.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl,avx512vnni")]
+pub unsafe fn tile_int8(tile: Tile<'_>) {
+    // SAFETY: same contract.
+    unsafe {
+        if tile.nr > 16 {
+            by_rows!(run_int8, tile, 2, [1 2 3 4 5 6 7 8 9 10 11 12])
+        } else {
+            by_rows!(run_int8, tile, 1, [1 2 3 4 5 6 7 8 9 10 11 12])
+        }
+    }
+}
+
 /// `scale * x` as bf16 pairs, a missing last one 0. Subnormal numbers become 0, as they would in the product.
 /// `out` has one word per pair.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
@@ -78,6 +98,7 @@ unsafe fn run_f32<const MR: usize, const NV: usize>(tile: Tile<'_>) {
         unsafe {
             let (mut a, mut b) = tile.operands(term);
             for _ in 0..term.kw {
+                fetch_ahead::<NV>(b);
                 let mut columns = [_mm512_setzero_ps(); NV];
                 for (v, column) in columns.iter_mut().enumerate() {
                     *column = _mm512_loadu_ps(b.add(16 * v).cast());
@@ -108,27 +129,29 @@ unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>) {
     unsafe { fetch_output::<MR, NV>(&tile) };
     let mut sums = [[_mm512_setzero_ps(); NV]; MR];
     for term in tile.terms {
-        // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile; a vector
-        // of 16 words is a vector of 32 bf16.
+        // SAFETY: same contract.
+        unsafe { add_pairs(&tile, term, &mut sums) };
+    }
+    // SAFETY: same contract.
+    unsafe {
+        match tile.out.form {
+            Form::F32 => store(tile, sums),
+            Form::Bf16 => store_bf16(tile, sums),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl,avx512vnni")]
+unsafe fn run_int8<const MR: usize, const NV: usize>(tile: Tile<'_>) {
+    // SAFETY: same contract.
+    unsafe { fetch_output::<MR, NV>(&tile) };
+    let mut sums = [[_mm512_setzero_ps(); NV]; MR];
+    for term in tile.terms {
+        // SAFETY: same contract.
         unsafe {
-            let (mut a, mut b) = tile.operands(term);
-            for _ in 0..term.kw {
-                let mut columns = [_mm512_setzero_si512(); NV];
-                for (v, column) in columns.iter_mut().enumerate() {
-                    *column = _mm512_loadu_si512(b.add(16 * v).cast());
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_epi32((*a.add(r * term.lda)).cast_signed());
-                    for v in 0..NV {
-                        sums[v] = _mm512_dpbf16_ps(
-                            sums[v],
-                            std::mem::transmute::<__m512i, __m512bh>(x),
-                            std::mem::transmute::<__m512i, __m512bh>(columns[v]),
-                        );
-                    }
-                }
-                a = a.add(1);
-                b = b.add(PANEL);
+            match &term.int8 {
+                Some(int8) => add_integers(&tile, term, int8, &mut sums),
+                None => add_pairs(&tile, term, &mut sums),
             }
         }
     }
@@ -138,6 +161,19 @@ unsafe fn run_bf16<const MR: usize, const NV: usize>(tile: Tile<'_>) {
             Form::F32 => store(tile, sums),
             Form::Bf16 => store_bf16(tile, sums),
         }
+    }
+}
+
+/// Asks for the words that come [`AHEAD_WORDS`] later. Panels stand in L2, and the loop takes a line of them in six
+/// cycles.
+///
+/// # Safety
+/// None beyond the baseline instructions.
+#[inline(always)]
+unsafe fn fetch_ahead<const NV: usize>(b: *const u32) {
+    for v in 0..NV {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD_WORDS * PANEL + 16 * v).cast()) };
     }
 }
 
@@ -166,6 +202,96 @@ fn lanes(tile: &Tile<'_>, v: usize) -> u16 {
 
 // What follows is always inlined: in a call the accumulators would be copied to memory and back. Such functions
 // cannot name instruction sets; their callers do.
+
+/// Adds a term of bf16 pairs.
+///
+/// # Safety
+/// The operands of the tile must be valid for what it describes, and AVX-512 with BF16 available.
+#[inline(always)]
+unsafe fn add_pairs<const MR: usize, const NV: usize>(
+    tile: &Tile<'_>,
+    term: &Term,
+    sums: &mut [[__m512; NV]; MR],
+) {
+    // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile; a vector of 16 words is
+    // a vector of 32 bf16.
+    unsafe {
+        let (mut a, mut b) = tile.operands(term);
+        for _ in 0..term.kw {
+            fetch_ahead::<NV>(b);
+            let mut columns = [_mm512_setzero_si512(); NV];
+            for (v, column) in columns.iter_mut().enumerate() {
+                *column = _mm512_loadu_si512(b.add(16 * v).cast());
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_epi32((*a.add(r * term.lda)).cast_signed());
+                for v in 0..NV {
+                    sums[v] = _mm512_dpbf16_ps(
+                        sums[v],
+                        std::mem::transmute::<__m512i, __m512bh>(x),
+                        std::mem::transmute::<__m512i, __m512bh>(columns[v]),
+                    );
+                }
+            }
+            a = a.add(1);
+            b = b.add(PANEL);
+        }
+    }
+}
+
+/// Adds a term of integers, group by group.
+///
+/// # Safety
+/// The operands of the tile must be valid for what it describes, and AVX-512 with VNNI available.
+#[inline(always)]
+unsafe fn add_integers<const MR: usize, const NV: usize>(
+    tile: &Tile<'_>,
+    term: &Term,
+    int8: &Int8,
+    sums: &mut [[__m512; NV]; MR],
+) {
+    // SAFETY: reads one word of each of MR rows and NV vectors of the panel, inside the tile, and a mark of each row;
+    // the mask keeps the scales to the columns of the tile.
+    unsafe {
+        let (mut a, mut b) = tile.operands(term);
+        for (group, first) in (0..term.kw).step_by(GROUP_WORDS).enumerate() {
+            let mut marks = [std::ptr::null::<u32>(); MR];
+            let mut integers = [[_mm512_setzero_si512(); NV]; MR];
+            for r in 0..MR {
+                marks[r] = tile.marks(term, int8, r, group);
+                const _: () = assert!(MARK_WORDS == 2, "a scale and a start");
+                integers[r] = [_mm512_set1_epi32((*marks[r].add(1)).cast_signed()); NV];
+            }
+            for _ in first..term.kw.min(first + GROUP_WORDS) {
+                let mut columns = [_mm512_setzero_si512(); NV];
+                for (v, column) in columns.iter_mut().enumerate() {
+                    *column = _mm512_loadu_si512(b.add(16 * v).cast());
+                }
+                for (r, integers) in integers.iter_mut().enumerate() {
+                    let x = _mm512_set1_epi32((*a.add(r * term.lda)).cast_signed());
+                    for v in 0..NV {
+                        integers[v] = _mm512_dpbusd_epi32(integers[v], columns[v], x);
+                    }
+                }
+                a = a.add(1);
+                b = b.add(PANEL);
+            }
+            for v in 0..NV {
+                let scales = match int8.scales.is_null() {
+                    true => _mm512_set1_ps(1.0),
+                    false => {
+                        _mm512_maskz_loadu_ps(lanes(tile, v), int8.scales.add(tile.panel * PANEL + 16 * v))
+                    }
+                };
+                for r in 0..MR {
+                    let scale = _mm512_mul_ps(_mm512_set1_ps(f32::from_bits(*marks[r])), scales);
+                    let numbers = _mm512_cvtepi32_ps(integers[r][v]);
+                    sums[r][v] = _mm512_add_ps(sums[r][v], _mm512_mul_ps(numbers, scale));
+                }
+            }
+        }
+    }
+}
 
 /// The bias of vector `v`, or zeros.
 ///

@@ -1,6 +1,7 @@
 //! The loop over tiles of one packed block, and the plain form of a tile.
 
 use super::Mode;
+use super::int8::{GROUP_WORDS, MARK_WORDS};
 use super::pack::Words;
 use crate::numbers::Form;
 use crate::options::Isa;
@@ -24,6 +25,26 @@ pub struct Term {
     pub b: *const u32,
     /// Words of this part.
     pub kw: usize,
+    /// Of a product of integers.
+    pub int8: Option<Int8>,
+}
+
+impl Term {
+    /// The rows from `count` on.
+    pub fn skip_rows(&self, count: usize) -> Self {
+        let skip = count * self.lda;
+        let int8 = self.int8.map(|int8| Int8 { marks: int8.marks.wrapping_add(skip), ..int8 });
+        Self { a: self.a.wrapping_add(skip), int8, ..*self }
+    }
+}
+
+/// What a product of 8-bit integers needs besides its words.
+#[derive(Clone, Copy)]
+pub struct Int8 {
+    /// Scale and start of each group of the first row; rows are as far apart as those of the left side.
+    pub marks: *const u32,
+    /// Scales of the outputs, or null where they are 1.
+    pub scales: *const f32,
 }
 
 /// Where a product goes: rows of `n` numbers, `ldc` apart.
@@ -65,6 +86,16 @@ impl Tile<'_> {
         unsafe { (term.a.add(self.row * term.lda), term.b.add(self.panel * PANEL * term.kw)) }
     }
 
+    /// Mark of a group of row `r` of the tile, for one term of integers.
+    ///
+    /// # Safety
+    /// `r` is below `mr`, and the term has this group.
+    #[inline(always)]
+    pub unsafe fn marks(&self, term: &Term, int8: &Int8, r: usize, group: usize) -> *const u32 {
+        // SAFETY: the row has a mark for each group.
+        unsafe { int8.marks.add((self.row + r) * term.lda + group * MARK_WORDS) }
+    }
+
     /// Writes `values`, the first `count` columns from `column` of row `r`.
     ///
     /// # Safety
@@ -95,26 +126,32 @@ impl Tile<'_> {
 /// Each term must be valid for reads of `m` rows and of all panels that `out.n` columns take; `out` must be
 /// valid for reads and writes of the described rows, and nobody else may use them.
 pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
+    let integers = terms.iter().any(|term| term.int8.is_some());
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if mode.tiles {
         // SAFETY: the caller vouches for the operands; `tiles` says that the instructions are available.
         return unsafe {
             crate::amx::with(|tiles| {
-                each_tile(mode, terms, m, out, |tile| super::amx::tile_bf16(tiles, tile));
+                each_tile(TILE_ROWS, terms, m, out, |tile| match integers {
+                    true => super::amx::tile_int8(tiles, tile),
+                    false => super::amx::tile_bf16(tiles, tile),
+                });
             })
         };
     }
-    each_tile(mode, terms, m, out, |tile| {
+    each_tile(mode.tile_height(m), terms, m, out, |tile| {
         // SAFETY: the caller vouches for the operands; an instruction set reaches this place only if it is
         // available.
         unsafe {
-            match (mode.words(), mode.isa) {
+            match (mode.words(), mode.isa, integers) {
                 #[cfg(target_arch = "x86_64")]
-                (Words::Bf16Pairs, _) => super::avx512::tile_bf16(tile),
+                (Words::Bf16Pairs, _, true) => super::avx512::tile_int8(tile),
                 #[cfg(target_arch = "x86_64")]
-                (_, Isa::Avx512 | Isa::Avx512Bf16) => super::avx512::tile_f32(tile),
+                (Words::Bf16Pairs, _, false) => super::avx512::tile_bf16(tile),
                 #[cfg(target_arch = "x86_64")]
-                (_, Isa::Avx2) => super::avx2::tile_f32(tile),
+                (_, Isa::Avx512 | Isa::Avx512Bf16, false) => super::avx512::tile_f32(tile),
+                #[cfg(target_arch = "x86_64")]
+                (_, Isa::Avx2, false) => super::avx2::tile_f32(tile),
                 _ => tile_plain(tile),
             }
         }
@@ -122,9 +159,7 @@ pub unsafe fn tile_product(mode: Mode, terms: &[Term], m: usize, out: Output) {
 }
 
 /// With few rows (LoRA factors) all fit one tile; else panels stay inside for reuse of the left rows.
-fn each_tile(mode: Mode, terms: &[Term], m: usize, out: Output, mut body: impl FnMut(Tile<'_>)) {
-    // In vector registers tiles of about one height: one of few rows has too few sums to hide their latency.
-    let rows = if mode.tiles { TILE_ROWS } else { m.div_ceil(m.div_ceil(VECTOR_ROWS).max(1)).max(1) };
+fn each_tile(rows: usize, terms: &[Term], m: usize, out: Output, mut body: impl FnMut(Tile<'_>)) {
     for row in (0..m).step_by(rows) {
         for column in (0..out.n).step_by(PANEL) {
             let (mr, nr) = (rows.min(m - row), PANEL.min(out.n - column));
@@ -147,7 +182,7 @@ pub fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
-/// Plain loops over f32 words.
+/// Plain loops over words of f32 or of four integers.
 ///
 /// # Safety
 /// The operands of the tile must be valid for what it describes.
@@ -155,6 +190,11 @@ unsafe fn tile_plain(tile: Tile<'_>) {
     for row in 0..tile.mr {
         let mut sums = [0.0f32; PANEL];
         for term in tile.terms {
+            if let Some(int8) = &term.int8 {
+                // SAFETY: same contract; row < mr.
+                unsafe { add_integers(&tile, term, int8, row, &mut sums) };
+                continue;
+            }
             for k in 0..term.kw {
                 // SAFETY: row < mr and k < kw; a panel has kw * PANEL words.
                 let (a, b) = unsafe {
@@ -169,5 +209,36 @@ unsafe fn tile_plain(tile: Tile<'_>) {
         }
         // SAFETY: row < mr, and the tile has nr columns.
         unsafe { tile.store(row, 0, &sums[..tile.nr]) };
+    }
+}
+
+/// Adds a term of integers for one row of a tile.
+///
+/// # Safety
+/// The operands of the tile must be valid for what it describes, and `row` below its rows.
+unsafe fn add_integers(tile: &Tile<'_>, term: &Term, int8: &Int8, row: usize, sums: &mut [f32; PANEL]) {
+    for (group, first) in (0..term.kw).step_by(GROUP_WORDS).enumerate() {
+        // SAFETY: the row has marks for each of its groups, and each column of the tile a scale.
+        let (scale, start, a, b) = unsafe {
+            let [scale, start] = *tile.marks(term, int8, row, group).cast::<[u32; MARK_WORDS]>();
+            let (a, b) = tile.operands(term);
+            (f32::from_bits(scale), start.cast_signed(), a.add(row * term.lda), b)
+        };
+        let mut integers = [start; PANEL];
+        for k in first..term.kw.min(first + GROUP_WORDS) {
+            // SAFETY: k < kw; a panel has kw * PANEL words.
+            let (a, b) = unsafe { (*a.add(k), &*b.add(k * PANEL).cast::<[u32; PANEL]>()) };
+            let a = a.to_le_bytes().map(|x| i32::from(x.cast_signed()));
+            for i in 0..PANEL {
+                let b = b[i].to_le_bytes().map(i32::from);
+                integers[i] += a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3];
+            }
+        }
+        for (i, sum) in sums[..tile.nr].iter_mut().enumerate() {
+            let scales = int8.scales.wrapping_add(tile.panel * PANEL + i);
+            // SAFETY: each column of the tile has a scale, if there are any.
+            let column = if int8.scales.is_null() { 1.0 } else { unsafe { *scales } };
+            *sum += integers[i] as f32 * (scale * column);
+        }
     }
 }

@@ -16,7 +16,10 @@
 //! shapes alone. With [`Precision::Bf16`] all inputs are rounded to bf16 (nearest even);
 //! `vdpbf16ps` also flushes subnormal inputs and results to zero and rounds the pair's sum its own way, so the
 //! error bound against exact sums of the rounded inputs is taken as `R * 2^-23 * sum |a b|` in all forms.
+//!
+//! A term may also multiply integers of 8 bits ([`int8`]); its sums join those of the other terms in f32.
 
+pub mod int8;
 mod kernel;
 mod pack;
 pub mod small;
@@ -39,10 +42,14 @@ use crate::options::{Isa, Precision};
 use crate::pool::Pool;
 use crate::weight::WeightBytes;
 
+use crate::simd::{per_isa, to_bf16};
+
 use kernel::{Output, TILE_ROWS, VECTOR_ROWS, tile_product};
 
 pub use kernel::{PANEL, prefetch};
 pub use pack::{Words, lhs_row};
+
+use pack::PanelForm;
 
 /// Reductions of at most so many words are one sum in registers.
 const WHOLE_WORDS: usize = 1920;
@@ -125,7 +132,7 @@ pub struct Mode {
 impl Mode {
     /// `isa` must be available.
     pub fn new(isa: Isa, precision: Precision) -> Self {
-        let tiles = isa == Isa::Amx && precision == Precision::Bf16;
+        let tiles = isa == Isa::Amx && precision != Precision::F32;
         Self { isa: isa.vectors(), tiles, precision }
     }
 
@@ -134,20 +141,26 @@ impl Mode {
         if self.tiles { TILE_ROWS } else { VECTOR_ROWS }
     }
 
+    /// Rows of the tiles of `m` rows. In vector registers all are of about one height: one of few rows has too few sums
+    /// to hide their latency.
+    fn tile_height(self, m: usize) -> usize {
+        if self.tiles { TILE_ROWS } else { m.div_ceil(m.div_ceil(VECTOR_ROWS).max(1)).max(1) }
+    }
+
     /// How inputs of products are kept.
     pub fn operand_form(self) -> Form {
         match self.precision {
             Precision::F32 => Form::F32,
-            Precision::Bf16 => Form::Bf16,
+            Precision::Bf16 | Precision::Int8 => Form::Bf16,
         }
     }
 
-    /// The form of packed words.
+    /// The form of packed words, but for terms of integers.
     pub fn words(self) -> Words {
         match (self.precision, self.isa) {
             (Precision::F32, _) => Words::F32,
-            (Precision::Bf16, Isa::Avx512Bf16) => Words::Bf16Pairs,
-            (Precision::Bf16, _) => Words::RoundedF32,
+            (Precision::Bf16 | Precision::Int8, Isa::Avx512Bf16) => Words::Bf16Pairs,
+            (Precision::Bf16 | Precision::Int8, _) => Words::RoundedF32,
         }
     }
 }
@@ -186,24 +199,37 @@ pub struct Term<'a> {
     pub left: Lhs<'a>,
     /// Right-hand matrix.
     pub right: Matrix<'a>,
+    /// Of a product of integers: scales of the rows of the matrix. The left side is rows of [`int8::left_row`].
+    pub int8: Option<&'a [f32]>,
+}
+
+impl<'a> Term<'a> {
+    /// A term whose words are the mode's.
+    pub fn new(left: Lhs<'a>, right: Matrix<'a>) -> Self {
+        Self { left, right, int8: None }
+    }
+
+    fn form(&self, mode: Mode) -> PanelForm {
+        if self.int8.is_some() { PanelForm::Int8 } else { PanelForm::Numbers(mode.words()) }
+    }
 }
 
 /// Terms of one block of the reduction: number of the term, and the range of its reduction.
 type Block = Vec<(usize, Range<usize>)>;
 
-fn blocks(words: Words, lengths: &[usize]) -> Vec<Block> {
-    let whole = lengths.iter().map(|&len| words.count(len)).sum::<usize>() <= WHOLE_WORDS;
+fn blocks(lengths: &[(PanelForm, usize)]) -> Vec<Block> {
+    let whole = lengths.iter().map(|(form, len)| form.count(*len)).sum::<usize>() <= WHOLE_WORDS;
     if whole {
-        return vec![lengths.iter().enumerate().map(|(term, &len)| (term, 0..len)).collect()];
+        return vec![lengths.iter().enumerate().map(|(term, &(_, len))| (term, 0..len)).collect()];
     }
-    let step = BLOCK_WORDS * words.per_word();
     let mut blocks: Vec<Block> = Vec::new();
     let mut room = 0;
-    for (term, &len) in lengths.iter().enumerate() {
+    for (term, &(form, len)) in lengths.iter().enumerate() {
+        let step = BLOCK_WORDS * form.per_word();
         let mut start = 0;
         while start < len {
             let end = len.min(start + step);
-            let count = words.count(end - start);
+            let count = form.count(end - start);
             if count > room {
                 blocks.push(Vec::new());
                 // A short part behind a whole block rides along.
@@ -215,6 +241,13 @@ fn blocks(words: Words, lengths: &[usize]) -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// Outputs per task.
+fn task_outputs(lengths: &[(PanelForm, usize)], blocks: &[Block]) -> usize {
+    let depth = |block: &Block| block.iter().map(|(t, range)| lengths[*t].0.count(range.len())).sum();
+    let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
+    (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS) * PANEL
 }
 
 thread_local! {
@@ -273,6 +306,19 @@ pub struct Product<'a> {
     pub stride: usize,
 }
 
+/// A part of a product's output on its way to memory, which [`mapped_product`] shows.
+pub struct Piece<'a> {
+    /// Rows of the left side.
+    pub rows: Range<usize>,
+    /// Rows of the right-hand matrix.
+    pub outputs: Range<usize>,
+    /// `[rows, outputs]`.
+    pub values: &'a mut [f32],
+}
+
+/// What sees, and may change, all pieces of an output.
+pub type Map<'a> = dyn FnMut(Piece<'_>) + 'a;
+
 /// A product as tasks see it.
 struct Plan<'a> {
     side: Side,
@@ -280,6 +326,7 @@ struct Plan<'a> {
     start: Start<'a>,
     out: OutPtr<u8>,
     form: Form,
+    len: usize,
     stride: usize,
     m: usize,
     n: usize,
@@ -296,27 +343,30 @@ impl<'a> Plan<'a> {
         let outputs = |t: &Term<'_>| if side == Side::Rows { t.right.rows() } else { t.right.cols() };
         let length = |t: &Term<'_>| if side == Side::Rows { t.right.cols() } else { t.right.rows() };
         let (m, n) = (terms[0].left.m, outputs(&terms[0]));
-        assert!(stride >= n && (m == 0 || out.len() >= (m - 1) * stride + n), "output is too short");
         for term in terms {
-            let (left, words) = (term.left, mode.words().count(length(term)));
+            let (left, words) = (term.left, term.form(mode).count(length(term)));
             assert!(left.m == m && outputs(term) == n, "terms of a product disagree on its shape");
-            assert!(m == 0 || left.words.len() >= (m - 1) * left.stride + words, "left side is too short");
+            let marks = term.int8.map_or(0, |scales| {
+                assert_eq!(scales.len(), term.right.rows(), "one scale per row of the matrix");
+                length(term).div_ceil(int8::GROUP) * int8::MARK_WORDS
+            });
+            let row = words + marks;
+            assert!(m == 0 || left.words.len() >= (m - 1) * left.stride + row, "left side is too short");
         }
         assert!(start.bias().is_none_or(|bias| bias.len() >= n), "bias is too short");
+        let len = out.len();
         let (address, form) = out.as_ptr();
         assert!(form == Form::F32 || !matches!(start, Start::Out(_)), "only f32 outputs are added to");
-        let lengths: Vec<usize> = terms.iter().map(length).collect();
-        let blocks = blocks(mode.words(), &lengths);
-        let depth = |block: &Block| block.iter().map(|(_, range)| mode.words().count(range.len())).sum();
-        let deepest: usize = blocks.iter().map(depth).max().unwrap_or(0);
-        let panels = (PANEL_BYTES / (4 * PANEL * deepest.max(1))).clamp(1, TASK_PANELS);
-        let task_outputs = panels * PANEL;
+        let lengths: Vec<_> = terms.iter().map(|term| (term.form(mode), length(term))).collect();
+        let blocks = blocks(&lengths);
+        let task_outputs = task_outputs(&lengths, &blocks);
         Plan {
             side,
             terms,
             start,
             out: OutPtr(address),
             form,
+            len,
             stride,
             m,
             n,
@@ -326,6 +376,11 @@ impl<'a> Plan<'a> {
             chunk_rows: m,
             row_chunks: 1,
         }
+    }
+
+    fn check_output(&self) {
+        let used = self.m.saturating_sub(1) * self.stride + self.n;
+        assert!(self.m == 0 || (self.stride >= self.n && self.len >= used), "output is too short");
     }
 
     /// Splits the rows into about `chunks` parts of whole tiles.
@@ -339,10 +394,16 @@ impl<'a> Plan<'a> {
         self.columns * self.row_chunks
     }
 
-    fn run(&self, mode: Mode, task: usize) {
+    /// Outputs and rows of a task.
+    fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let (column, chunk) = (task / self.row_chunks, task % self.row_chunks);
         let outputs = column * self.task_outputs..self.n.min((column + 1) * self.task_outputs);
         let rows = chunk * self.chunk_rows..self.m.min((chunk + 1) * self.chunk_rows);
+        (outputs, rows)
+    }
+
+    fn run(&self, mode: Mode, task: usize) {
+        let (outputs, rows) = self.part(task);
         let first = rows.start * self.stride + outputs.start;
         let bias = self.start.bias().map_or(std::ptr::null(), |bias| bias[outputs.clone()].as_ptr());
         let out = Output {
@@ -354,10 +415,12 @@ impl<'a> Plan<'a> {
             bias,
         };
         if self.form == Form::F32 || self.blocks.len() == 1 {
-            self.run_blocks(mode, &rows, &outputs, |block| Output {
-                add: out.add || block > 0,
-                bias: if block > 0 { std::ptr::null() } else { out.bias },
-                ..out
+            self.each_block(mode, &rows, &outputs, |block, terms| {
+                let bias = if block > 0 { std::ptr::null() } else { out.bias };
+                let out = Output { add: out.add || block > 0, bias, ..out };
+                // SAFETY: `each_block` vouches for the terms; the output's rows and columns lie inside `out` and
+                // belong to this task alone.
+                unsafe { tile_product(mode, terms, rows.len(), out) };
             });
             return;
         }
@@ -365,54 +428,132 @@ impl<'a> Plan<'a> {
         SUMS.with_borrow_mut(|sums| {
             sums.resize((rows.len() * outputs.len()).max(sums.len()), 0.0);
             let c = sums.as_mut_ptr().cast();
-            self.run_blocks(mode, &rows, &outputs, |block| Output {
-                c,
-                form: Form::F32,
-                ldc: outputs.len(),
-                add: block > 0,
-                bias: if block > 0 { std::ptr::null() } else { out.bias },
-                ..out
+            self.each_block(mode, &rows, &outputs, |block, terms| {
+                let bias = if block > 0 { std::ptr::null() } else { out.bias };
+                let out =
+                    Output { c, form: Form::F32, ldc: outputs.len(), add: block > 0, bias, n: outputs.len() };
+                // SAFETY: `each_block` vouches for the terms; `sums` has room for all rows.
+                unsafe { tile_product(mode, terms, rows.len(), out) };
             });
-            for (r, row) in sums.chunks_exact(outputs.len()).take(rows.len()).enumerate() {
-                for (i, &x) in row.iter().enumerate() {
-                    // SAFETY: the element lies in the rows and columns that belong to this task alone.
-                    unsafe { *out.c.cast::<u16>().add(r * self.stride + i) = crate::simd::to_bf16(x) };
-                }
-            }
+            // SAFETY: the rows and outputs belong to this task alone.
+            unsafe { self.store(mode.isa, &rows, &outputs, sums) };
         });
     }
 
-    fn run_blocks(
+    /// As [`Plan::run`] of a product without a start value, whose pieces go through `map`. With `keep` they are
+    /// stored then.
+    fn run_mapped(&self, mode: Mode, task: usize, map: &mut Map<'_>, keep: bool) {
+        let (outputs, rows) = self.part(task);
+        let width = outputs.len();
+        let mut finish = |rows: Range<usize>, values: &mut [f32]| {
+            map(Piece { rows: rows.clone(), outputs: outputs.clone(), values });
+            if keep {
+                // SAFETY: the rows and outputs belong to this task alone.
+                unsafe { self.store(mode.isa, &rows, &outputs, values) };
+            }
+        };
+        SUMS.with_borrow_mut(|sums| {
+            // One block is done tile by tile, so that a piece is still in L1 when it is looked at.
+            let height = if self.blocks.len() == 1 { mode.tile_height(rows.len()) } else { rows.len() };
+            sums.resize((height * width).max(sums.len()), 0.0);
+            self.each_block(mode, &rows, &outputs, |block, terms| {
+                for first in (0..rows.len()).step_by(height.max(1)) {
+                    let count = height.min(rows.len() - first);
+                    let sums = &mut sums[..count * width];
+                    let c = sums.as_mut_ptr().cast();
+                    let bias = std::ptr::null();
+                    let out = Output { c, form: Form::F32, ldc: width, n: width, add: block > 0, bias };
+                    let terms: Vec<_> = terms.iter().map(|term| term.skip_rows(first)).collect();
+                    // SAFETY: `each_block` vouches for the terms; `sums` has room for the rows.
+                    unsafe { tile_product(mode, &terms, count, out) };
+                    if block + 1 == self.blocks.len() {
+                        finish(rows.start + first..rows.start + first + count, sums);
+                    }
+                }
+            });
+        });
+    }
+
+    /// Stores `values`, `[rows, outputs]`.
+    ///
+    /// # Safety
+    /// Nobody else may use these rows and outputs.
+    unsafe fn store(&self, isa: Isa, rows: &Range<usize>, outputs: &Range<usize>, values: &[f32]) {
+        let width = outputs.len();
+        for (row, values) in rows.clone().zip(values.chunks_exact(width)) {
+            let first = row * self.stride + outputs.start;
+            // SAFETY: `Plan::new` checked that the row and its outputs lie inside the output, and the caller vouches
+            // that they are this task's alone.
+            unsafe {
+                match self.form {
+                    Form::F32 => {
+                        let to = self.out.get().cast::<f32>().add(first);
+                        to.copy_from_nonoverlapping(values.as_ptr(), width);
+                    }
+                    Form::Bf16 => {
+                        let to = self.out.get().cast::<u16>().add(first);
+                        round(isa, values, std::slice::from_raw_parts_mut(to, width));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The marks of the groups of `range` of a left row of integers.
+    fn marks<'w>(&self, term: &Term<'_>, range: &Range<usize>, row: &'w [u32]) -> &'w [u32] {
+        let length = if self.side == Side::Rows { term.right.cols() } else { term.right.rows() };
+        assert!(range.start.is_multiple_of(int8::GROUP), "a block begins with a group");
+        &row[int8::marks_at(length) + range.start / int8::GROUP * int8::MARK_WORDS..]
+    }
+
+    /// Expands the matrices of one block after the other, and calls `body` with its number and terms, which can be
+    /// read for all rows of `rows` and all panels of `outputs`.
+    fn each_block(
         &self,
         mode: Mode,
         rows: &Range<usize>,
         outputs: &Range<usize>,
-        out: impl Fn(usize) -> Output,
+        mut body: impl FnMut(usize, &[kernel::Term]),
     ) {
-        let words = mode.words();
         let width = outputs.len().div_ceil(PANEL) * PANEL;
         PANELS.with_borrow_mut(|panels| {
             for (b, block) in self.blocks.iter().enumerate() {
-                let depth: usize = block.iter().map(|(_, range)| words.count(range.len())).sum();
+                let form = |t: usize| self.terms[t].form(mode);
+                let depth: usize = block.iter().map(|(t, range)| form(*t).count(range.len())).sum();
                 panels.resize((width * depth + LINE_WORDS - 1).max(panels.len()), 0);
                 // Loads and stores of vectors that cross a border of cache lines count twice.
                 let first = panels.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
                 let mut rest = &mut panels[first..];
                 let mut terms = Vec::with_capacity(block.len());
                 for (t, range) in block {
-                    let term = &self.terms[*t];
-                    let kw = words.count(range.len());
+                    let (term, form) = (&self.terms[*t], form(*t));
+                    let kw = form.count(range.len());
                     let (own, others) = rest.split_at_mut(width * kw);
                     rest = others;
-                    pack::pack(mode, self.side, &term.right, outputs.clone(), range.clone(), own);
+                    let part = pack::Part {
+                        mode,
+                        form,
+                        side: self.side,
+                        rows: pack::stored_rows(&term.right),
+                        scales: term.int8.unwrap_or_default(),
+                        outputs: outputs.clone(),
+                        range: range.clone(),
+                    };
+                    part.pack(own);
                     let lda = term.left.stride;
-                    let a = &term.left.words[rows.start * lda + words.count(range.start)..];
-                    terms.push(kernel::Term { a: a.as_ptr(), lda, b: own.as_ptr(), kw });
+                    let row = &term.left.words[rows.start * lda..];
+                    let int8 = term.int8.map(|scales| kernel::Int8 {
+                        marks: self.marks(term, range, row).as_ptr(),
+                        scales: match self.side {
+                            Side::Rows => scales[outputs.clone()].as_ptr(),
+                            Side::Cols => std::ptr::null(),
+                        },
+                    });
+                    let a = row[form.count(range.start)..].as_ptr();
+                    terms.push(kernel::Term { a, lda, b: own.as_ptr(), kw, int8 });
                 }
-                // SAFETY: `Plan::new` checked that the left sides have `m` rows of all words, `panels` holds the
-                // panels of `outputs`, and the output's rows and columns lie inside `out` and belong to this task
-                // alone.
-                unsafe { tile_product(mode, &terms, rows.len(), out(b)) };
+                // `Plan::new` checked that the left sides have `m` rows of all words, and `panels` holds the panels.
+                body(b, &terms);
             }
         });
     }
@@ -421,6 +562,7 @@ impl<'a> Plan<'a> {
 /// Computes several products, which do not depend on one another, in one go.
 pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
     let mut plans: Vec<Plan<'_>> = products.iter_mut().map(|product| Plan::new(mode, product)).collect();
+    plans.iter().for_each(Plan::check_output);
     plans.retain(|plan| plan.m > 0 && plan.n > 0);
     let columns: usize = plans.iter().map(Plan::tasks).sum();
     // How rows and columns are split changes no sum, so it may depend on the number of threads.
@@ -439,6 +581,49 @@ pub fn products(pool: &Pool, mode: Mode, products: &mut [Product<'_>]) {
     });
 }
 
+per_isa! {
+    /// Rounds to bf16.
+    fn round(x: &[f32], out: &mut [u16]) = round_body;
+}
+
+#[inline(always)]
+fn round_body(x: &[f32], out: &mut [u16]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = to_bf16(x);
+    }
+}
+
+/// `left x rightᵀ` on the calling thread. Every piece goes through `map` before it is stored in `out` (whose rows are
+/// so many numbers apart), or nowhere.
+pub fn mapped_product(
+    mode: Mode,
+    left: Lhs<'_>,
+    right: Matrix<'_>,
+    out: Option<(NumbersMut<'_>, usize)>,
+    map: &mut Map<'_>,
+) {
+    let terms = [Term::new(left, right)];
+    let keep = out.is_some();
+    let (out, stride) = out.unwrap_or((NumbersMut::F32(&mut []), 0));
+    let mut product = Product { side: Side::Rows, terms: &terms, start: Start::Zero, out, stride };
+    let plan = Plan::new(mode, &mut product);
+    if keep {
+        plan.check_output();
+    }
+    for task in 0..plan.tasks() {
+        plan.run_mapped(mode, task, map, keep);
+    }
+}
+
+/// One product on the calling thread.
+pub fn product_here(mode: Mode, product: &mut Product<'_>) {
+    let plan = Plan::new(mode, product);
+    plan.check_output();
+    for task in 0..plan.tasks() {
+        plan.run(mode, task);
+    }
+}
+
 /// One product with one term and no gaps between rows of its output.
 pub fn product(
     pool: &Pool,
@@ -450,7 +635,7 @@ pub fn product(
     out: NumbersMut<'_>,
 ) {
     let stride = if side == Side::Rows { right.rows() } else { right.cols() };
-    let terms = [Term { left, right }];
+    let terms = [Term::new(left, right)];
     products(pool, mode, &mut [Product { side, terms: &terms, start, out, stride }]);
 }
 
@@ -472,7 +657,7 @@ pub fn panel_product(
     assert!(ldc >= n && out.len() >= (m - 1) * ldc + n, "output is too short");
     assert!(lhs.words.len() >= (m - 1) * lhs.stride + kw, "left side is too short");
     assert!(panels.len() >= n.div_ceil(PANEL) * PANEL * kw, "packed panels are too short");
-    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw };
+    let term = kernel::Term { a: lhs.words.as_ptr(), lda: lhs.stride, b: panels.as_ptr(), kw, int8: None };
     let c = out.as_mut_ptr().cast();
     let out = Output { c, form: Form::F32, ldc, n, add, bias: std::ptr::null() };
     // SAFETY: `out` is borrowed mutably and, by the assertions, both sides and the output hold all rows.

@@ -57,47 +57,30 @@ fn forward_body<const FMA: bool, const GELU: bool, T: Number, U: Number>(
 }
 
 per_isa! {
-    fn backward_silu[T](dout: &[T], gate: &[T], up: &[T], dgate: &mut [T], dup: &mut [T]) = fma backward_body_silu;
+    fn backward_silu[T](dout: &mut [T], gate: &mut [T], up: &mut [T]) = fma backward_body_silu;
 }
 per_isa! {
-    fn backward_gelu[T](dout: &[T], gate: &[T], up: &[T], dgate: &mut [T], dup: &mut [T]) = fma backward_body_gelu;
+    fn backward_gelu[T](dout: &mut [T], gate: &mut [T], up: &mut [T]) = fma backward_body_gelu;
 }
 
 #[inline(always)]
-fn backward_body_silu<const FMA: bool, T: Number>(
-    dout: &[T],
-    gate: &[T],
-    up: &[T],
-    dgate: &mut [T],
-    dup: &mut [T],
-) {
-    backward_body::<FMA, false, T>(dout, gate, up, dgate, dup);
+fn backward_body_silu<const FMA: bool, T: Number>(dout: &mut [T], gate: &mut [T], up: &mut [T]) {
+    backward_body::<FMA, false, T>(dout, gate, up);
 }
 
 #[inline(always)]
-fn backward_body_gelu<const FMA: bool, T: Number>(
-    dout: &[T],
-    gate: &[T],
-    up: &[T],
-    dgate: &mut [T],
-    dup: &mut [T],
-) {
-    backward_body::<FMA, true, T>(dout, gate, up, dgate, dup);
+fn backward_body_gelu<const FMA: bool, T: Number>(dout: &mut [T], gate: &mut [T], up: &mut [T]) {
+    backward_body::<FMA, true, T>(dout, gate, up);
 }
 
 #[inline(always)]
-fn backward_body<const FMA: bool, const GELU: bool, T: Number>(
-    dout: &[T],
-    gate: &[T],
-    up: &[T],
-    dgate: &mut [T],
-    dup: &mut [T],
-) {
-    let outputs = dgate.iter_mut().zip(dup);
-    for ((((dgate, dup), &d), &g), &u) in outputs.zip(dout).zip(gate).zip(up) {
-        let (value, slope) = activate::<FMA, GELU>(g.get());
-        *dup = T::of(d.get() * value);
-        *dgate = T::of(d.get() * u.get() * slope);
+fn backward_body<const FMA: bool, const GELU: bool, T: Number>(dout: &mut [T], gate: &mut [T], up: &mut [T]) {
+    for ((dout, gate), up) in dout.iter_mut().zip(gate).zip(up) {
+        let (d, u) = (dout.get(), up.get());
+        let (value, slope) = activate::<FMA, GELU>(gate.get());
+        *dout = T::of(value * u);
+        *up = T::of(d * value);
+        *gate = T::of(d * u * slope);
     }
 }
 
@@ -138,37 +121,24 @@ pub fn forward(
 fn backward_slices<T: Number>(
     ctx: &Context,
     activation: Activation,
-    dout: &[T],
-    gate: &[T],
-    up: &[T],
-    dgate: &mut [T],
-    dup: &mut [T],
+    dout: &mut [T],
+    gate: &mut [T],
+    up: &mut [T],
 ) {
     let n = TASK_ELEMENTS;
-    let items =
-        dgate.chunks_mut(n).zip(dup.chunks_mut(n)).zip(dout.chunks(n)).zip(gate.chunks(n)).zip(up.chunks(n));
-    ctx.pool.for_each(items, |((((dgate, dup), dout), gate), up)| match activation {
-        Activation::Silu => backward_silu(ctx.mode.isa, dout, gate, up, dgate, dup),
-        Activation::GeluTanh => backward_gelu(ctx.mode.isa, dout, gate, up, dgate, dup),
+    let items = dout.chunks_mut(n).zip(gate.chunks_mut(n)).zip(up.chunks_mut(n));
+    ctx.pool.for_each(items, |((dout, gate), up)| match activation {
+        Activation::Silu => backward_silu(ctx.mode.isa, dout, gate, up),
+        Activation::GeluTanh => backward_gelu(ctx.mode.isa, dout, gate, up),
     });
 }
 
 /// Contract: `Backend::glu_backward`.
-pub fn backward(
-    ctx: &Context,
-    activation: Activation,
-    [dout, gate, up]: [Numbers<'_>; 3],
-    dgate: NumbersMut<'_>,
-    dup: NumbersMut<'_>,
-) {
-    use Numbers as N;
-    match (dout, gate, up, dgate, dup) {
-        (N::F32(d), N::F32(g), N::F32(u), NumbersMut::F32(dg), NumbersMut::F32(du)) => {
-            backward_slices(ctx, activation, d, g, u, dg, du);
-        }
-        (N::Bf16(d), N::Bf16(g), N::Bf16(u), NumbersMut::Bf16(dg), NumbersMut::Bf16(du)) => {
-            backward_slices(ctx, activation, d, g, u, dg, du);
-        }
+pub fn backward(ctx: &Context, activation: Activation, buffers: [NumbersMut<'_>; 3]) {
+    use NumbersMut::{Bf16, F32};
+    match buffers {
+        [F32(dout), F32(gate), F32(up)] => backward_slices(ctx, activation, dout, gate, up),
+        [Bf16(dout), Bf16(gate), Bf16(up)] => backward_slices(ctx, activation, dout, gate, up),
         _ => panic!("all buffers are of one form"),
     }
 }

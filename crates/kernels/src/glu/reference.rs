@@ -28,18 +28,13 @@ pub fn forward<F: Real>(activation: Activation, gate: &[F], up: &[F], out: &mut 
     }
 }
 
-/// Backward; overwrites both gradients.
-pub fn backward<F: Real>(
-    activation: Activation,
-    dout: &[F],
-    gate: &[F],
-    up: &[F],
-    dgate: &mut [F],
-    dup: &mut [F],
-) {
+/// Backward, in place.
+pub fn backward<F: Real>(activation: Activation, dout: &mut [F], gate: &mut [F], up: &mut [F]) {
     for i in 0..dout.len() {
         let (value, slope) = activate(activation, gate[i]);
-        dup[i] = dout[i] * value;
-        dgate[i] = dout[i] * up[i] * slope;
+        let (d, u) = (dout[i], up[i]);
+        dout[i] = value * u;
+        gate[i] = d * u * slope;
+        up[i] = d * value;
     }
 }

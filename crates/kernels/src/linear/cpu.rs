@@ -6,6 +6,7 @@ use crate::cpu::CpuBuf;
 use crate::gemm::{self, Lhs, Matrix, Product, Side, Start, Term, small};
 use crate::linear::thin;
 use crate::numbers::{Numbers, NumbersMut};
+use crate::options::Precision;
 use crate::weight::WeightBytes;
 
 type CpuLinear<'a> = Linear<'a, CpuBuf, WeightBytes>;
@@ -29,13 +30,18 @@ pub fn forward(
     let Some(k) = linears.first().map(|l| l.weight.cols) else { return };
     let left = ctx.left(x, t, k);
     if whole {
-        forward_whole(ctx, &left, t, linears, xa, add, outs);
+        forward_whole(ctx, x, &left, t, linears, xa, add, outs);
         return;
     }
+    let base = Base::forward(ctx, x, &left, t, k);
     let mut products: Vec<(Term<'_>, Start<'_>, NumbersMut<'_>, usize)> = Vec::new();
     for (linear, out) in linears.iter().zip(outs.iter_mut()) {
-        let term = Term { left: left.all(), right: Matrix::Stored(linear.weight) };
-        products.push((term, start(linear, add), out.numbers_mut(), linear.weight.rows));
+        products.push((
+            base.term(ctx, linear.weight),
+            start(linear, add),
+            out.numbers_mut(),
+            linear.weight.rows,
+        ));
     }
     run(
         ctx,
@@ -75,9 +81,48 @@ fn run(ctx: &Context, side: Side, jobs: Vec<Job<'_>>) {
     gemm::products(&ctx.pool, ctx.mode, &mut products);
 }
 
+/// A left side of products with frozen weights: as it is for all others, or rounded to integers.
+enum Base<'a> {
+    Words(&'a Left<'a>),
+    Int8(Left<'a>),
+}
+
+impl<'a> Base<'a> {
+    fn forward(ctx: &'a Context, x: Numbers<'a>, left: &'a Left<'a>, t: usize, k: usize) -> Self {
+        match ctx.mode.precision {
+            Precision::Int8 => Base::Int8(ctx.left_int8(x, t, k, None)),
+            _ => Base::Words(left),
+        }
+    }
+
+    /// For the gradient of an input; the scales of the rows of `weight` become a part of the left side.
+    fn backward(
+        ctx: &'a Context,
+        dout: Numbers<'a>,
+        left: &'a Left<'a>,
+        t: usize,
+        weight: &WeightBytes,
+    ) -> Self {
+        match ctx.mode.precision {
+            Precision::Int8 => Base::Int8(ctx.left_int8(dout, t, weight.rows, Some(ctx.int8_scales(weight)))),
+            _ => Base::Words(left),
+        }
+    }
+
+    fn term<'b>(&'b self, ctx: &Context, weight: &'b WeightBytes) -> Term<'b> {
+        let right = Matrix::Stored(weight);
+        match self {
+            Base::Words(left) => Term::new(left.all(), right),
+            Base::Int8(left) => Term { left: left.all(), right, int8: Some(ctx.int8_scales(weight)) },
+        }
+    }
+}
+
 /// Every linear has one adapter over all rows, or none.
+#[allow(clippy::too_many_arguments, reason = "the operands of one op")]
 fn forward_whole(
     ctx: &Context,
+    x: Numbers<'_>,
     left: &Left<'_>,
     t: usize,
     linears: &[CpuLinear<'_>],
@@ -99,12 +144,13 @@ fn forward_whole(
         gemm::product(&ctx.pool, ctx.mode, left.all(), Side::Rows, matrix, Start::Zero, xa.reborrow());
     }
     let factors = Factors::new(ctx, xa.as_numbers(), t, &low);
+    let base = Base::forward(ctx, x, left, t, k);
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for ((linear, out), place) in linears.iter().zip(outs.iter_mut()).zip(&low.places) {
         let n = linear.weight.rows;
-        let mut terms = vec![Term { left: left.all(), right: Matrix::Stored(linear.weight) }];
+        let mut terms = vec![base.term(ctx, linear.weight)];
         if let Some((span, at)) = place {
-            terms.push(Term { left: factors.part(*at), right: Matrix::plain(span.b, n, span.r) });
+            terms.push(Term::new(factors.part(*at), Matrix::plain(span.b, n, span.r)));
         }
         jobs.push((terms, start(linear, add), out.numbers_mut(), n));
     }
@@ -258,11 +304,14 @@ pub fn backward(
     let gb = low_rank_gradients(ctx, &lefts, t, linears, &low);
     if let Some(dx) = dx {
         let factors = Factors::new(ctx, gb.numbers(), t, &low);
+        let bases: Vec<Base<'_>> = (linears.iter().zip(douts).zip(&lefts))
+            .map(|((linear, dout), left)| Base::backward(ctx, *dout, left, t, linear.weight))
+            .collect();
         let mut terms = Vec::new();
-        for ((linear, left), place) in linears.iter().zip(&lefts).zip(&low.places) {
-            terms.push(Term { left: left.all(), right: Matrix::Stored(linear.weight) });
+        for ((linear, base), place) in linears.iter().zip(&bases).zip(&low.places) {
+            terms.push(base.term(ctx, linear.weight));
             if let Some((span, at)) = place {
-                terms.push(Term { left: factors.part(*at), right: Matrix::plain(span.a, span.r, k) });
+                terms.push(Term::new(factors.part(*at), Matrix::plain(span.a, span.r, k)));
             }
         }
         run(ctx, Side::Cols, vec![(terms, Start::Zero, dx.first(t * k), k)]);
@@ -296,7 +345,7 @@ fn low_rank_gradients(
         let n = linear.weight.rows;
         let mut b = ctx.floats(n * span.r);
         thin::scaled(span.scale, &span.b[..n * span.r], &mut b);
-        let terms = [Term { left: left.all(), right: Matrix::plain(&b, n, span.r) }];
+        let terms = [Term::new(left.all(), Matrix::plain(&b, n, span.r))];
         let out = gb.numbers_mut().part(*at, t * low.width - at);
         let product = Product { side: Side::Cols, terms: &terms, start: Start::Zero, out, stride: low.width };
         gemm::products(&ctx.pool, ctx.mode, &mut [product]);

@@ -15,7 +15,7 @@
 mod avx512;
 pub mod cpu;
 pub mod reference;
-mod thin;
+pub(crate) mod thin;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::backend::{Backend, Linear, LoraSpan};
 use crate::options::Precision;
 use crate::reference::Reference;
-use crate::testing::{Case, DTYPES, check, check_gradient, check_threads, nan, random, weight};
+use crate::testing::{Case, DTYPES, check, check_gradient, check_in, check_threads, nan, random, weight};
 use crate::weight::WeightDtype;
 
 /// One or several linears of `n`, `n + 5`, .. outputs that share their input.
@@ -105,17 +105,21 @@ impl Case for Linears {
 /// Inputs are of magnitude 1 with random signs, so partial sums of L products grow as sqrt(L), and so do
 /// independent roundings of them: about `L * 2^-24` in f32 (four times that is allowed) and
 /// `sqrt(L) * 2^-7` for two bf16 roundings of each product. The low-rank path multiplies two such sums.
+/// Rounding to integers of at most 127 is off by up to `2^-8`, so a product by up to `2^-7` and a sum by
+/// `sqrt(L)` times a quarter of that; the folded scales of rows differ by up to four times.
 fn tolerance(case: &Linears, precision: Precision) -> (f64, f64) {
     let longest = case.k.max(case.n).max(case.t).max(1) as f64;
     let low = if case.ends.is_empty() { 1.0 } else { 1.0 + (case.r as f64).sqrt() * longest.sqrt() };
     match precision {
         Precision::F32 => (1e-6 + 4.0 * longest * 2f64.powi(-24) * low, 1e-6),
         Precision::Bf16 => ((longest.sqrt() + low) * 2f64.powi(-7) + low * 2f64.powi(-6), 2f64.powi(-6)),
+        Precision::Int8 => ((longest.sqrt() + low) * 2f64.powi(-5) + low * 2f64.powi(-6), 2f64.powi(-6)),
     }
 }
 
 fn run(case: Linears) {
-    check(&case, |precision| tolerance(&case, precision));
+    let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
+    check_in(&precisions, &case, |precision| tolerance(&case, precision));
 }
 
 fn plain(dtype: WeightDtype, t: usize, n: usize, k: usize) -> Linears {

@@ -4,7 +4,7 @@ use crate::backend::{Backend, LossSums};
 use crate::options::{Isa, Precision};
 use crate::reference::Reference;
 use crate::testing::{Case, check, check_gradient, check_threads, cpu, nan, random, weight};
-use crate::weight::WeightDtype;
+use crate::weight::{WeightBytes, WeightDtype};
 
 struct Loss {
     n: usize,
@@ -45,7 +45,7 @@ fn run(case: Loss) {
     let c = case.c as f64;
     check(&case, |precision| match precision {
         Precision::F32 => (1e-6 + 4.0 * c * 2f64.powi(-24), 2e-6),
-        Precision::Bf16 => (c.sqrt() * 2f64.powi(-7), 2f64.powi(-7)),
+        Precision::Bf16 | Precision::Int8 => (c.sqrt() * 2f64.powi(-7), 2f64.powi(-7)),
     });
 }
 
@@ -77,7 +77,7 @@ fn threads_change_no_bit() {
     check_threads(&Loss { n: 500, vocab: 300, c: 40, softcap: Some(20.0) });
 }
 
-/// A NaN in the hidden state is seen in the loss; logits of 1e5 are not.
+/// A NaN in the hidden state is seen in the loss; logits of 1e5, and a target far below the largest, are not.
 #[test]
 fn extremes() {
     let head = weight(WeightDtype::F32, 50, 2, 1);
@@ -87,6 +87,25 @@ fn extremes() {
         assert!(run(f32::NAN).loss.is_nan(), "{isa}");
         let LossSums { loss, weight } = run(1e5);
         assert!(loss.is_finite() && loss >= 0.0 && weight == 1.0, "{isa}: {loss}");
+    }
+    check(&Far, |_| (1e-3, 2f64.powi(-7)));
+}
+
+/// Targets whose logits lie up to 400 below the largest: exponentials relative to theirs overflow.
+struct Far;
+
+impl Case for Far {
+    fn run<B: Backend>(&self, b: &B) -> Vec<Vec<f32>> {
+        // Exact in bf16: powers of two times the head's numbers, one per row of it.
+        let (n, vocab) = (4, 64);
+        let head: Vec<f32> = (0..vocab).map(|i| i as f32 - 32.0).collect();
+        let head = head.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let bytes = 0..head.len();
+        let head = b.weight(WeightBytes::new(WeightDtype::F32, vocab, 1, std::sync::Arc::new(head), bytes));
+        let hidden = b.upload(&[8.0, 0.5, -8.0, 4.0]);
+        let mut dhidden = b.upload(&nan(n));
+        let sums = b.cross_entropy(&hidden, &head, &[0, 5, 60, 63], &[1.0; 4], 1.0, None, Some(&mut dhidden));
+        vec![vec![sums.loss as f32, sums.weight as f32], b.download(&dhidden)]
     }
 }
 

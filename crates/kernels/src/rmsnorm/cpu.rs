@@ -60,36 +60,40 @@ fn dot<const FMA: bool, T: Number, U: Number>(a: &[T], b: &[U]) -> f32 {
 }
 
 per_isa! {
-    fn backward_rows[T, U, V](dout: &[T], x: &[U], w: &[f32], rstd: &[f32], dx: &mut [f32], copy: &mut [V])
+    fn backward_rows[T, U, V](dout: &[T], x: &[U], w: &[f32], rstd: &[f32], sum: &mut [f32], out: &mut [V])
         = fma backward_body;
 }
 
-/// `copy` may be empty.
+/// `sum` and `out` may be empty.
 #[inline(always)]
 fn backward_body<const FMA: bool, T: Number, U: Number, V: Number>(
     dout: &[T],
     x: &[U],
     w: &[f32],
     rstd: &[f32],
-    dx: &mut [f32],
-    copy: &mut [V],
+    sum: &mut [f32],
+    out: &mut [V],
 ) {
     let c = w.len();
     let mut g = vec![0.0f32; c];
-    let mut copy = copy.chunks_exact_mut(c);
-    let rows = dout.chunks_exact(c).zip(x.chunks_exact(c)).zip(dx.chunks_exact_mut(c)).zip(rstd);
-    for (((dout, x), dx), &rstd) in rows {
+    let (mut sum, mut out) = (sum.chunks_exact_mut(c), out.chunks_exact_mut(c));
+    let rows = dout.chunks_exact(c).zip(x.chunks_exact(c)).zip(rstd);
+    for ((dout, x), &rstd) in rows {
         for ((g, &d), &w) in g.iter_mut().zip(dout).zip(w) {
             *g = d.get() * w;
         }
         let factor = dot::<FMA, f32, U>(&g, x) * rstd / c as f32 * rstd;
-        for ((dx, &g), &x) in dx.iter_mut().zip(&g).zip(x) {
-            *dx += rstd * (g - x.get() * factor);
-        }
-        if let Some(copy) = copy.next() {
-            for (copy, &dx) in copy.iter_mut().zip(&*dx) {
-                *copy = V::of(dx);
+        let dx = g.iter().zip(x).map(|(&g, &x)| rstd * (g - x.get() * factor));
+        match (sum.next(), out.next()) {
+            (Some(sum), Some(out)) => {
+                for ((sum, out), dx) in sum.iter_mut().zip(out).zip(dx) {
+                    *sum += dx;
+                    *out = V::of(*sum);
+                }
             }
+            (Some(sum), None) => sum.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx),
+            (None, Some(out)) => out.iter_mut().zip(dx).for_each(|(out, dx)| *out = V::of(dx)),
+            (None, None) => {}
         }
     }
 }
@@ -131,8 +135,8 @@ pub fn backward(
     x: Numbers<'_>,
     w: &[f32],
     rstd: &[f32],
-    dx: &mut [f32],
-    copy: Option<NumbersMut<'_>>,
+    sum: Option<&mut [f32]>,
+    out: Option<NumbersMut<'_>>,
 ) {
     let (c, t) = (w.len(), rstd.len());
     if t * c == 0 {
@@ -140,16 +144,17 @@ pub fn backward(
     }
     let rows = task_rows(c);
     let (dout, x) = (dout.part(0, t * c), x.part(0, t * c));
-    let copy = copy.map_or(NumbersMut::F32(&mut []), |copy| copy.first(t * c));
-    either!(Numbers, dout => either!(Numbers, x => either!(NumbersMut, copy => {
+    let sum = sum.map_or(&mut [][..], |sum| &mut sum[..t * c]);
+    let out = out.map_or(NumbersMut::F32(&mut []), |out| out.first(t * c));
+    either!(Numbers, dout => either!(Numbers, x => either!(NumbersMut, out => {
         let items = dout
             .chunks(rows * c)
             .zip(x.chunks(rows * c))
-            .zip(dx[..t * c].chunks_mut(rows * c))
             .zip(rstd.chunks(rows))
-            .zip(chunks_or_none(copy, rows * c));
-        ctx.pool.for_each(items, |((((dout, x), dx), rstd), copy)| {
-            backward_rows(ctx.mode.isa, dout, x, w, rstd, dx, copy);
+            .zip(chunks_or_none(sum, rows * c))
+            .zip(chunks_or_none(out, rows * c));
+        ctx.pool.for_each(items, |((((dout, x), rstd), sum), out)| {
+            backward_rows(ctx.mode.isa, dout, x, w, rstd, sum, out);
         });
     })));
 }

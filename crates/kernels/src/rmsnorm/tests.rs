@@ -21,10 +21,14 @@ impl Case for Norm {
         let mut kept = b.upload(&nan(t * c));
         b.rmsnorm(&x, &w, 1e-5, t, &mut out, &mut rstd, Some(&mut kept));
         let (mut dx, mut copy) = (b.upload(&random(4, t * c)), b.upload(&nan(t * c)));
-        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, &mut dx, Some(&mut copy));
-        let mut dx_alone = b.upload(&random(4, t * c));
-        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, &mut dx_alone, None);
-        vec![&out, &rstd, &kept, &dx, &copy, &dx_alone].into_iter().map(|x| b.download(x)).collect()
+        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, Some(&mut dx), Some(&mut copy));
+        let (mut dx_alone, mut out_alone) = (b.upload(&random(4, t * c)), b.upload(&nan(t * c)));
+        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, Some(&mut dx_alone), None);
+        b.rmsnorm_backward(&dout, &x, &w, &rstd, t, None, Some(&mut out_alone));
+        vec![&out, &rstd, &kept, &dx, &copy, &dx_alone, &out_alone]
+            .into_iter()
+            .map(|x| b.download(x))
+            .collect()
     }
 }
 
@@ -57,14 +61,16 @@ fn operands() {
             b.rmsnorm(&x, &w, 1e-5, t, &mut out, &mut rstd, Some(&mut kept));
             let mut again = b.operands(t * c);
             b.rmsnorm(&kept, &w, 1e-5, t, &mut again, &mut rstd, None);
-            b.rmsnorm_backward(&out, &kept, &w, &rstd, t, &mut dx, Some(&mut copy));
-            vec![&out, &kept, &again, &dx, &copy].into_iter().map(|x| b.download(x)).collect()
+            b.rmsnorm_backward(&out, &kept, &w, &rstd, t, Some(&mut dx), Some(&mut copy));
+            let mut alone = b.operands(t * c);
+            b.rmsnorm_backward(&out, &kept, &w, &rstd, t, None, Some(&mut alone));
+            vec![&out, &kept, &again, &dx, &copy, &alone].into_iter().map(|x| b.download(x)).collect()
         }
     }
     // Values up to about 3, rounded to bf16 once or twice.
     check(&Operands, |precision| match precision {
         Precision::F32 => (1e-5, 1e-5),
-        Precision::Bf16 => (2f64.powi(-6), 2f64.powi(-7)),
+        Precision::Bf16 | Precision::Int8 => (2f64.powi(-6), 2f64.powi(-7)),
     });
     check_threads(&Operands);
 }
@@ -86,6 +92,6 @@ fn gradient_by_differences() {
     };
     let (mut rstd, mut dx) = (vec![f64::NAN; t], vec![0.0; t * c]);
     forward(&x, &mut rstd);
-    b.rmsnorm_backward(&probe, &x, &w, &rstd, t, &mut dx, None);
+    b.rmsnorm_backward(&probe, &x, &w, &rstd, t, Some(&mut dx), None);
     check_gradient("dx", |x| forward(x, &mut vec![f64::NAN; t]), &x, &dx);
 }

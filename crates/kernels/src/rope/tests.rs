@@ -33,7 +33,7 @@ impl Case for Rope {
 fn tolerance(precision: Precision) -> (f64, f64) {
     match precision {
         Precision::F32 => (1e-6, 0.0),
-        Precision::Bf16 => (1e-6, 2f64.powi(-8)),
+        Precision::Bf16 | Precision::Int8 => (1e-6, 2f64.powi(-8)),
     }
 }
 

@@ -50,7 +50,7 @@ impl Case for Moves {
 fn tolerance(precision: Precision) -> (f64, f64) {
     match precision {
         Precision::F32 => (0.0, 6e-8),
-        Precision::Bf16 => (0.0, 2f64.powi(-8)),
+        Precision::Bf16 | Precision::Int8 => (0.0, 2f64.powi(-8)),
     }
 }
 

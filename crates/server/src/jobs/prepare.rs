@@ -62,9 +62,11 @@ pub(super) fn prepare(
         checkpoint_interval_steps: CHECKPOINT_INTERVAL_STEPS,
         eval_interval_steps: EVAL_INTERVAL_STEPS,
         backend,
-        precision: match backend {
-            Backend::Cpu => Precision::Bf16,
-            Backend::Reference => Precision::F32,
+        precision: match (settings.is_turbo, backend) {
+            // The trainer refuses it where it cannot be had.
+            (true, _) => Precision::Int8,
+            (false, Backend::Cpu) => Precision::Bf16,
+            (false, Backend::Reference) => Precision::F32,
         },
         threads: 0,
     };

@@ -87,6 +87,7 @@ fn job(id: &str, create_time_ms: i64) -> Job {
             batch_size: 0,
             batch_size_samples: 8,
             gradient_accumulation_steps: 1,
+            is_turbo: false,
         },
         state: JobState::Pending,
         status: Status::default(),

@@ -23,6 +23,7 @@ fn cpu(threads: usize, isa: Option<Isa>, precision: PrecisionName) -> Result<Cpu
     let precision = match precision {
         PrecisionName::Bf16 => Precision::Bf16,
         PrecisionName::F32 => Precision::F32,
+        PrecisionName::Int8 => Precision::Int8,
     };
     Cpu::new(CpuOptions { threads, isa, precision }).map_err(|source| TrainError::Kernels { source })
 }

@@ -159,7 +159,7 @@ pub fn train(model_dir: &Path, options: &TrainBench) -> Result<TrainReport, Trai
             let threads = cpu.threads();
             measure(cpu, threads, model_dir, options, |cpu| Some(Cpu::peak_flop_per_second(cpu)))
         }
-        BackendName::Reference if options.precision == PrecisionName::Bf16 || options.isa.is_some() => {
+        BackendName::Reference if options.precision != PrecisionName::F32 || options.isa.is_some() => {
             Err(refused("the reference backend has precision f32 and no instruction sets"))
         }
         BackendName::Reference => measure(Reference::<f32>::new(), 1, model_dir, options, |_| None),
@@ -291,9 +291,9 @@ impl Step {
             seconds,
             data_seconds,
             tallies: learner.decoder().backend().take(),
-            tokens: micro_batches.iter().map(Packed::len).sum(),
+            tokens: plan::tokens(&work.samples, indices),
             trained_tokens: micro_batches.iter().map(trained).sum(),
-            sequences: micro_batches.iter().map(|packed| packed.segments.len()).sum(),
+            sequences: indices.iter().map(Vec::len).sum(),
             loss,
         })
     }

@@ -11,6 +11,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::bench::{SEED, refused};
 use crate::error::TrainError;
+use crate::plan;
 use crate::samples::Samples;
 
 /// Rows of one step, where rows are given.
@@ -62,6 +63,7 @@ impl Work {
             shuffle_seed: None,
             batch_size: BatchSize::Samples(rows_per_step),
             micro_batch_tokens,
+            shared_tokens: plan::shared_tokens(&samples),
         };
         let lengths = samples.iter().map(|sample| sample.tokens.len()).collect();
         let batches = pack::Plan::new(lengths, settings).epoch(0);
@@ -83,14 +85,14 @@ impl Work {
         Ok(read.samples)
     }
 
-    /// Tokens of a micro-batch.
-    pub fn tokens(&self, micro_batch: &[usize]) -> usize {
-        micro_batch.iter().map(|&i| self.samples[i].tokens.len()).sum()
-    }
-
-    /// Tokens of the largest micro-batch.
+    /// Rows of the largest micro-batch.
     pub fn largest(&self) -> usize {
-        self.steps.iter().flatten().map(|micro_batch| self.tokens(micro_batch)).max().unwrap_or(0)
+        self.steps
+            .iter()
+            .flatten()
+            .map(|micro_batch| plan::rows(&self.samples, micro_batch))
+            .max()
+            .unwrap_or(0)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The split of a step into micro-batches decides the order of its sums, so it follows from `job.json` alone and not
 //! from the memory of the day. What may follow from it is how much is computed again, since that changes no bit.
 
-use hearth_kernels::{Backend, most_logits};
+use hearth_kernels::Backend;
 
 use crate::error::TrainError;
 use crate::learner::Learner;
@@ -47,7 +47,9 @@ impl Needs {
         let (decoder, lora) = (learner.decoder(), learner.lora());
         let config = decoder.config();
         let adapter = 4 * lora.tensors().element_count() as u64;
-        let forward = (decoder.forward_bytes_per_token() * evaluated_tokens.saturating_sub(tokens)) as u64;
+        // A workspace has one set of buffers for both.
+        let forward = decoder.forward_bytes_per_token((tokens > 0).then_some(lora.config()));
+        let forward = (forward * evaluated_tokens.saturating_sub(tokens)) as u64;
         let activations =
             |blocks| (decoder.activation_bytes_per_token(lora.config(), blocks) * tokens) as u64 + forward;
         let rows = tokens.max(evaluated_tokens);
@@ -55,9 +57,9 @@ impl Needs {
         Self {
             held,
             adapter: ADAPTER_COPIES * adapter,
-            scratch: 4 * (most_logits(rows, config.vocab_size) + rows * config.intermediate_size) as u64,
+            scratch: (decoder.loss_bytes(rows) + 4 * rows * config.intermediate_size) as u64,
             saving: (SAVING_COPIES * adapter).max(2 * adapter + gate),
-            activations: (0..=config.num_hidden_layers).map(activations).collect(),
+            activations: (0..=decoder.most_recomputed()).map(activations).collect(),
             tokens,
         }
     }

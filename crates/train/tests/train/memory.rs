@@ -129,7 +129,7 @@ fn the_largest_micro_batch_of_all_epochs_is_found() {
         let job = JobSpec { epochs, micro_batch_tokens, batch_size_samples: 3, ..fixture.job() };
         let plan = Plan::new(&job, &samples);
         let all = (0..epochs).flat_map(|epoch| plan.epoch(epoch)).flatten();
-        let most = all.map(|indices| plan::tokens(&samples, &indices)).max();
-        assert_eq!(Some(plan::tokens(&samples, plan.largest_micro_batch())), most);
+        let most = all.map(|indices| plan::rows(&samples, &indices)).max();
+        assert_eq!(Some(plan::rows(&samples, plan.largest_micro_batch())), most);
     }
 }

@@ -49,6 +49,7 @@ struct CpuArgs {
 enum PrecisionArg {
     Bf16,
     F32,
+    Int8,
 }
 
 impl From<PrecisionArg> for Precision {
@@ -56,6 +57,7 @@ impl From<PrecisionArg> for Precision {
         match arg {
             PrecisionArg::Bf16 => Self::Bf16,
             PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Int8 => Self::Int8,
         }
     }
 }

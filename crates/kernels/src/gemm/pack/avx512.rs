@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use super::super::Side;
 use super::super::kernel::PANEL;
-use super::{Part, Words};
+use super::{PanelForm, Part, Words};
 use crate::dequant::avx512::{GROUP, Stored, by_form};
+use crate::gemm::int8;
 
 /// How many rows ahead parts of stored rows are fetched: they lie a whole row apart, which hardware does not
 /// foresee.
@@ -30,22 +31,25 @@ pub(super) unsafe fn pack(part: &Part<'_>, panels: &mut [u32]) {
         range: part.range.clone(),
         panel_stride: part.panel_stride(),
         panels: panels.as_mut_ptr(),
+        scales: part.scales,
     };
     // SAFETY: the caller's contract; words of bf16 pairs are used only where the instructions are available.
     unsafe {
-        by_form!(part.rows.dtype(), S => match (part.side, part.mode.words()) {
-            (Side::Rows, Words::Bf16Pairs) => rows_pairs::<S>(&job),
-            (Side::Rows, Words::RoundedF32) => rows_singles::<S, true>(&job),
-            (Side::Rows, Words::F32) => rows_singles::<S, false>(&job),
-            (Side::Cols, Words::Bf16Pairs) => cols_pairs::<S>(&job),
-            (Side::Cols, Words::RoundedF32) => cols_singles::<S, true>(&job),
-            (Side::Cols, Words::F32) => cols_singles::<S, false>(&job),
+        by_form!(part.rows.dtype(), S => match (part.side, part.form) {
+            (Side::Rows, PanelForm::Numbers(Words::Bf16Pairs)) => rows_pairs::<S>(&job),
+            (Side::Rows, PanelForm::Numbers(Words::RoundedF32)) => rows_singles::<S, true>(&job),
+            (Side::Rows, PanelForm::Numbers(Words::F32)) => rows_singles::<S, false>(&job),
+            (Side::Rows, PanelForm::Int8) => rows_quads::<S>(&job),
+            (Side::Cols, PanelForm::Int8) => cols_quads::<S>(&job),
+            (Side::Cols, PanelForm::Numbers(Words::Bf16Pairs)) => cols_pairs::<S>(&job),
+            (Side::Cols, PanelForm::Numbers(Words::RoundedF32)) => cols_singles::<S, true>(&job),
+            (Side::Cols, PanelForm::Numbers(Words::F32)) => cols_singles::<S, false>(&job),
         })
     }
 }
 
 /// A [`Part`] whose bounds are checked.
-struct Job {
+struct Job<'a> {
     /// The matrix's first row.
     first: *const u8,
     /// Bytes from row to row.
@@ -56,9 +60,11 @@ struct Job {
     range: Range<usize>,
     panel_stride: usize,
     panels: *mut u32,
+    /// Of integers, one per row of the matrix.
+    scales: &'a [f32],
 }
 
-impl Job {
+impl Job<'_> {
     /// Address that group 0 of a row is counted from when columns begin at `col`, and the group of `col`.
     #[inline(always)]
     fn origin<S: Stored>(&self, row: usize, col: usize) -> (*const u8, usize) {
@@ -130,7 +136,7 @@ unsafe fn zero_columns(out: *mut u32, words: usize) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn rows_pairs<S: Stored>(job: &Job) {
+unsafe fn rows_pairs<S: Stored>(job: &Job<'_>) {
     let len = job.range.len();
     job.for_each_square(|out, rows| {
         // SAFETY: the rows and the range lie in the matrix, the words in the panel.
@@ -168,8 +174,68 @@ unsafe fn square_pairs<S: Stored, const TAIL: bool>(square: Square, g: usize, at
     unsafe { store_columns(words, square, at, len.div_ceil(2)) }
 }
 
+/// Elements whose integers fill a vector.
+const QUADS: usize = 2 * GROUP;
+
+/// 16 numbers as integers plus 128.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn integers(x: __m512, factor: __m512) -> __m512i {
+    _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, factor)), _mm512_set1_epi32(128))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn rows_quads<S: Stored>(job: &Job<'_>) {
+    let len = job.range.len();
+    job.for_each_square(|out, rows| {
+        // SAFETY: the rows and the range lie in the matrix, the words in the panel.
+        unsafe {
+            if rows.is_empty() {
+                return zero_columns(out, len.div_ceil(int8::PER_WORD));
+            }
+            let (row, g) = job.origin::<S>(rows.start, job.range.start);
+            let stride = job.stride;
+            let square = Square { row, stride, rows: rows.len(), next: SQUARE * stride, out };
+            let mut factors = [0.0; SQUARE];
+            for (factor, &scale) in factors.iter_mut().zip(&job.scales[rows]) {
+                *factor = int8::inverse(scale);
+            }
+            for k in (0..len).step_by(QUADS) {
+                square_quads::<S>(square, g + k / GROUP, k / int8::PER_WORD, QUADS.min(len - k), &factors);
+            }
+        }
+    });
+}
+
+/// Groups `g` and `g + 1` of 16 rows, `len` elements, to words `at..` of 16 columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn square_quads<S: Stored>(square: Square, g: usize, at: usize, len: usize, factors: &[f32; SQUARE]) {
+    // After packing, 128 bits hold word i of each of four vectors: put the words of a vector together.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let mut words = [_mm512_setzero_si512(); SQUARE];
+    for (r, words) in words.iter_mut().enumerate() {
+        let row = square.row(r);
+        prefetch(row.wrapping_add(square.next + bytes_of::<S>(g * GROUP)));
+        let factor = _mm512_set1_ps(factors[r]);
+        // SAFETY: the groups lie in the row.
+        let [a, b] = unsafe { S::singles(row, g, len.min(GROUP)) };
+        let first = _mm512_packs_epi32(integers(a, factor), integers(b, factor));
+        let second = if len > GROUP {
+            // SAFETY: as above.
+            let [a, b] = unsafe { S::singles(row, g + 1, len - GROUP) };
+            _mm512_packs_epi32(integers(a, factor), integers(b, factor))
+        } else {
+            _mm512_setzero_si512()
+        };
+        *words = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+    }
+    // SAFETY: the words lie in the panel.
+    unsafe { store_columns(words, square, at, len.div_ceil(int8::PER_WORD)) }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn rows_singles<S: Stored, const ROUND: bool>(job: &Job) {
+unsafe fn rows_singles<S: Stored, const ROUND: bool>(job: &Job<'_>) {
     let len = job.range.len();
     job.for_each_square(|out, rows| {
         // SAFETY: the rows and the range lie in the matrix, the words in the panel.
@@ -273,7 +339,7 @@ fn transposed(rows: [__m512i; SQUARE]) -> [__m512i; SQUARE] {
 
 /// Asks for the blocks of the outputs in `count` rows that come later.
 #[inline(always)]
-fn prefetch_rows<S: Stored>(job: &Job, row: usize, count: usize) {
+fn prefetch_rows<S: Stored>(job: &Job<'_>, row: usize, count: usize) {
     let first = job.outputs.start / S::BLOCK_LEN * S::BLOCK_BYTES;
     let end = job.outputs.end.div_ceil(S::BLOCK_LEN) * S::BLOCK_BYTES;
     for row in (row + AHEAD_ROWS..job.rows).take(count) {
@@ -286,7 +352,7 @@ fn prefetch_rows<S: Stored>(job: &Job, row: usize, count: usize) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn cols_pairs<S: Stored>(job: &Job) {
+unsafe fn cols_pairs<S: Stored>(job: &Job<'_>) {
     for (word, row) in job.range.clone().step_by(2).enumerate() {
         prefetch_rows::<S>(job, row, 2);
         let (first, g) = job.origin::<S>(row, job.outputs.start);
@@ -305,6 +371,38 @@ unsafe fn cols_pairs<S: Stored>(job: &Job) {
     }
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn cols_quads<S: Stored>(job: &Job<'_>) {
+    for (word, row) in job.range.clone().step_by(int8::PER_WORD).enumerate() {
+        prefetch_rows::<S>(job, row, int8::PER_WORD);
+        let count = int8::PER_WORD.min(job.range.end - row);
+        let mut rows = [(std::ptr::null::<u8>(), 0.0f32); int8::PER_WORD];
+        let mut g = 0;
+        for (i, (at, factor)) in rows.iter_mut().enumerate().take(count) {
+            (*at, g) = job.origin::<S>(row + i, job.outputs.start);
+            *factor = int8::inverse(job.scales[row + i]);
+        }
+        for (p, col) in job.outputs.clone().step_by(PANEL).enumerate() {
+            let len = PANEL.min(job.outputs.end - col);
+            let mut words = [_mm512_setzero_si512(); 2];
+            for &(at, factor) in rows[..count].iter().rev() {
+                let factor = _mm512_set1_ps(factor);
+                // SAFETY: the group lies in the row.
+                let numbers = unsafe { S::singles(at, g + p, len) };
+                for (word, x) in words.iter_mut().zip(numbers) {
+                    *word = _mm512_or_si512(_mm512_slli_epi32::<8>(*word), integers(x, factor));
+                }
+            }
+            // SAFETY: the words lie in the panel.
+            unsafe {
+                let out = job.out(p, 0).add(word * PANEL);
+                _mm512_storeu_si512(out.cast(), words[0]);
+                _mm512_storeu_si512(out.add(SQUARE).cast(), words[1]);
+            }
+        }
+    }
+}
+
 /// Half `HALF` of `a[0] b[0] a[1] b[1] ..`, elements of 16 bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -317,7 +415,7 @@ fn interleaved<const HALF: i32>(a: __m512i, b: __m512i) -> __m512i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn cols_singles<S: Stored, const ROUND: bool>(job: &Job) {
+unsafe fn cols_singles<S: Stored, const ROUND: bool>(job: &Job<'_>) {
     for (word, row) in job.range.clone().enumerate() {
         prefetch_rows::<S>(job, row, 1);
         let (first, g) = job.origin::<S>(row, job.outputs.start);

@@ -8,7 +8,7 @@ mod tests;
 use std::ops::Range;
 
 use super::kernel::{PANEL, prefetch};
-use super::{Matrix, Mode, Side};
+use super::{Matrix, Mode, Side, int8};
 use crate::dequant;
 use crate::options::Isa;
 use crate::simd::{per_isa, round_bf16, to_bf16};
@@ -42,6 +42,32 @@ impl Words {
         match self {
             Words::F32 | Words::RoundedF32 => 1,
             Words::Bf16Pairs => 2,
+        }
+    }
+
+    /// Words that `len` elements take.
+    #[inline(always)]
+    pub fn count(self, len: usize) -> usize {
+        len.div_ceil(self.per_word())
+    }
+}
+
+/// What a word of a panel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PanelForm {
+    /// Numbers in the form of the left side's words.
+    Numbers(Words),
+    /// Four 8-bit integers along the reduction, the first in the low byte ([`super::int8`]).
+    Int8,
+}
+
+impl PanelForm {
+    /// Elements per word.
+    #[inline(always)]
+    pub fn per_word(self) -> usize {
+        match self {
+            PanelForm::Numbers(words) => words.per_word(),
+            PanelForm::Int8 => int8::PER_WORD,
         }
     }
 
@@ -106,40 +132,37 @@ pub fn stored_rows<'a>(matrix: &Matrix<'a>) -> StoredRows<'a> {
 /// Pairs of bf16 in a word, and numbers in memory read as stored ones, need this byte order.
 const _: () = assert!(cfg!(target_endian = "little"), "kernels are written for little-endian machines");
 
-/// Expands one matrix into `panels` `[panel][words][PANEL]`, `outputs` rounded up to whole panels (with 0) times
-/// the words of `range`, which lies along the reduction. What runs along a row of a form with blocks (`range` for
-/// [`Side::Rows`], `outputs` for [`Side::Cols`]) begins and ends on multiples of [`STORED_STEP`], also inside of a
-/// longer block. Panics if `panels` is too short.
-///
-/// Elements are expanded as [`dequant`] defines it and rounded to bf16 (nearest even) if the words are. With
-/// [`Words::Bf16Pairs`] subnormal numbers may become 0, as they would in the product.
-pub fn pack(
-    mode: Mode,
-    side: Side,
-    matrix: &Matrix<'_>,
-    outputs: Range<usize>,
-    range: Range<usize>,
-    panels: &mut [u32],
-) {
-    Part { mode, side, rows: stored_rows(matrix), outputs, range }.pack(panels);
-}
-
-/// What [`pack`] does.
-struct Part<'a> {
-    mode: Mode,
-    side: Side,
-    rows: StoredRows<'a>,
-    outputs: Range<usize>,
-    range: Range<usize>,
+/// A part of a matrix to expand: `outputs` times `range`, which lies along the reduction. What runs along a row of a
+/// form with blocks (`range` for [`Side::Rows`], `outputs` for [`Side::Cols`]) begins and ends on multiples of
+/// [`STORED_STEP`], also inside of a longer block.
+pub struct Part<'a> {
+    pub mode: Mode,
+    pub form: PanelForm,
+    pub side: Side,
+    pub rows: StoredRows<'a>,
+    /// Of integers: scales of all rows of the matrix.
+    pub scales: &'a [f32],
+    pub outputs: Range<usize>,
+    pub range: Range<usize>,
 }
 
 impl Part<'_> {
     /// Words from panel to panel.
     fn panel_stride(&self) -> usize {
-        self.mode.words().count(self.range.len()) * PANEL
+        self.form.count(self.range.len()) * PANEL
     }
 
-    fn pack(&self, panels: &mut [u32]) {
+    /// Factor of a row's elements.
+    fn factor(&self, row: usize) -> f32 {
+        if self.form == PanelForm::Int8 { int8::inverse(self.scales[row]) } else { 1.0 }
+    }
+
+    /// Expands into `panels` `[panel][words][PANEL]`, outputs rounded up to whole panels. Columns behind the last
+    /// output are not to be used. Panics if `panels` is too short.
+    ///
+    /// Elements are expanded as [`dequant`] defines it and rounded to bf16 (nearest even) or integers if the words
+    /// are. With [`Words::Bf16Pairs`] subnormal numbers may become 0, as they would in the product.
+    pub fn pack(&self, panels: &mut [u32]) {
         if self.outputs.is_empty() || self.range.is_empty() {
             return;
         }
@@ -148,6 +171,8 @@ impl Part<'_> {
             Side::Cols => (&self.range, &self.outputs),
         };
         let step = self.rows.dtype().block_len().min(STORED_STEP);
+        let integers = self.form == PanelForm::Int8;
+        assert!(!integers || self.scales.len() == self.rows.rows(), "one scale per row");
         assert!(of_rows.end <= self.rows.rows() && of_cols.end <= self.rows.cols(), "outside of the matrix");
         assert!(of_cols.start.is_multiple_of(step) && of_cols.end.is_multiple_of(step), "inside of a step");
         assert!(
@@ -194,19 +219,20 @@ impl Part<'_> {
 
     /// Rows of the matrix are outputs.
     fn pack_rows(&self, panels: &mut [u32]) {
-        let words = self.mode.words();
+        let form = self.form;
         let mut strip = [0.0; STRIP];
         for (p, first) in self.outputs.clone().step_by(PANEL).enumerate() {
             for cols in self.strips(&self.range) {
-                let word = (cols.start - self.range.start) / words.per_word();
+                let word = (cols.start - self.range.start) / form.per_word();
                 let out = &mut panels[p * self.panel_stride() + word * PANEL..];
                 let rows = first..self.outputs.end.min(first + PANEL);
                 if rows.len() < PANEL {
-                    out[..words.count(cols.len()) * PANEL].fill(0);
+                    out[..form.count(cols.len()) * PANEL].fill(0);
                 }
                 for (column, row) in rows.enumerate() {
                     let numbers = self.expand(row, &cols, &mut strip);
-                    row_to_column(self.mode.isa, words, numbers, &mut out[column..]);
+                    let factor = self.factor(row);
+                    row_to_column(self.mode.isa, form, factor, numbers, &mut out[column..]);
                 }
             }
         }
@@ -214,74 +240,99 @@ impl Part<'_> {
 
     /// Columns of the matrix are outputs.
     fn pack_cols(&self, panels: &mut [u32]) {
-        let words = self.mode.words();
-        let mut strips = [[0.0; STRIP]; 2];
-        let [first, second] = &mut strips;
-        for (word, row) in self.range.clone().step_by(words.per_word()).enumerate() {
-            for ahead in (row + PREFETCH_ROWS..self.range.end).take(words.per_word()) {
+        let form = self.form;
+        let mut strips = [[0.0; STRIP]; int8::PER_WORD];
+        for (word, row) in self.range.clone().step_by(form.per_word()).enumerate() {
+            for ahead in (row + PREFETCH_ROWS..self.range.end).take(form.per_word()) {
                 prefetch(self.rows.row(ahead, self.blocks(&self.outputs)));
             }
             for cols in self.strips(&self.outputs) {
-                let a = self.expand(row, &cols, first);
-                let pair = words.per_word() == 2 && row + 1 < self.range.end;
-                let b = if pair { self.expand(row + 1, &cols, second) } else { &[] };
+                let mut numbers = [&[][..]; int8::PER_WORD];
+                let mut factors = [0.0; int8::PER_WORD];
+                let rows = row..self.range.end.min(row + form.per_word());
+                for (i, (row, strip)) in rows.zip(&mut strips).enumerate() {
+                    numbers[i] = self.expand(row, &cols, strip);
+                    factors[i] = self.factor(row);
+                }
                 let panel = (cols.start - self.outputs.start) / PANEL;
                 let out = &mut panels[panel * self.panel_stride() + word * PANEL..];
-                rows_to_panels(self.mode.isa, words, a, b, self.panel_stride(), out);
+                rows_to_panels(self.mode.isa, form, numbers, factors, self.panel_stride(), out);
             }
         }
     }
 }
 
 per_isa! {
-    /// Writes a row of at most [`STRIP`] numbers as the first column of `out` `[words][PANEL]`.
-    fn row_to_column(words: Words, row: &[f32], out: &mut [u32]) = row_to_column_body;
+    /// Writes a row of at most [`STRIP`] numbers, times `factor`, as the first column of `out` `[words][PANEL]`.
+    fn row_to_column(form: PanelForm, factor: f32, row: &[f32], out: &mut [u32]) = row_to_column_body;
 }
 
 #[inline(always)]
-fn row_to_column_body(words: Words, row: &[f32], out: &mut [u32]) {
+fn row_to_column_body(form: PanelForm, factor: f32, row: &[f32], out: &mut [u32]) {
     let mut row_words = [0u32; STRIP];
-    lhs_row_body(words, 1.0, row, &mut row_words);
-    for (k, &word) in row_words[..words.count(row.len())].iter().enumerate() {
+    match form {
+        PanelForm::Numbers(words) => lhs_row_body(words, factor, row, &mut row_words),
+        PanelForm::Int8 => {
+            for (o, quad) in row_words.iter_mut().zip(row.chunks(int8::PER_WORD)) {
+                *o = int8::panel_word(|i| quad.get(i).map_or(0.0, |x| factor * x));
+            }
+        }
+    }
+    for (k, &word) in row_words[..form.count(row.len())].iter().enumerate() {
         out[k * PANEL] = word;
     }
 }
 
 per_isa! {
-    /// Joins two neighbours along the reduction (`second` is empty at an odd end, or with one element per
-    /// word) into one row of words per panel; panels lie `panel_stride` words apart, columns behind the end
-    /// of `first` become 0.
-    fn rows_to_panels(words: Words, first: &[f32], second: &[f32], panel_stride: usize, out: &mut [u32])
-        = rows_to_panels_body;
+    /// Joins neighbours along the reduction (the last are empty at the end, or with fewer elements per word) into one
+    /// row of words per panel; panels lie `panel_stride` words apart, columns behind the end of the first become 0.
+    /// Integers are those of numbers times their row's factor.
+    fn rows_to_panels(
+        form: PanelForm, rows: [&[f32]; int8::PER_WORD], factors: [f32; int8::PER_WORD], panel_stride: usize,
+        out: &mut [u32],
+    ) = rows_to_panels_body;
 }
 
 #[inline(always)]
-fn rows_to_panels_body(words: Words, first: &[f32], second: &[f32], panel_stride: usize, out: &mut [u32]) {
+fn rows_to_panels_body(
+    form: PanelForm,
+    rows: [&[f32]; int8::PER_WORD],
+    factors: [f32; int8::PER_WORD],
+    panel_stride: usize,
+    out: &mut [u32],
+) {
+    let [first, second, ..] = rows;
     for (p, first) in first.chunks(PANEL).enumerate() {
         let out = &mut out[p * panel_stride..][..PANEL];
         if first.len() < PANEL {
             out.fill(0);
         }
         let second = second.get(p * PANEL..).unwrap_or(&[]);
-        match words {
-            Words::F32 => {
+        match form {
+            PanelForm::Numbers(Words::F32) => {
                 for (o, &x) in out.iter_mut().zip(first) {
                     *o = x.to_bits();
                 }
             }
-            Words::RoundedF32 => {
+            PanelForm::Numbers(Words::RoundedF32) => {
                 for (o, &x) in out.iter_mut().zip(first) {
                     *o = round_bf16(x).to_bits();
                 }
             }
-            Words::Bf16Pairs if second.is_empty() => {
+            PanelForm::Numbers(Words::Bf16Pairs) if second.is_empty() => {
                 for (o, &x) in out.iter_mut().zip(first) {
                     *o = u32::from(to_bf16(x));
                 }
             }
-            Words::Bf16Pairs => {
+            PanelForm::Numbers(Words::Bf16Pairs) => {
                 for ((o, &x), &y) in out.iter_mut().zip(first).zip(second) {
                     *o = u32::from(to_bf16(x)) | u32::from(to_bf16(y)) << 16;
+                }
+            }
+            PanelForm::Int8 => {
+                for (i, o) in out.iter_mut().enumerate().take(first.len()) {
+                    let at = |r: usize| rows[r].get(p * PANEL + i).map_or(0.0, |x| x * factors[r]);
+                    *o = int8::panel_word(at);
                 }
             }
         }

@@ -46,7 +46,16 @@ fn check(side: Side, matrix: &Matrix<'_>, outputs: Range<usize>, range: Range<us
             let kw = words.count(range.len());
             let used = outputs.len().div_ceil(PANEL) * kw * PANEL;
             let mut panels = vec![UNTOUCHED; used + 5];
-            pack(mode, side, matrix, outputs.clone(), range.clone(), &mut panels);
+            let part = Part {
+                mode,
+                form: PanelForm::Numbers(words),
+                side,
+                rows: stored_rows(matrix),
+                scales: &[],
+                outputs: outputs.clone(),
+                range: range.clone(),
+            };
+            part.pack(&mut panels);
             for (i, &word) in panels[..used].iter().enumerate() {
                 let (panel, word_row, column) = (i / PANEL / kw, i / PANEL % kw, i % PANEL);
                 let output = outputs.start + panel * PANEL + column;
@@ -61,6 +70,43 @@ fn check(side: Side, matrix: &Matrix<'_>, outputs: Range<usize>, range: Range<us
             }
             assert!(panels[used..].iter().all(|&w| w == UNTOUCHED), "{isa} {words:?}: too much is written");
         }
+    }
+}
+
+/// The integers of a part of a finite matrix, byte by byte, on every instruction set.
+fn check_integers(side: Side, w: &WeightBytes, outputs: Range<usize>, range: Range<usize>) {
+    let matrix = Matrix::Stored(w);
+    let all = elements(&matrix);
+    for isa in Isa::available() {
+        let mut scales = vec![f32::NAN; w.rows];
+        int8::row_scales(isa, w, 0, &mut scales);
+        for (row, &scale) in all.iter().zip(&scales) {
+            let largest = row.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+            assert!((scale * 127.0 - largest).abs() <= 1e-6 * largest, "{isa}: scale {scale} of {largest}");
+        }
+        let part = Part {
+            mode: Mode::new(isa, Precision::Int8),
+            form: PanelForm::Int8,
+            side,
+            rows: stored_rows(&matrix),
+            scales: &scales,
+            outputs: outputs.clone(),
+            range: range.clone(),
+        };
+        let kw = PanelForm::Int8.count(range.len());
+        let used = outputs.len().div_ceil(PANEL) * kw * PANEL;
+        let mut panels = vec![UNTOUCHED; used + 5];
+        part.pack(&mut panels);
+        for (o, output) in outputs.clone().enumerate() {
+            for (i, k) in range.clone().enumerate() {
+                let word = panels[(o / PANEL * kw + i / 4) * PANEL + o % PANEL];
+                let (row, col) = if side == Side::Rows { (output, k) } else { (k, output) };
+                let want = (all[row][col] * int8::inverse(scales[row])).round_ties_even() + 128.0;
+                let got = f32::from(word.to_le_bytes()[i % 4]);
+                assert_eq!(got, want, "{isa}: output {output}, element {k}");
+            }
+        }
+        assert!(panels[used..].iter().all(|&w| w == UNTOUCHED), "{isa}: too much is written");
     }
 }
 
@@ -84,7 +130,9 @@ proptest! {
         let w = weight(DTYPES[form], rows, cols, 1);
         let (of_rows, of_cols) = (part(rows, 1, ends[0]), part(cols, step, ends[1]));
         check(Side::Rows, &Matrix::Stored(&w), of_rows.clone(), of_cols.clone());
-        check(Side::Cols, &Matrix::Stored(&w), of_cols, of_rows);
+        check(Side::Cols, &Matrix::Stored(&w), of_cols.clone(), of_rows.clone());
+        check_integers(Side::Rows, &w, of_rows.clone(), of_cols.clone());
+        check_integers(Side::Cols, &w, of_cols, of_rows);
     }
 }
 

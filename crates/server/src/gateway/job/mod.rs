@@ -44,6 +44,7 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         batch_size_samples: int(settings.batch_size_samples),
         gradient_accumulation_steps: int(settings.gradient_accumulation_steps),
         nodes: 1,
+        is_turbo: settings.is_turbo,
         job_progress: Some(pb::JobProgress {
             percent: int(job.progress.percent()),
             epoch: int(job.progress.epoch),

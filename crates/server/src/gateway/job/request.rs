@@ -28,6 +28,7 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         batch_size_samples: job.batch_size_samples,
         gradient_accumulation_steps: job.gradient_accumulation_steps,
         nodes: job.nodes,
+        is_turbo: job.is_turbo,
         other_fields,
     })
 }

@@ -1,10 +1,17 @@
 //! AVX-512: words turned in registers, and the softmax for pairs of bf16.
 
+pub mod fused;
+
 use std::arch::x86_64::*;
 
 use super::layout::Mask;
 use super::softmax::{Gradients, Lanes, Scaled};
 use crate::gemm::PANEL;
+
+/// Largest relative error of [`exp2`]: the polynomial's 7.5e-5, its constants' and the roundings' share included.
+/// Rounding to bf16, which follows, is off by up to 2^-9 = 2e-3.
+#[cfg(test)]
+const EXP2_ERROR: f64 = 3e-6;
 
 /// `dst[c][r] = src[r][c]`, in blocks of 16 x 16 words.
 ///
@@ -24,6 +31,18 @@ pub unsafe fn transpose(
     for c0 in (0..cols).step_by(16) {
         for r0 in (0..rows).step_by(16) {
             let mut block = [_mm512_setzero_si512(); 16];
+            if rows - r0 >= 16 && cols - c0 >= 16 {
+                // In loops of a fixed length, so that the block stays in registers.
+                for (r, line) in block.iter_mut().enumerate() {
+                    // SAFETY: row r0 + r < rows, and it has 16 words from c0 on.
+                    *line = unsafe { _mm512_loadu_si512(src.add((r0 + r) * src_stride + c0).cast()) };
+                }
+                for (c, line) in transpose16(block).into_iter().enumerate() {
+                    // SAFETY: row c0 + c < cols of `dst`, and it has 16 words from r0 on.
+                    unsafe { _mm512_storeu_si512(dst.add((c0 + c) * dst_stride + r0).cast(), line) };
+                }
+                continue;
+            }
             let (reads, writes) = (mask(cols - c0), mask(rows - r0));
             for (r, line) in block.iter_mut().enumerate().take(rows - r0) {
                 // SAFETY: row r0 + r < rows, and the mask keeps to its columns.
@@ -72,8 +91,8 @@ fn transpose16(x: [__m512i; 16]) -> [__m512i; 16] {
     out
 }
 
-/// 2^x, relative error below 3e-6, a thousandth of the rounding to bf16 that follows; NaN kept, 0 for very
-/// small x. The polynomial is the one of degree 4 with the smallest largest relative error on 0..1.
+/// 2^x, relative error below [`EXP2_ERROR`]; NaN kept, 0 for very small x. The polynomial is the one of degree 4
+/// with the smallest largest relative error on 0..1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
 fn exp2(x: __m512) -> __m512 {
@@ -95,6 +114,17 @@ fn load(x: &[f32; PANEL]) -> [__m512; 2] {
     unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] }
 }
 
+/// Both vectors of one row.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store(to: &mut [f32; PANEL], x: [__m512; 2]) {
+    // SAFETY: a row holds two vectors.
+    unsafe {
+        _mm512_storeu_ps(to.as_mut_ptr(), x[0]);
+        _mm512_storeu_ps(to.as_mut_ptr().add(16), x[1]);
+    }
+}
+
 /// Scores to probabilities; the constants are kept in registers.
 struct Exponential {
     factor: __m512,
@@ -113,11 +143,17 @@ impl Exponential {
         }
     }
 
+    /// Of one row of scores.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn values(&self, s: [__m512; 2]) -> [__m512; 2] {
+        [0, 1].map(|v| exp2(_mm512_fmsub_ps(s[v], self.factor, self.shift[v])))
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
     fn row(&self, scores: &[f32; PANEL], bits: u32) -> [__m512; 2] {
-        let s = load(scores);
-        let p = [0, 1].map(|v| exp2(_mm512_fmsub_ps(s[v], self.factor, self.shift[v])));
+        let p = self.values(load(scores));
         [_mm512_maskz_mov_ps(bits as u16, p[0]), _mm512_maskz_mov_ps((bits >> 16) as u16, p[1])]
     }
 }
@@ -175,10 +211,7 @@ pub unsafe fn probabilities(
             }
         }
     }
-    for (v, sum) in sum.into_iter().enumerate() {
-        // SAFETY: there are two vectors of lanes.
-        unsafe { _mm512_storeu_ps(sums.0.as_mut_ptr().add(16 * v), sum) };
-    }
+    store(&mut sums.0, sum);
 }
 
 /// Contract: `softmax::gradients`.
@@ -249,4 +282,47 @@ pub fn dot(a: &[u16], b: &[u16]) -> f32 {
         };
     }
     _mm512_reduce_add_ps(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    //! The exponential against the standard library.
+
+    use super::*;
+
+    #[test]
+    fn exponential_keeps_its_bound() {
+        if !is_x86_feature_detected!("avx512dq") {
+            eprintln!("skipped: no AVX-512");
+            return;
+        }
+        let of = |x: f32| {
+            let mut out = [0.0f32; 16];
+            // SAFETY: the instruction set is available, and the array holds one vector.
+            unsafe {
+                #[target_feature(enable = "avx512f,avx512dq")]
+                unsafe fn one(x: f32, out: &mut [f32; 16]) {
+                    // SAFETY: the array holds one vector.
+                    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), exp2(_mm512_set1_ps(x))) };
+                }
+                one(x, &mut out);
+            }
+            out[0]
+        };
+        let mut largest = 0f64;
+        for i in -125 * 4096..127 * 4096 {
+            // Every border between polynomials, and 4,096 places between two of them.
+            let x = i as f32 / 4096.0;
+            let want = f64::from(x).exp2();
+            let error = (f64::from(of(x)) - want).abs() / want;
+            assert!(error <= EXP2_ERROR, "2^{x} is off by {error:e}");
+            largest = largest.max(error);
+        }
+        assert!(largest > EXP2_ERROR / 2.0, "the bound is far from what is reached: {largest:e}");
+        for x in [-200.0, -1e9, -1e30, f32::MIN] {
+            assert_eq!(of(x), 0.0, "2^{x}");
+        }
+        assert_eq!(of(200.0), f32::INFINITY);
+        assert!(of(f32::NAN).is_nan());
+    }
 }
