@@ -85,8 +85,21 @@ def start(table, arguments, rows):
 def forward(table, arguments, rows):
     """Evaluation: the loss alone."""
     flags = ["--tokens", arguments.tokens, "--steps", arguments.steps, "--forward"]
-    ours, peer = both(table.bench, "forward only", flags, PEER_WARM_UP)
+    ours, peer = both(table.bench, "forward only, 1 sequence", flags, PEER_WARM_UP)
     table.speed("evaluation, packed, 1 sequence", ours, peer, 4, 8)
+    flags += ["--sequence-length", arguments.tokens // 8]
+    ours, peer = both(table.bench, "forward only, 8 sequences", flags, PEER_WARM_UP)
+    table.speed("evaluation, packed, 8 sequences", ours, peer, 4, 8)
+
+
+def turbo(table, arguments, rows):
+    """Products with frozen weights in 8-bit integers, beside those in bf16; no peer."""
+    flags = ["--tokens", arguments.tokens, "--sequence-length", arguments.tokens // 8, "--steps", arguments.steps]
+    plain, fast = (table.bench.hearth(f"{precision}, 8 sequences", [*flags, "--precision", precision])
+                   for precision in ("bf16", "int8"))
+    table.add("isTurbo: int8 over bf16, 8 sequences", f"{fast['tokens_per_second']:.0f} tok/s",
+              f"{plain['tokens_per_second']:.0f} tok/s", fast["tokens_per_second"] / plain["tokens_per_second"], 1.2, 1.2,
+              lambda x: f"{x:.2f} x")
 
 
 def gemma(table, arguments, rows):
@@ -118,7 +131,7 @@ def flat(table, arguments, rows):
               max(speeds) / min(speeds) - 1, 0.10, 0.05, lambda x: f"{100 * x:.1f} %", lower=True)
 
 
-CASES = {"packed": packed, "packed-8": packed_8, "rows": chat_rows, "start": start, "forward": forward,
+CASES = {"packed": packed, "packed-8": packed_8, "rows": chat_rows, "start": start, "forward": forward, "turbo": turbo,
          "gemma": gemma, "f32": f32, "flat": flat}
 
 

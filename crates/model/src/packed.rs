@@ -54,7 +54,7 @@ impl Packed {
     }
 
     /// Sequences as [`Packed::push`] takes them, in their order, but for two things that change no loss and no gradient:
-    /// those with the same [`LEAST_SHARED`] tokens or more at their beginning, before any prediction that has weight,
+    /// those with the same eight tokens or more at their beginning, before any prediction that has weight,
     /// share rows, and no sequence has rows behind its last prediction that has weight.
     pub fn of<'a>(sequences: impl IntoIterator<Item = (&'a [u32], &'a [f32])>) -> Self {
         let sequences: Vec<_> = sequences.into_iter().collect();
