@@ -65,6 +65,8 @@ const TASK_PANELS: usize = 3;
 const TASKS_PER_THREAD: usize = 4;
 /// But never into chunks of fewer rows than this, since each chunk expands the matrix again.
 const MIN_TASK_ROWS: usize = 480;
+/// Rows of a task at most: more would leave the last cache between one column of tasks and the next.
+const MAX_TASK_ROWS: usize = 1536;
 
 /// A right-hand matrix.
 #[derive(Clone, Copy)]
@@ -385,7 +387,7 @@ impl<'a> Plan<'a> {
 
     /// Splits the rows into about `chunks` parts of whole tiles.
     fn split_rows(&mut self, mode: Mode, chunks: usize) {
-        let chunks = chunks.min(self.m.div_ceil(MIN_TASK_ROWS)).max(1);
+        let chunks = chunks.min(self.m.div_ceil(MIN_TASK_ROWS)).max(self.m.div_ceil(MAX_TASK_ROWS)).max(1);
         self.chunk_rows = self.m.div_ceil(chunks).next_multiple_of(mode.tile_rows()).max(1);
         self.row_chunks = self.m.div_ceil(self.chunk_rows);
     }
@@ -396,7 +398,8 @@ impl<'a> Plan<'a> {
 
     /// Outputs and rows of a task.
     fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
-        let (column, chunk) = (task / self.row_chunks, task % self.row_chunks);
+        // All columns of a chunk of rows follow one another, while its rows are in the cache.
+        let (column, chunk) = (task % self.columns, task / self.columns);
         let outputs = column * self.task_outputs..self.n.min((column + 1) * self.task_outputs);
         let rows = chunk * self.chunk_rows..self.m.min((chunk + 1) * self.chunk_rows);
         (outputs, rows)

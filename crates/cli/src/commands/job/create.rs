@@ -62,6 +62,9 @@ pub struct Args {
     /// Batches per optimiser step
     #[arg(long, value_name = "N")]
     gradient_accumulation_steps: Option<u32>,
+    /// Train in 8-bit integers: faster, a little less exact
+    #[arg(long)]
+    is_turbo: bool,
     /// File with a chat template that replaces the model's own
     #[arg(long, value_name = "FILE")]
     jinja_template_file: Option<std::path::PathBuf>,
@@ -112,6 +115,7 @@ impl Args {
             ("batchSize", self.batch_size.map(|n| json!(n))),
             ("batchSizeSamples", self.batch_size_samples.map(|n| json!(n))),
             ("gradientAccumulationSteps", self.gradient_accumulation_steps.map(|n| json!(n))),
+            ("isTurbo", self.is_turbo.then(|| json!(true))),
             ("jinjaTemplate", template),
         ];
         let given: Map<String, Value> =
