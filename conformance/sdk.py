@@ -65,8 +65,8 @@ def errors(client):
     expect(ConflictError, lambda: client.datasets.create(dataset_id="colours", dataset={"userUploaded": {}}))
     expect(NotFoundError, lambda: client.datasets.get("nothing"))
     expect(BadRequestError, lambda: jobs.create(**settings, epochs=101))
-    refused = expect(APIStatusError, lambda: jobs.create(**settings, is_turbo=True))
-    assert refused.status_code == 501 and "isTurbo" in str(refused), refused
+    refused = expect(APIStatusError, lambda: jobs.create(**settings, mtp_enabled=True))
+    assert refused.status_code == 501 and "mtpEnabled" in str(refused), refused
     expect(NotFoundError, lambda: client.chat.completions.create(
         model="accounts/default/models/nothing", messages=[{"role": "user", "content": "x"}]))
 

@@ -33,7 +33,7 @@ def main():
     with scratch() as folder:
         (folder / "models").symlink_to(BASE_DIR.parent.parent)
         run_demo(folder)
-        [path] = folder.glob("runs/*/*/job.json")
+        [path] = folder.glob("demo/*/runs/*/*/job.json")
         job = json.loads(path.read_text())
         rows = [json.loads(line) for file in job["train_files"] for line in open(file)]
         job["train_files"] = [str(write_jsonl(folder / "train.jsonl", rows[EVAL_ROWS:]))]
