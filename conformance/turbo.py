@@ -1,7 +1,7 @@
 """A job with isTurbo learns as well as one without: the evaluation loss at its end is within 1 % on the demo's task.
 
 Takes the rows and settings of a real `hearth demo` run, keeps some rows back, and trains on the others in bf16 and in
-8-bit integers, with the same order and the same seeds. The ratio of the speeds is printed, not checked:
+8-bit integers, with the same order and the same seed. One seed is not enough to show the bound: `docs/adr/008-integers.md`. The ratio of the speeds is printed, not checked:
 `bench/train.py --table --only turbo` measures it on a quiet machine.
 
     target/python/bin/python conformance/turbo.py
