@@ -109,10 +109,10 @@ pub fn to_bf16(x: f32) -> u16 {
 /// Lanes of a reduction: four 512-bit vectors, enough to hide the latency of an addition.
 pub const LANES: usize = 64;
 
-/// Adds the lanes in a fixed tree.
+/// Adds the lanes, a power of two of them, in a fixed tree.
 #[inline(always)]
-pub fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
+pub fn sum_lanes<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] += lanes[i + width];

@@ -22,7 +22,7 @@ use crate::dequant;
 use crate::gemm::{self, Lhs, Matrix, Product, Side, Start, Term, Words, lhs_stride};
 use crate::linear::thin;
 use crate::numbers::{Number, Numbers, NumbersMut, either};
-use crate::simd::{exp, mul_add, per_isa, round_bf16};
+use crate::simd::{exp, mul_add, per_isa, round_bf16, sum_lanes};
 use crate::weight::WeightBytes;
 
 /// Most rows of a chunk. Each expands the head twice.
@@ -69,14 +69,7 @@ fn exponentials_body<const FMA: bool>(z: &mut [f32], reference: f32, cap: f32) -
         add_exponentials::<FMA>(&mut last, rest.len(), reference, cap, &mut sums);
         rest.copy_from_slice(&last[..rest.len()]);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            sums[i] += sums[i + width];
-        }
-        width /= 2;
-    }
-    sums[0]
+    sum_lanes(sums)
 }
 
 /// Of the first `count` lanes.

@@ -24,7 +24,7 @@ const CALLS_MIN: usize = 5;
 const CALLS_MAX: usize = 200;
 /// Within these limits a product is called until its calls took this long together.
 const SECONDS_PER_PRODUCT: f64 = 0.5;
-/// Most numbers of one side of a product, the matrix aside: large heads take fewer rows, as they do in the loss.
+/// Most numbers of one side of a product, the matrix aside: large heads take fewer rows.
 const SIDE_NUMBERS: usize = 16 << 20;
 /// But not fewer rows than this.
 const ROWS_MIN: usize = 192;
