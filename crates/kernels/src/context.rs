@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use crate::aligned::Aligned;
 use crate::cpu::CpuBuf;
 use crate::gemm::{Lhs, Mode, Words, int8, lhs_row, lhs_stride};
 use crate::numbers::{Number, Numbers, either};
@@ -155,7 +156,7 @@ impl Left<'_> {
 }
 
 struct Stash<T> {
-    kept: Mutex<Vec<Vec<T>>>,
+    kept: Mutex<Vec<Aligned<T>>>,
 }
 
 impl<T> Default for Stash<T> {
@@ -174,17 +175,14 @@ impl<T: Copy + Default> Stash<T> {
         });
         let mut data = best.map(|i| kept.swap_remove(i)).unwrap_or_default();
         drop(kept);
-        if data.len() < len {
-            // A fresh zeroed allocation is cheaper than growing, which would copy.
-            data = vec![T::default(); len];
-        }
+        data.take(len);
         Scratch { data, len, stash: self }
     }
 }
 
 /// A scratch buffer that goes back when dropped.
 pub struct Scratch<'a, T: Copy + Default> {
-    data: Vec<T>,
+    data: Aligned<T>,
     len: usize,
     stash: &'a Stash<T>,
 }
@@ -192,13 +190,13 @@ pub struct Scratch<'a, T: Copy + Default> {
 impl<T: Copy + Default> Deref for Scratch<'_, T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.data[..self.len]
+        self.data.first(self.len)
     }
 }
 
 impl<T: Copy + Default> DerefMut for Scratch<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.data[..self.len]
+        self.data.take(self.len)
     }
 }
 

@@ -24,6 +24,7 @@
 pub mod backend;
 pub mod weight;
 
+mod aligned;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 mod attention;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use hearth_model::Module;
 use hearth_run::{Backend, Precision};
 
 use crate::checkpoint::Progress;
@@ -9,7 +10,7 @@ use crate::inputs::Inputs;
 use crate::schedule::decimal;
 
 /// `README.md`: front matter as the Hugging Face hub reads it, settings, losses and digests.
-pub fn text(inputs: &Inputs, progress: &Progress, adapter_sha256: &str) -> String {
+pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sha256: &str) -> String {
     let job = &inputs.job;
     // JSON strings are YAML strings.
     let base = serde_json::Value::from(job.base_model_name.as_str());
@@ -49,7 +50,7 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapter_sha256: &str) -> Strin
         ("longest sample", format!("{} tokens", job.max_context_length)),
         ("LoRA rank", job.lora_rank.to_string()),
         ("LoRA alpha", decimal(job.lora_alpha).to_string()),
-        ("adapted layers", job.target_modules.join(", ")),
+        ("adapted layers", adapted.iter().map(|module| module.name()).collect::<Vec<_>>().join(", ")),
         ("seed", job.seed.to_string()),
         ("backend and precision", format!("{backend}, {precision}")),
         ("training samples", inputs.train.samples.len().to_string()),

@@ -49,7 +49,8 @@ pub fn write<B: Backend>(
     })?;
     copy_tokenizer(&inputs.job.base_model_dir, &beside, inputs.renderer.template())?;
     let adapter_sha256 = digest::file(&beside.join(ADAPTER_WEIGHTS_FILE))?;
-    let card = card::text(inputs, progress, &adapter_sha256);
+    let adapted = &learner.lora().config().target_modules;
+    let card = card::text(inputs, progress, adapted, &adapter_sha256);
     write_synced(&beside.join("README.md"), card.as_bytes())?;
     sync_all(&beside)?;
     gate(&beside, inputs, learner)?;

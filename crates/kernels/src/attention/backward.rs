@@ -8,12 +8,13 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::aligned::Aligned;
 use crate::attention::forward::check;
 use crate::attention::gradient::{Call, Share, query_tile};
 use crate::attention::joined::Joined;
 use crate::attention::keys::{Head, Keys, Pass, prepare};
 use crate::attention::layout::{QueryTile, head_parts, window};
-use crate::attention::scratch::{Aligned, Shared};
+use crate::attention::scratch::Shared;
 use crate::attention::words::store_row;
 use crate::backend::{AttentionShape, Segment};
 use crate::context::Context;
@@ -42,8 +43,8 @@ pub struct Grads<'a> {
 }
 
 thread_local! {
-    /// Keys and values of the call that this thread makes, and the shares of its runs.
-    static CALL: RefCell<(Aligned<u32>, Aligned<f32>)> = RefCell::default();
+    /// Keys and values of the call that this thread makes.
+    static CALL: RefCell<Aligned<u32>> = RefCell::default();
     /// The share of the task that this thread runs.
     static OWN_SHARE: RefCell<Aligned<f32>> = RefCell::default();
 }
@@ -246,10 +247,10 @@ pub fn backward(
     let sources = joined.sources(segments);
     let (dq, dk, dv) = (Shared::new(grads.dq), Shared::new(grads.dk), Shared::new(grads.dv));
     let all = All { mode: ctx.mode, shape, input, dq, dk, dv };
-    CALL.with_borrow_mut(|(memory, shares)| {
+    CALL.with_borrow_mut(|memory| {
         let keys = prepare(ctx, Pass::Backward, &sources, shape, memory);
         let several = || runs.iter().filter(|run| !run.is_alone);
-        let shares = shares.take(several().map(|run| heads * run.share_len(shape)).sum());
+        let mut shares = ctx.floats(several().map(|run| heads * run.share_len(shape)).sum());
         let mut rest = &mut *shares;
         let mut tasks = Vec::new();
         for run in &runs {

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::aligned::Aligned;
 use crate::attention::joined::Joined;
 use crate::attention::keys::{Head, KEYS, KeyTile, Keys, Pass, Source, prepare};
 use crate::attention::layout::{QueryTile, head_parts, tile_shape, window};
-use crate::attention::scratch::{Aligned, Shared};
+use crate::attention::scratch::Shared;
 use crate::attention::softmax::{self, Lanes, Running, Scaled};
 use crate::attention::words::{self, Left, product, store_row};
 use crate::backend::{AttentionShape, Segment};

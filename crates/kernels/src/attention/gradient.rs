@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::aligned::Aligned;
 use crate::attention::forward::seen_rows;
 use crate::attention::keys::{KEYS, KeyTile, Keys};
 use crate::attention::layout::{QueryTile, tile_shape, window};
-use crate::attention::scratch::{Aligned, Shared};
+use crate::attention::scratch::Shared;
 use crate::attention::softmax::{self, Gradients, Lanes, Scaled};
 use crate::attention::words::{self, Left, Rows, product, store_row};
 use crate::backend::AttentionShape;

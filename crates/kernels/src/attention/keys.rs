@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::attention::scratch::Aligned;
+use crate::aligned::Aligned;
 use crate::attention::words::{self, Rows};
 use crate::backend::AttentionShape;
 use crate::context::Context;

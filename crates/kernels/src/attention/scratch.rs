@@ -1,35 +1,16 @@
-//! Memory of one task, kept per thread, and outputs that tasks share.
+//! Outputs that tasks share.
 
 use std::marker::PhantomData;
 
 use crate::numbers::NumbersMut;
 
-/// Numbers of 4 bytes in one cache line.
-const LINE: usize = 16;
-
-/// Numbers of 4 bytes that begin on a 64-byte border. They stay between tasks.
-#[derive(Default)]
-pub struct Aligned<T> {
-    data: Vec<T>,
-}
-
-impl<T: Copy + Default> Aligned<T> {
-    /// `len` numbers with unspecified content.
-    pub fn take(&mut self, len: usize) -> &mut [T] {
-        if self.data.len() < len + LINE {
-            // A fresh zeroed allocation is cheaper than growing, which would copy.
-            self.data = Vec::new();
-            self.data = vec![T::default(); len.next_multiple_of(1024) + LINE];
-        }
-        let start = self.data.as_ptr().align_offset(LINE * size_of::<T>()).min(LINE);
-        &mut self.data[start..start + len]
-    }
-}
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Asks for bytes that will be written soon: a store that misses the cache holds up those behind it.
 fn prefetch_for_write(first: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..bytes).step_by(4 * LINE) {
+    for at in (0..bytes).step_by(LINE) {
         // SAFETY: a prefetch reads nothing and is in the baseline instructions.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};

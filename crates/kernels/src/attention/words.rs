@@ -1,6 +1,6 @@
 //! Rows to words, words turned and paired: the operands of the products, and results back to rows.
 
-use crate::attention::scratch::Aligned;
+use crate::aligned::Aligned;
 use crate::gemm::{Lhs, Mode, PANEL, Words, panel_product, prefetch};
 use crate::numbers::{Numbers, NumbersMut};
 use crate::options::Isa;

@@ -20,7 +20,7 @@ use crate::simd::per_isa;
 use crate::weight::WeightBytes;
 
 /// Numbers of a left row that share a scale.
-pub const GROUP: usize = 1024;
+pub const GROUP: usize = 128;
 /// Integers of a word.
 pub const PER_WORD: usize = 4;
 /// Words of a whole group.

@@ -150,6 +150,9 @@ impl Attempt {
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (_, Some(9)) => "killed by signal 9, perhaps because the machine had no memory left".to_owned(),
+        (_, Some(6)) => {
+            "ended itself by signal 6, as it does when it gets no more memory; its log says more".to_owned()
+        }
         (_, Some(signal)) => format!("killed by signal {signal}"),
         (Some(code), None) => format!("ended with exit code {code}"),
         (None, None) => "ended".to_owned(),

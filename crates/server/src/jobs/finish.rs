@@ -5,9 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use hearth_domain::{Code, Job, Model, ModelKind, Status};
-use hearth_run::{JobSpec, RunDir};
+use hearth_run::RunDir;
 use hearth_store::StoreError;
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
+use serde::Deserialize;
 
 use super::io_status;
 use super::prepare::link_or_copy;
@@ -15,6 +16,8 @@ use super::report::Finished;
 
 /// File that holds the adapter's weights.
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// File that says what the adapter adapts.
+const CONFIG_FILE: &str = "adapter_config.json";
 /// Longest header of a safetensors file that is read.
 const HEADER_MAX_BYTES: u64 = 16 << 20;
 
@@ -71,7 +74,6 @@ fn copy_in(
     now_ms: i64,
 ) -> Result<ModelManifest, Status> {
     let settings = &job.settings;
-    let spec = dir.job().map_err(|error| internal("reading job.json", &error))?;
     let base = installed::read(data_dir, &settings.base_model.account, &settings.base_model.id)
         .map_err(|error| internal("reading the base model", &error))?;
     let staged = installed::stage(data_dir).map_err(|error| internal("staging the adapter", &error))?;
@@ -81,7 +83,7 @@ fn copy_in(
         if files.get(WEIGHTS_FILE).map(|file| file.sha256.as_str()) != Some(&finished.adapter_sha256) {
             return Err(Status::new(Code::Internal, "the adapter on disk is not the one that was trained"));
         }
-        let JobSpec { lora_rank, target_modules, .. } = spec;
+        let AdapterConfig { r, target_modules } = adapter_config(&staged.join(CONFIG_FILE))?;
         let manifest = ModelManifest {
             version: ModelManifest::VERSION,
             kind: InstalledKind::Adapter,
@@ -92,7 +94,7 @@ fn copy_in(
             context_length: base.manifest.context_length,
             model_type: base.manifest.model_type,
             base_model: Some(settings.base_model.clone()),
-            r: lora_rank,
+            r,
             target_modules,
             files,
             create_time_ms: now_ms,
@@ -117,6 +119,19 @@ fn link_files(from: &Path, to: &Path) -> Result<(), Status> {
         link_or_copy(&entry.path(), &to.join(entry.file_name())).map_err(failed)?;
     }
     Ok(())
+}
+
+/// What is read of `adapter_config.json`. The modules are those that the trainer adapted: a base that stores several as
+/// one has other names than the job asked for.
+#[derive(Deserialize)]
+struct AdapterConfig {
+    r: u32,
+    target_modules: Vec<String>,
+}
+
+fn adapter_config(path: &Path) -> Result<AdapterConfig, Status> {
+    let text = fs::read(path).map_err(|error| io_status("reading the adapter", path, &error))?;
+    serde_json::from_slice(&text).map_err(|error| internal("reading the adapter", &error))
 }
 
 /// Sum of the sizes of all tensors, in weights, from the header of a safetensors file: eight bytes of little-endian

@@ -43,7 +43,7 @@ wait_for() { n=0; while [ ! -e "$dir/$1" ] && [ $n -lt 1000 ]; do sleep 0.02 9>&
 finish() {
   mkdir -p "$dir/output"
   cp "$WORLD/adapter" "$dir/output/adapter_model.safetensors"
-  echo '{}' > "$dir/output/adapter_config.json"
+  echo '{"r": 8, "target_modules": ["qkv_proj", "o_proj"]}' > "$dir/output/adapter_config.json"
   emit '"writing","step":4'
   emit "\"finished\",\"step\":4,\"total_tokens\":40,\"train_loss\":1.0,\"eval_loss\":null,\"adapter_sha256\":\"$SHA\",\"peak_rss_bytes\":1"
 }
@@ -281,7 +281,7 @@ async fn a_job_goes_its_way_and_leaves_a_model() {
         panic!("the output is an adapter");
     };
     assert_eq!((base_model.to_string().as_str(), r), ("accounts/fireworks/models/tiny", 8));
-    assert_eq!((target_modules.len(), fine_tuning_job), (7, done.name()));
+    assert_eq!((target_modules.join(" "), fine_tuning_job), ("qkv_proj o_proj".to_owned(), done.name()));
     let output = installed::read(world.store.data_dir(), &account(), &model.id).unwrap();
     assert_eq!(output.manifest.parameter_count, 6);
     assert_eq!(fs::read(output.dir.join("adapter_model.safetensors")).unwrap(), adapter());

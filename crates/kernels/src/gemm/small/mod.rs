@@ -12,7 +12,9 @@ mod tests;
 use std::cell::RefCell;
 
 use super::pack::{Words, lhs_row, stored_rows};
-use super::{LINE_WORDS, Matrix, Mode, OutPtr, Start};
+use super::plan::OutPtr;
+use super::{Matrix, Mode, Start};
+use crate::aligned::Aligned;
 use crate::dequant;
 use crate::options::Isa;
 use crate::pool::Pool;
@@ -108,9 +110,8 @@ pub fn product(
     }
     let stride = mode.words().count(k.next_multiple_of(GROUP));
     // Rows begin on cache lines: loads across their borders count twice.
-    let mut words = vec![0; m * stride + LINE_WORDS - 1];
-    let start_word = words.as_ptr().align_offset(4 * LINE_WORDS).min(LINE_WORDS - 1);
-    let words = &mut words[start_word..];
+    let mut words = Aligned::default();
+    let words = words.take(m * stride);
     for j in 0..m {
         lhs_row(mode.isa, mode.words(), 1.0, &x[j * k..][..k], &mut words[j * stride..]);
     }
