@@ -50,9 +50,6 @@ pub enum StoreError {
     /// Below 0.
     #[error("pageSize {0} is below 0")]
     PageSize(i32),
-    /// Not a field that can be sorted by.
-    #[error("orderBy {0:?} is not known; use name or create_time, with \" desc\" for the reverse order")]
-    OrderBy(String),
     /// Not a plain file name.
     #[error("file name {0:?} is not allowed: 1 to 200 bytes, no slash, no control character, no dot first")]
     FileName(String),
@@ -133,7 +130,6 @@ impl StoreError {
             Self::Transition(_) | Self::WrongState { .. } => Code::FailedPrecondition,
             Self::PageToken
             | Self::PageSize(_)
-            | Self::OrderBy(_)
             | Self::FileName(_)
             | Self::TooLarge { .. }
             | Self::SizeDiffers { .. } => Code::InvalidArgument,

@@ -15,6 +15,8 @@
 //! After a crash every write is there whole or not at all: rows by transactions, files by writing beside and
 //! renaming. Secrets are kept as hashes, and never appear in an error. Every error has a code, [`StoreError::code`].
 
+mod columns;
+mod condition;
 mod datastore;
 mod error;
 pub mod installed;
@@ -23,9 +25,11 @@ mod objects;
 mod page;
 mod sign;
 
+pub use columns::{Column, Form, Listed};
+pub use condition::{Comparator, Condition, Value};
 pub use datastore::{JobEventRow, NewApiKey, RunReport, Store, StoredJob};
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};
-pub use page::{ListPage, ListQuery, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+pub use page::{ListPage, ListQuery, Order, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 pub use sign::UrlSigner;

@@ -5,8 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, TypeInfo, ValueRef};
 
+use crate::columns::Column;
+use crate::condition::{Condition, Value};
 use crate::error::StoreError;
 
 /// Page size when none is asked for.
@@ -17,14 +20,40 @@ pub const PAGE_SIZE_MAX: i32 = 200;
 const TOKEN_MAX_BYTES: usize = 1024;
 
 /// What a client asks of a list.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ListQuery<'a> {
+#[derive(Clone, Debug)]
+pub struct ListQuery {
     /// Items of one page; 0 is the default, more than the maximum is the maximum.
     pub page_size: i32,
     /// Empty, or what the page before said.
-    pub page_token: &'a str,
-    /// Empty, `name` or `create_time`, with ` desc` for the reverse order.
-    pub order_by: &'a str,
+    pub page_token: String,
+    /// Which rows.
+    pub filter: Condition,
+    /// By what they are sorted, the first first. Rows that agree in all of it are sorted by id, in the direction of the
+    /// last part.
+    pub order: Vec<Order>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self { page_size: 0, page_token: String::new(), filter: Condition::Always(true), order: Vec::new() }
+    }
+}
+
+/// One part of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By a column.
+    By {
+        /// Which.
+        column: Column,
+        /// Largest first.
+        descending: bool,
+    },
+    /// By the id, which no two rows of a list share.
+    Id {
+        /// Last first.
+        descending: bool,
+    },
 }
 
 /// One page.
@@ -50,30 +79,35 @@ pub(crate) struct Source<'a> {
     pub condition: &'static str,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Order {
-    by_time: bool,
+/// A part of the order, as SQL.
+struct Sorted {
+    /// NULL comes before every value.
+    sql: String,
     descending: bool,
 }
 
-impl Order {
-    fn parse(text: &str) -> Result<Self, StoreError> {
-        let mut words = text.split_whitespace();
-        let by_time = match words.next() {
-            None | Some("name") => false,
-            Some("create_time" | "createTime") => true,
-            Some(_) => return Err(StoreError::OrderBy(text.to_owned())),
-        };
-        let descending = match words.next() {
-            None | Some("asc") => false,
-            Some("desc") => true,
-            Some(_) => return Err(StoreError::OrderBy(text.to_owned())),
-        };
-        if words.next().is_some() {
-            return Err(StoreError::OrderBy(text.to_owned()));
+fn sorted(order: &[Order]) -> Vec<Sorted> {
+    let mut parts = Vec::new();
+    for part in order {
+        match *part {
+            Order::By { column, descending } => {
+                // An index has columns of the table as they are; those are never NULL.
+                let is_own = column.sql.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                let sql =
+                    if is_own { column.sql.to_owned() } else { format!("coalesce({}, -1)", column.sql) };
+                parts.push(Sorted { sql, descending });
+            }
+            Order::Id { descending } => {
+                parts.push(Sorted { sql: "id".to_owned(), descending });
+                // Nothing behind it decides anything.
+                return parts;
+            }
         }
-        Ok(Self { by_time, descending })
     }
+    // The reverse of an order is the order backwards.
+    let descending = parts.last().is_some_and(|last| last.descending);
+    parts.push(Sorted { sql: "id".to_owned(), descending });
+    parts
 }
 
 /// Where a page stopped. A client that makes its own token can read nothing that the list would not show it.
@@ -81,20 +115,18 @@ impl Order {
 struct Token {
     /// Digest of the question.
     q: String,
-    /// Time of the last item.
-    t: i64,
-    /// Id of the last item.
-    i: String,
+    /// What the last item is sorted by.
+    k: Vec<serde_json::Value>,
 }
 
-fn question(source: &Source<'_>, order: Order) -> String {
-    let mut hash = Sha256::new();
+/// Digest of all that decides which rows a list has, in which order.
+fn question(source: &Source<'_>, query: &ListQuery) -> String {
     let account = source.account.unwrap_or("");
-    hash.update(format!("{}|{account}|{}|{}", source.table, order.by_time, order.descending));
-    hex::encode(&hash.finalize()[..8])
+    let text = format!("{}|{account}|{:?}|{:?}", source.table, query.filter, query.order);
+    hex::encode(&Sha256::digest(text)[..8])
 }
 
-fn read_token(text: &str, question: &str) -> Result<Option<Token>, StoreError> {
+fn read_token(text: &str, question: &str, parts: usize) -> Result<Option<Vec<Value>>, StoreError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -103,68 +135,103 @@ fn read_token(text: &str, question: &str) -> Result<Option<Token>, StoreError> {
     }
     let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| StoreError::PageToken)?;
     let token: Token = serde_json::from_slice(&json).map_err(|_| StoreError::PageToken)?;
-    if token.q != question {
+    if token.q != question || token.k.len() != parts {
         return Err(StoreError::PageToken);
     }
-    Ok(Some(token))
+    let value = |value| match value {
+        serde_json::Value::String(text) => Ok(Value::Text(text)),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(int) => Ok(Value::Int(int)),
+            None => number.as_f64().map(Value::Real).ok_or(StoreError::PageToken),
+        },
+        _ => Err(StoreError::PageToken),
+    };
+    token.k.into_iter().map(value).collect::<Result<_, _>>().map(Some)
 }
 
-/// One page of records, in a stable order: ties in time are broken by id.
+fn write_token(question: String, last: &SqliteRow, parts: usize) -> Result<String, StoreError> {
+    let key = |i: usize| {
+        let name = format!("sort_{i}");
+        let raw = last.try_get_raw(name.as_str()).map_err(StoreError::Database)?;
+        let value = match raw.type_info().name() {
+            "TEXT" => last.get::<String, _>(name.as_str()).into(),
+            "REAL" => last.get::<f64, _>(name.as_str()).into(),
+            _ => last.get::<i64, _>(name.as_str()).into(),
+        };
+        Ok(value)
+    };
+    let token = Token { q: question, k: (0..parts).map(key).collect::<Result<_, StoreError>>()? };
+    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data")))
+}
+
+/// The rows behind `last` in the order: those that differ first in a part in which they come later.
+fn push_after(sql: &mut QueryBuilder<Sqlite>, parts: &[Sorted], last: &[Value]) {
+    sql.push(" AND (0");
+    for (n, part) in parts.iter().enumerate() {
+        sql.push(" OR (");
+        for (same, value) in parts[..n].iter().zip(last) {
+            sql.push(&same.sql).push(" = ");
+            value.push(sql);
+            sql.push(" AND ");
+        }
+        sql.push(&part.sql).push(if part.descending { " < " } else { " > " });
+        last[n].push(sql);
+        sql.push(")");
+    }
+    sql.push(")");
+}
+
+fn push_source(sql: &mut QueryBuilder<Sqlite>, source: &Source<'_>, filter: &Condition) {
+    sql.push(" FROM ").push(source.table).push(" WHERE ").push(source.condition);
+    if let Some(account) = source.account {
+        sql.push(" AND account = ").push_bind(account.to_owned());
+    }
+    sql.push(" AND ");
+    filter.push(sql);
+}
+
+/// One page of records, in a stable order.
 pub(crate) async fn list<T: DeserializeOwned>(
     pool: &SqlitePool,
     source: Source<'_>,
-    query: ListQuery<'_>,
+    query: &ListQuery,
 ) -> Result<ListPage<T>, StoreError> {
     let size = match query.page_size {
         wrong @ ..0 => return Err(StoreError::PageSize(wrong)),
         0 => PAGE_SIZE_DEFAULT,
         size => size.min(PAGE_SIZE_MAX),
     };
-    let order = Order::parse(query.order_by)?;
-    let question = question(&source, order);
-    let token = read_token(query.page_token, &question)?;
+    let parts = sorted(&query.order);
+    let question = question(&source, query);
+    let last = read_token(&query.page_token, &question, parts.len())?;
 
-    let Source { table, condition, .. } = source;
-    let owner = if source.account.is_some() { "account = ?1" } else { "?1 IS NULL" };
-    let rows_of = format!("FROM {table} WHERE {owner} AND {condition}");
-    let (compare, direction) = if order.descending { ("<", "DESC") } else { (">", "ASC") };
-    let after = match (&token, order.by_time) {
-        (None, _) => "(?2 IS NULL AND ?3 IS NULL)".to_owned(),
-        (Some(_), true) => format!("(create_time_ms, id) {compare} (?2, ?3)"),
-        (Some(_), false) => format!("(?2 IS NOT NULL AND id {compare} ?3)"),
-    };
-    let sorted = if order.by_time {
-        format!("create_time_ms {direction}, id {direction}")
-    } else {
-        format!("id {direction}")
-    };
-    let page_sql =
-        format!("SELECT id, create_time_ms, record {rows_of} AND {after} ORDER BY {sorted} LIMIT ?4");
+    let mut count = QueryBuilder::<Sqlite>::new("SELECT count(*)");
+    push_source(&mut count, &source, &query.filter);
+    let mut page = QueryBuilder::<Sqlite>::new("SELECT id, record");
+    for (i, part) in parts.iter().enumerate() {
+        page.push(", ").push(&part.sql).push(format!(" AS sort_{i}"));
+    }
+    push_source(&mut page, &source, &query.filter);
+    if let Some(last) = &last {
+        push_after(&mut page, &parts, last);
+    }
+    page.push(" ORDER BY ");
+    for (i, part) in parts.iter().enumerate() {
+        page.push(if i > 0 { ", " } else { "" }).push(&part.sql);
+        page.push(if part.descending { " DESC" } else { " ASC" });
+    }
+    page.push(" LIMIT ").push_bind(i64::from(size) + 1);
 
     // One read transaction, so that the total and the page belong together.
     let mut tx = pool.begin().await.map_err(StoreError::Database)?;
-    let total: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) {rows_of}")))
-        .bind(source.account)
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(StoreError::Database)?;
-    let mut rows = sqlx::query(AssertSqlSafe(page_sql))
-        .bind(source.account)
-        .bind(token.as_ref().map(|token| token.t))
-        .bind(token.as_ref().map(|token| token.i.as_str()))
-        .bind(i64::from(size) + 1)
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(StoreError::Database)?;
+    let total: i64 = count.build_query_scalar().fetch_one(&mut *tx).await.map_err(StoreError::Database)?;
+    let mut rows = page.build().fetch_all(&mut *tx).await.map_err(StoreError::Database)?;
     tx.commit().await.map_err(StoreError::Database)?;
 
     let more = rows.len() > size as usize;
     rows.truncate(size as usize);
     let next_page_token = match rows.last() {
-        Some(last) if more => {
-            let token = Token { q: question, t: last.get("create_time_ms"), i: last.get("id") };
-            URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
-        }
+        Some(last) if more => write_token(question, last, parts.len())?,
         _ => String::new(),
     };
     let items = rows

@@ -7,7 +7,10 @@ use hearth_domain::{
     JobId, JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Role, Status,
 };
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
-use hearth_store::{ListQuery, NewApiKey, ObjectKey, RunReport, SizeRule, Store, StoreError, UrlSigner};
+use hearth_store::{
+    Condition, ListQuery, Listed, NewApiKey, ObjectKey, Order, RunReport, SizeRule, Store, StoreError,
+    UrlSigner,
+};
 
 async fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -88,39 +91,46 @@ async fn pages_cover_a_list_once_and_tokens_are_bound_to_it() {
     other.account = AccountId::new("other").unwrap();
     store.dataset_create(&other).await.unwrap();
 
-    for (order_by, expect) in
-        [("", "abcde"), ("name desc", "edcba"), ("create_time", "dcabe"), ("create_time desc", "ebacd")]
+    let by_name = vec![Order::Id { descending: true }];
+    let by_time = |descending| {
+        let column = Listed::Dataset.column("create_time").unwrap();
+        vec![Order::By { column, descending }]
+    };
+    for (order, expect) in
+        [(vec![], "abcde"), (by_name.clone(), "edcba"), (by_time(false), "dcabe"), (by_time(true), "ebacd")]
     {
         for page_size in 1..=6 {
             let mut seen = String::new();
-            let mut token = String::new();
+            let mut query = ListQuery { page_size, order: order.clone(), ..Default::default() };
             loop {
-                let query = ListQuery { page_size, page_token: &token, order_by };
-                let page = store.dataset_list(&acme(), query).await.unwrap();
+                let page = store.dataset_list(&acme(), &query).await.unwrap();
                 assert_eq!(page.total_size, 5);
                 assert!(page.items.len() <= page_size as usize);
                 seen.extend(page.items.iter().map(|dataset| dataset.id.as_str()));
-                token = page.next_page_token;
-                if token.is_empty() {
+                query.page_token = page.next_page_token;
+                if query.page_token.is_empty() {
                     break;
                 }
             }
-            assert_eq!(seen, expect, "{order_by} by {page_size}");
+            assert_eq!(seen, expect, "{order:?} by {page_size}");
         }
     }
 
     let first = ListQuery { page_size: 2, ..Default::default() };
-    let token = store.dataset_list(&acme(), first).await.unwrap().next_page_token;
-    let with = |order_by, page_token| ListQuery { page_size: 2, page_token, order_by };
-    assert_eq!(code(store.dataset_list(&other.account, with("", &token)).await), Code::InvalidArgument);
-    assert_eq!(code(store.dataset_list(&acme(), with("name desc", &token)).await), Code::InvalidArgument);
-    assert_eq!(code(store.model_list(&acme(), with("", &token)).await), Code::InvalidArgument);
-    assert_eq!(code(store.dataset_list(&acme(), with("", "junk!")).await), Code::InvalidArgument);
-    assert_eq!(code(store.dataset_list(&acme(), with("size", "")).await), Code::InvalidArgument);
+    let page_token = store.dataset_list(&acme(), &first).await.unwrap().next_page_token;
+    let next = ListQuery { page_token, ..first.clone() };
+    let sorted = ListQuery { order: by_name, ..next.clone() };
+    let filtered = ListQuery { filter: Condition::Not(Box::new(Condition::Always(false))), ..next.clone() };
+    let junk = ListQuery { page_token: "junk!".to_owned(), ..first };
+    assert_eq!(code(store.dataset_list(&other.account, &next).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), &sorted).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), &filtered).await), Code::InvalidArgument);
+    assert_eq!(code(store.model_list(&acme(), &next).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), &junk).await), Code::InvalidArgument);
     let below = ListQuery { page_size: -1, ..Default::default() };
-    assert_eq!(code(store.dataset_list(&acme(), below).await), Code::InvalidArgument);
+    assert_eq!(code(store.dataset_list(&acme(), &below).await), Code::InvalidArgument);
     let huge = ListQuery { page_size: i32::MAX, ..Default::default() };
-    assert_eq!(store.dataset_list(&acme(), huge).await.unwrap().items.len(), 5);
+    assert_eq!(store.dataset_list(&acme(), &huge).await.unwrap().items.len(), 5);
 }
 
 #[tokio::test]
@@ -130,11 +140,11 @@ async fn a_page_token_survives_insertions_and_deletions() {
         store.dataset_create(&dataset(id, 1)).await.unwrap();
     }
     let query = ListQuery { page_size: 2, ..Default::default() };
-    let token = store.dataset_list(&acme(), query).await.unwrap().next_page_token;
+    let page_token = store.dataset_list(&acme(), &query).await.unwrap().next_page_token;
     store.dataset_delete(&dataset("c", 1).name()).await.unwrap();
     store.dataset_create(&dataset("b", 1)).await.unwrap();
     store.dataset_create(&dataset("d", 1)).await.unwrap();
-    let next = store.dataset_list(&acme(), ListQuery { page_token: &token, ..query }).await.unwrap();
+    let next = store.dataset_list(&acme(), &ListQuery { page_token, ..query }).await.unwrap();
     let ids: Vec<_> = next.items.iter().map(|dataset| dataset.id.as_str()).collect();
     assert_eq!(ids, ["d", "e"]);
 }
@@ -146,7 +156,7 @@ async fn of_two_creations_of_one_id_one_wins() {
     let (a, b) = futures::join!(store.job_create(&a), store.job_create(&b));
     let lost = if a.is_ok() { b } else { a };
     assert_eq!(code(lost), Code::AlreadyExists);
-    assert_eq!(store.job_list(&acme(), ListQuery::default()).await.unwrap().total_size, 1);
+    assert_eq!(store.job_list(&acme(), &ListQuery::default()).await.unwrap().total_size, 1);
 }
 
 #[tokio::test]
@@ -207,7 +217,7 @@ async fn a_deleted_job_is_hidden_and_its_id_free() {
     let old = store.job_create(&job("j1", "m")).await.unwrap().key;
     store.job_transition(old, None, &JobEvent::Delete, 20).await.unwrap();
     assert_eq!(code(store.job_get(&acme(), &id).await), Code::NotFound);
-    assert_eq!(store.job_list(&acme(), ListQuery::default()).await.unwrap().total_size, 0);
+    assert_eq!(store.job_list(&acme(), &ListQuery::default()).await.unwrap().total_size, 0);
     let new = store.job_create(&job("j1", "m")).await.unwrap().key;
     assert_ne!(old, new);
     assert_eq!(store.job_unfinished().await.unwrap().len(), 2);

@@ -6,6 +6,7 @@
 mod account;
 mod api_key;
 pub(crate) mod dataset;
+mod filter;
 mod given;
 mod job;
 mod mask;
@@ -21,6 +22,7 @@ use crate::auth::Caller;
 use crate::context::{Face, RequestContext};
 use crate::error::ServerError;
 use crate::state::AppState;
+use filter::Resource;
 
 /// The service that tonic calls.
 #[derive(Clone)]
@@ -110,19 +112,16 @@ pub(crate) fn status_to_pb(status: &hearth_domain::Status) -> pb::Status {
     pb::Status { code: status.code.number(), message: status.message.clone() }
 }
 
-/// The parameters that all lists have. Filters are not built.
-fn list_query<'a>(
+/// The parameters that all lists have.
+fn list_query(
+    resource: Resource,
     page_size: i32,
-    page_token: &'a str,
+    page_token: String,
     filter: &str,
-    order_by: &'a str,
-) -> Result<ListQuery<'a>, ServerError> {
-    if !filter.is_empty() {
-        return Err(ServerError::Unimplemented(
-            "filter: this server does not filter lists; leave it out".to_owned(),
-        ));
-    }
-    Ok(ListQuery { page_size, page_token, order_by })
+    order_by: &str,
+) -> Result<ListQuery, ServerError> {
+    let (filter, order) = (filter::filter(resource, filter)?, filter::order(resource, order_by)?);
+    Ok(ListQuery { page_size, page_token, filter, order })
 }
 
 /// Length of a list as replies have it.

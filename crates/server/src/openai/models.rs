@@ -34,13 +34,12 @@ pub(super) async fn list(
 
 async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, ServerError> {
     let mut models = Vec::new();
-    let mut page_token = String::new();
+    let mut query = ListQuery { page_size: PAGE_SIZE_MAX, ..ListQuery::default() };
     while models.len() < LISTED_PER_ACCOUNT_MAX {
-        let query = ListQuery { page_size: PAGE_SIZE_MAX, page_token: &page_token, order_by: "name" };
-        let page = store.model_list(account, query).await?;
+        let page = store.model_list(account, &query).await?;
         models.extend(page.items);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
+        query.page_token = page.next_page_token;
+        if query.page_token.is_empty() {
             break;
         }
     }

@@ -9,6 +9,7 @@ mod coverage;
 mod dataset;
 mod grpc;
 mod lifecycle;
+mod list_rules;
 mod model;
 mod openai;
 mod supervised_fine_tuning_job;

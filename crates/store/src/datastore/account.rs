@@ -34,7 +34,7 @@ impl Store {
     }
 
     /// A page of all accounts.
-    pub async fn account_list(&self, query: ListQuery<'_>) -> Result<ListPage<Account>, StoreError> {
+    pub async fn account_list(&self, query: &ListQuery) -> Result<ListPage<Account>, StoreError> {
         let source = Source { table: "account", kind: KIND, account: None, condition: "1" };
         list(&self.pool, source, query).await
     }

@@ -42,7 +42,7 @@ impl Store {
     pub async fn dataset_list(
         &self,
         account: &AccountId,
-        query: ListQuery<'_>,
+        query: &ListQuery,
     ) -> Result<ListPage<Dataset>, StoreError> {
         let source = Source { table: "dataset", kind: KIND, account: Some(account.as_str()), condition: "1" };
         list(&self.pool, source, query).await

@@ -115,7 +115,7 @@ impl Store {
     pub async fn job_list(
         &self,
         account: &AccountId,
-        query: ListQuery<'_>,
+        query: &ListQuery,
     ) -> Result<ListPage<Job>, StoreError> {
         let condition = "state <> 'DELETING'";
         let source = Source { table: "job", kind: KIND, account: Some(account.as_str()), condition };

@@ -124,7 +124,7 @@ impl Store {
     pub async fn model_list(
         &self,
         account: &AccountId,
-        query: ListQuery<'_>,
+        query: &ListQuery,
     ) -> Result<ListPage<Model>, StoreError> {
         let source = Source { table: "model", kind: KIND, account: Some(account.as_str()), condition: "1" };
         list(&self.pool, source, query).await

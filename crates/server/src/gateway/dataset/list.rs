@@ -3,6 +3,7 @@
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
+use crate::gateway::filter::Resource;
 use crate::gateway::{Call, list_query, mask, names, total_size};
 
 /// Lists the datasets of an account by name.
@@ -12,8 +13,14 @@ pub(in crate::gateway) async fn dataset_list(
 ) -> Result<pb::ListDatasetsResponse, ServerError> {
     let account = names::account("parent", &request.parent)?;
     call.caller.may_use(&account)?;
-    let query = list_query(request.page_size, &request.page_token, &request.filter, &request.order_by)?;
-    let page = call.state.store().dataset_list(&account, query).await?;
+    let query = list_query(
+        Resource::DATASET,
+        request.page_size,
+        request.page_token,
+        &request.filter,
+        &request.order_by,
+    )?;
+    let page = call.state.store().dataset_list(&account, &query).await?;
     let datasets = page.items.iter().map(super::to_pb).collect();
     Ok(pb::ListDatasetsResponse {
         datasets: mask::apply_all("Dataset", datasets, request.read_mask.as_ref())?,

@@ -3,6 +3,7 @@
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
+use crate::gateway::filter::Resource;
 use crate::gateway::{Call, list_query, mask, names, total_size};
 
 /// Lists the jobs of an account.
@@ -12,8 +13,9 @@ pub(in crate::gateway) async fn job_list(
 ) -> Result<pb::ListSupervisedFineTuningJobsResponse, ServerError> {
     let account = names::account("parent", &request.parent)?;
     call.caller.may_use(&account)?;
-    let query = list_query(request.page_size, &request.page_token, &request.filter, &request.order_by)?;
-    let page = call.state.store().job_list(&account, query).await?;
+    let query =
+        list_query(Resource::JOB, request.page_size, request.page_token, &request.filter, &request.order_by)?;
+    let page = call.state.store().job_list(&account, &query).await?;
     let jobs = page.items.iter().map(|job| super::to_pb(call, job)).collect();
     Ok(pb::ListSupervisedFineTuningJobsResponse {
         supervised_fine_tuning_jobs: mask::apply_all(

@@ -3,6 +3,7 @@
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
+use crate::gateway::filter::Resource;
 use crate::gateway::{Call, list_query, mask, names, total_size};
 
 /// Lists the models of an account; where they are deployed, only if asked for.
@@ -12,10 +13,16 @@ pub(in crate::gateway) async fn model_list(
 ) -> Result<pb::ListModelsResponse, ServerError> {
     let account = names::account("parent", &request.parent)?;
     call.caller.may_read_models(&account)?;
-    let query = list_query(request.page_size, &request.page_token, &request.filter, &request.order_by)?;
+    let query = list_query(
+        Resource::MODEL,
+        request.page_size,
+        request.page_token,
+        &request.filter,
+        &request.order_by,
+    )?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
-    let page = store.model_list(&account, query).await?;
+    let page = store.model_list(&account, &query).await?;
     let mut models = Vec::with_capacity(page.items.len());
     for model in &page.items {
         let refs = if request.include_deployed_model_refs {

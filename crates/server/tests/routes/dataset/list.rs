@@ -38,8 +38,17 @@ fn wrong_parameters_are_named() {
     check("pageSize=-1", 400, "pageSize -1 is below 0");
     check("pageSize=ten", 400, "query parameter pageSize");
     check("pageToken=nonsense", 400, "pageToken");
-    check("filter=name%3D%22x%22", 501, "filter");
-    check("orderBy=format", 400, "orderBy");
+    check("filter=nme%3Dx", 400, "filter: Dataset has no field \"nme\"");
+    check(
+        "filter=state%3DDONE",
+        400,
+        "state has no value \"DONE\"; it has STATE_UNSPECIFIED, UPLOADING, READY",
+    );
+    check("filter=example_count%3Dmany", 400, "example_count takes a whole number");
+    check("filter=(name%3Dx", 400, "filter: expected \")\" at the end");
+    check("orderBy=size", 400, "orderBy: Dataset has no field \"size\"");
+    check("orderBy=name%20up", 400, "orderBy");
+    check("orderBy=status", 400, "cannot be sorted by");
     check("readMask=nothing", 400, "readMask");
     assert_eq!(server.get("/v1/accounts/default/datasets?pageSize=1000000").status, 200);
 }

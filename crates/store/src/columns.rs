@@ -1,0 +1,190 @@
+//! What lists can be filtered and sorted by: fields of the API's resources, and the SQL that gives them.
+//!
+//! Fields that are not here have their default in every row of this server.
+
+/// A table that is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Accounts.
+    Account,
+    /// Datasets.
+    Dataset,
+    /// Supervised fine-tuning jobs.
+    Job,
+    /// Models.
+    Model,
+}
+
+/// A field of a row, as SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub(crate) sql: &'static str,
+    /// How the field is stored.
+    pub form: Form,
+}
+
+/// How a field is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is: text, a number, or 0 and 1.
+    Plain,
+    /// Milliseconds since the Unix epoch; NULL when there is no such time.
+    Time,
+    /// The name of an enum's value, in upper case without this beginning.
+    UpperName(&'static str),
+    /// The name of an enum's value in lower case.
+    LowerName,
+    /// A JSON array of texts.
+    Texts,
+}
+
+macro_rules! columns {
+    ($($form:expr => { $($path:literal = $sql:expr,)+ })+) => {
+        &[$($(($path, Column { sql: $sql, form: $form }),)+)+]
+    };
+}
+
+/// The name of something that a record refers to.
+macro_rules! reference {
+    ($field:literal, $kind:literal) => {
+        concat!(
+            "coalesce('accounts/' || (record ->> '$.",
+            $field,
+            ".account') || '/",
+            $kind,
+            "/' || (record ->> '$.",
+            $field,
+            ".id'), '')"
+        )
+    };
+}
+
+type Columns = &'static [(&'static str, Column)];
+
+const ACCOUNT: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "email" = "record ->> '$.email'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+    }
+    Form::UpperName("") => {
+        "state" = "'READY'",
+        "status.code" = "'OK'",
+    }
+};
+
+const DATASET: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/datasets/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "example_count" = "record ->> '$.example_count'",
+        "created_by" = "record ->> '$.created_by'",
+        "status.message" = "record ->> '$.status.message'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+    }
+    Form::LowerName => {
+        "state" = "record ->> '$.state'",
+        "format" = "CASE record ->> '$.format' WHEN 'unspecified' THEN 'format_unspecified' ELSE record ->> '$.format' END",
+    }
+    Form::UpperName("") => {
+        "status.code" = "record ->> '$.status.code'",
+    }
+};
+
+const MODEL: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/models/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "created_by" = "record ->> '$.created_by'",
+        "context_length" = "record ->> '$.context_length'",
+        "imported_from" = "record ->> '$.imported_from'",
+        "public" = "account = 'fireworks'",
+        "fine_tuning_job" = "coalesce(record ->> '$.kind.fine_tuning_job', '')",
+        "tunable" = "(record ->> '$.kind.kind') = 'base'",
+        "supports_lora" = "(record ->> '$.kind.kind') = 'base'",
+        "training_context_length" = "CASE record ->> '$.kind.kind' WHEN 'base' THEN record ->> '$.context_length' ELSE 0 END",
+        "base_model_details.world_size" = "(record ->> '$.kind.kind') = 'base'",
+        "base_model_details.parameter_count" = "coalesce(record ->> '$.kind.parameter_count', 0)",
+        "base_model_details.tunable" = "(record ->> '$.kind.kind') = 'base'",
+        "base_model_details.model_type" = "CASE record ->> '$.kind.kind' WHEN 'base' THEN record ->> '$.model_type' ELSE '' END",
+        "peft_details.base_model" = reference!("kind.base_model", "models"),
+        "peft_details.r" = "coalesce(record ->> '$.kind.r', 0)",
+        "peft_details.base_model_type" = "CASE record ->> '$.kind.kind' WHEN 'base' THEN '' ELSE record ->> '$.model_type' END",
+    }
+    Form::Texts => {
+        "peft_details.target_modules" = "coalesce(record -> '$.kind.target_modules', '[]')",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+    }
+    Form::UpperName("") => {
+        "state" = "'READY'",
+        "status.code" = "'OK'",
+        "kind" = "CASE record ->> '$.kind.kind' WHEN 'base' THEN 'HF_BASE_MODEL' ELSE 'HF_PEFT_ADDON' END",
+        "base_model_details.checkpoint_format"
+            = "CASE record ->> '$.kind.kind' WHEN 'base' THEN 'HUGGINGFACE' ELSE 'CHECKPOINT_FORMAT_UNSPECIFIED' END",
+    }
+};
+
+const JOB: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/supervisedFineTuningJobs/' || id",
+        "display_name" = "record ->> '$.settings.display_name'",
+        "dataset" = reference!("settings.dataset", "datasets"),
+        "evaluation_dataset" = reference!("settings.evaluation_dataset", "datasets"),
+        "status.message" = "record ->> '$.status.message'",
+        "created_by" = "record ->> '$.created_by'",
+        "output_model" = reference!("settings.output_model", "models"),
+        "base_model" = reference!("settings.base_model", "models"),
+        "jinja_template" = "coalesce(record ->> '$.settings.jinja_template', '')",
+        "epochs" = "record ->> '$.settings.epochs'",
+        "learning_rate" = "record ->> '$.settings.learning_rate'",
+        "learning_rate_warmup_steps" = "record ->> '$.settings.learning_rate_warmup_steps'",
+        "optimizer_weight_decay" = "record ->> '$.settings.optimizer_weight_decay'",
+        "lora_rank" = "record ->> '$.settings.lora_rank'",
+        "max_context_length" = "record ->> '$.settings.max_context_length'",
+        "batch_size" = "record ->> '$.settings.batch_size'",
+        "batch_size_samples" = "record ->> '$.settings.batch_size_samples'",
+        "gradient_accumulation_steps" = "record ->> '$.settings.gradient_accumulation_steps'",
+        "nodes" = "1",
+        "is_turbo" = "coalesce(record ->> '$.settings.is_turbo', 0)",
+        "job_progress.percent" = "CASE record ->> '$.progress.total_steps' WHEN 0 THEN 0 ELSE
+            min(record ->> '$.progress.step', record ->> '$.progress.total_steps') * 100
+            / (record ->> '$.progress.total_steps') END",
+        "job_progress.epoch" = "record ->> '$.progress.epoch'",
+        "job_progress.input_tokens" = "record ->> '$.progress.tokens'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+        "completed_time" = "record ->> '$.completed_time_ms'",
+    }
+    Form::UpperName("JOB_STATE_") => {
+        "state" = "state",
+    }
+    Form::UpperName("") => {
+        "status.code" = "record ->> '$.status.code'",
+    }
+};
+
+impl Listed {
+    /// The column of a field, by its path in the API with the names of the `.proto` files, for example
+    /// `status.message`. `None`: every row has the field's default.
+    pub fn column(self, path: &str) -> Option<Column> {
+        let columns = match self {
+            Listed::Account => ACCOUNT,
+            Listed::Dataset => DATASET,
+            Listed::Job => JOB,
+            Listed::Model => MODEL,
+        };
+        columns.iter().find(|(known, _)| *known == path).map(|(_, column)| *column)
+    }
+}
