@@ -28,8 +28,11 @@ pub fn run() -> Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     run_command(cargo().args(["build", "--release", "--package", "hearth-cli"]))?;
-    for suite in ["sdk.py", "kill.py", "demo.py"] {
-        run_command(Command::new(setup::python()).arg(format!("conformance/{suite}")))?;
+    let (python, python_grpc) = (setup::python(), setup::python_grpc());
+    let suites =
+        [(&python, "sdk.py"), (&python_grpc, "sdk_grpc.py"), (&python, "kill.py"), (&python, "demo.py")];
+    for (python, suite) in suites {
+        run_command(Command::new(python).arg(format!("conformance/{suite}")))?;
     }
     println!("all checks passed");
     name_instruction_sets();

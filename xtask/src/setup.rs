@@ -20,7 +20,11 @@ pub fn run() -> Result<()> {
     for (tool, version) in CARGO_TOOLS {
         cargo_tool(tool, version)?;
     }
-    python_environment()?;
+    python_environment(
+        "target/python",
+        &["conformance/requirements.txt", "conformance/requirements-sdk.txt"],
+    )?;
+    python_environment("target/python-grpc", &["conformance/requirements-sdk-grpc.txt"])?;
     TEST_MODELS.into_iter().try_for_each(test_model)
 }
 
@@ -32,6 +36,11 @@ pub fn data_dir() -> PathBuf {
 /// The Python of the conformance environment.
 pub fn python() -> PathBuf {
     root().join("target/python/bin/python")
+}
+
+/// The Python of the environment with the older SDK: both SDKs are called fireworks.
+pub fn python_grpc() -> PathBuf {
+    root().join("target/python-grpc/bin/python")
 }
 
 fn cargo_tool(tool: &str, version: &str) -> Result<()> {
@@ -47,21 +56,23 @@ fn cargo_tool(tool: &str, version: &str) -> Result<()> {
     run_command(cargo().args(["install", "--locked", "--version", version, &format!("cargo-{tool}")]))
 }
 
-fn python_environment() -> Result<()> {
-    let wanted =
-        format!("{}{}", read("conformance/requirements.txt")?, read("conformance/requirements-sdk.txt")?);
-    let stamp = root().join("target/python/requirements.stamp");
+/// Makes a Python environment of files of requirements. Of those behind the first, what they need in turn is not
+/// installed.
+fn python_environment(dir: &str, requirements: &[&str]) -> Result<()> {
+    let texts: Vec<String> = requirements.iter().map(|path| read(path)).collect::<Result<_>>()?;
+    let (wanted, stamp) = (texts.concat(), root().join(dir).join("requirements.stamp"));
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    run_command(Command::new("python3").args(["-m", "venv", "target/python"]))?;
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run_command(Command::new(python()).args(install).args(["-r", "conformance/requirements.txt"]))?;
-    run_command(Command::new(python()).args(install).args([
-        "--no-deps",
-        "-r",
-        "conformance/requirements-sdk.txt",
-    ]))?;
+    run_command(Command::new("python3").args(["-m", "venv", dir]))?;
+    for (i, path) in requirements.iter().enumerate() {
+        let mut pip = Command::new(root().join(dir).join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", path]);
+        if i > 0 {
+            pip.arg("--no-deps");
+        }
+        run_command(&mut pip)?;
+    }
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 

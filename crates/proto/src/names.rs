@@ -91,6 +91,11 @@ resource_name! {
     /// Name of a model.
     ModelName { account, model } = "accounts/{account}/models/{model}"
 }
+
+resource_name! {
+    /// Name of a deployed model.
+    DeployedModelName { account, deployed_model } = "accounts/{account}/deployedModels/{deployed_model}"
+}
 resource_name! {
     /// Name of a supervised fine-tuning job.
     JobName { account, job } = "accounts/{account}/supervisedFineTuningJobs/{job}"

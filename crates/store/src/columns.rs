@@ -13,6 +13,8 @@ pub enum Listed {
     Job,
     /// Models.
     Model,
+    /// Models that answer.
+    DeployedModel,
 }
 
 /// A field of a row, as SQL.
@@ -134,6 +136,27 @@ const MODEL: Columns = columns! {
     }
 };
 
+const DEPLOYED_MODEL: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/deployedModels/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "created_by" = "record ->> '$.created_by'",
+        "model" = "'accounts/' || account || '/models/' || id",
+        "deployment" = "'accounts/' || account || '/deployments/local'",
+        "default" = "1",
+        "serverless" = "1",
+        "public" = "account = 'fireworks'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+    }
+    Form::UpperName("") => {
+        "state" = "'DEPLOYED'",
+        "status.code" = "'OK'",
+    }
+};
+
 const JOB: Columns = columns! {
     Form::Plain => {
         "name" = "'accounts/' || account || '/supervisedFineTuningJobs/' || id",
@@ -184,6 +207,7 @@ impl Listed {
             Listed::Dataset => DATASET,
             Listed::Job => JOB,
             Listed::Model => MODEL,
+            Listed::DeployedModel => DEPLOYED_MODEL,
         };
         columns.iter().find(|(known, _)| *known == path).map(|(_, column)| *column)
     }

@@ -122,7 +122,8 @@ struct Token {
 /// Digest of all that decides which rows a list has, in which order.
 fn question(source: &Source<'_>, query: &ListQuery) -> String {
     let account = source.account.unwrap_or("");
-    let text = format!("{}|{account}|{:?}|{:?}", source.table, query.filter, query.order);
+    let Source { table, condition, .. } = source;
+    let text = format!("{table}|{condition}|{account}|{:?}|{:?}", query.filter, query.order);
     hex::encode(&Sha256::digest(text)[..8])
 }
 

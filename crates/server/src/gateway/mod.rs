@@ -6,6 +6,7 @@
 mod account;
 mod api_key;
 pub(crate) mod dataset;
+mod deployed_model;
 mod filter;
 mod given;
 mod job;
@@ -93,6 +94,11 @@ rpcs! {
     delete_model(pb::DeleteModelRequest) -> () = model::delete::model_delete;
     get_model_download_endpoint(pb::GetModelDownloadEndpointRequest)
         -> pb::GetModelDownloadEndpointResponse = model::download_endpoint::model_download_endpoint;
+    list_serverless_lora_models(pb::ListServerlessLoraModelsRequest)
+        -> pb::ListServerlessLoraModelsResponse = deployed_model::serverless_lora::serverless_lora_list;
+    get_deployed_model(pb::GetDeployedModelRequest) -> pb::DeployedModel = deployed_model::get::deployed_model_get;
+    list_deployed_models(pb::ListDeployedModelsRequest)
+        -> pb::ListDeployedModelsResponse = deployed_model::list::deployed_model_list;
     create_supervised_fine_tuning_job(pb::CreateSupervisedFineTuningJobRequest)
         -> pb::SupervisedFineTuningJob = job::create::job_create;
     get_supervised_fine_tuning_job(pb::GetSupervisedFineTuningJobRequest)

@@ -1,7 +1,7 @@
 //! Resource names of requests as typed ids.
 
 use hearth_domain::{AccountId, DatasetId, DatasetRef, JobId, ModelId, ModelRef};
-use hearth_proto::names::{AccountName, DatasetName, JobName, ModelName, UserName};
+use hearth_proto::names::{AccountName, DatasetName, DeployedModelName, JobName, ModelName, UserName};
 
 use crate::error::ServerError;
 
@@ -56,6 +56,12 @@ pub(crate) fn model(field: &str, name: &str) -> Result<ModelRef, ServerError> {
 pub(crate) fn model_in(account: &AccountId, field: &str, text: &str) -> Result<ModelRef, ServerError> {
     let name = ModelName::parse_in(account.as_str(), text).map_err(|error| wrong(field)(&error))?;
     typed_model(field, name)
+}
+
+/// `accounts/{account}/deployedModels/{deployed_model}`, as the model: it has the same id.
+pub(crate) fn deployed_model(field: &str, name: &str) -> Result<ModelRef, ServerError> {
+    let name: DeployedModelName = name.parse().map_err(|error| wrong(field)(&error))?;
+    typed_model(field, ModelName { account: name.account, model: name.deployed_model })
 }
 
 fn typed_model(field: &str, name: ModelName) -> Result<ModelRef, ServerError> {

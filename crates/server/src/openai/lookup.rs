@@ -2,7 +2,7 @@
 
 use hearth_domain::{AccountId, Model, ModelId, ModelKind, ModelRef};
 use hearth_inference as inference;
-use hearth_proto::names::ModelName;
+use hearth_proto::names::{DeployedModelName, ModelName};
 use hearth_store::installed::model_dir;
 use hearth_store::{Store, StoreError};
 
@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::error::ServerError;
 use crate::state::AppState;
 
-/// The model of that full name, if the caller may use it. Looked up anew for every request, so that a deleted
+/// The model of that full name, its own or that of its deployed model, if the caller may use it. Looked up anew for every request, so that a deleted
 /// model is gone at once.
 ///
 /// # Errors
@@ -37,8 +37,12 @@ pub(super) async fn find(
 }
 
 fn parse(name: &str) -> Option<ModelRef> {
-    let name: ModelName = name.parse().ok()?;
-    Some(ModelRef { account: AccountId::new(name.account).ok()?, id: ModelId::new(name.model).ok()? })
+    // A deployed model has the id of its model.
+    let (account, id) = match name.parse::<DeployedModelName>() {
+        Ok(name) => (name.account, name.deployed_model),
+        Err(_) => name.parse::<ModelName>().map(|name| (name.account, name.model)).ok()?,
+    };
+    Some(ModelRef { account: AccountId::new(account).ok()?, id: ModelId::new(id).ok()? })
 }
 
 /// The model, also when it was installed while the server runs.

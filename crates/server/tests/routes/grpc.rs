@@ -93,3 +93,45 @@ fn calls_that_are_not_built_are_unimplemented() {
         assert_eq!((reply.status, reply.headers["grpc-status"].as_str()), (200, "12"), "{path}");
     }
 }
+
+/// What fireworks-ai 0.19 asks before it chats with an adapter.
+#[test]
+fn adapters_answer_without_a_deployment_of_their_own() {
+    let server = Server::start();
+    install_model(server.dir.path(), "fireworks", "tiny", None);
+    install_model(server.dir.path(), "default", "mine", Some("tiny"));
+    install_model(server.dir.path(), "default", "orphan", Some("gone"));
+    server.runtime().block_on(async {
+        let mut client = client(&server).await;
+        let request = || pb::ListServerlessLoraModelsRequest {};
+        let stranger = client.list_serverless_lora_models(request()).await.unwrap_err();
+        assert_eq!(stranger.code(), Code::Unauthenticated);
+        let bases =
+            client.list_serverless_lora_models(with_key(&server, request())).await.unwrap().into_inner();
+        assert_eq!(bases.models, ["accounts/fireworks/models/tiny"]);
+        let list = |filter: &str| pb::ListDeployedModelsRequest {
+            parent: "accounts/default".to_owned(),
+            filter: filter.to_owned(),
+            ..Default::default()
+        };
+        let by_model = list("model=\"accounts/default/models/mine\"");
+        let found = client.list_deployed_models(with_key(&server, by_model)).await.unwrap().into_inner();
+        assert_eq!(
+            (found.total_size, found.deployed_models[0].name.as_str()),
+            (1, "accounts/default/deployedModels/mine")
+        );
+        // An adapter whose base is gone cannot answer.
+        let all = client.list_deployed_models(with_key(&server, list(""))).await.unwrap().into_inner();
+        assert_eq!((all.total_size, all.deployed_models.len()), (1, 1));
+        let get = |id: &str| pb::GetDeployedModelRequest {
+            name: format!("accounts/default/deployedModels/{id}"),
+            read_mask: None,
+        };
+        let mine = client.get_deployed_model(with_key(&server, get("mine"))).await.unwrap().into_inner();
+        assert_eq!((mine.state(), mine.serverless), (pb::deployed_model::State::Deployed, true));
+        for absent in ["orphan", "nobody"] {
+            let error = client.get_deployed_model(with_key(&server, get(absent))).await.unwrap_err();
+            assert_eq!(error.code(), Code::NotFound, "{absent}");
+        }
+    });
+}

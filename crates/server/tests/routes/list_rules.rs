@@ -67,7 +67,8 @@ fn leaves(value: &Value, path: &str, out: &mut Vec<(String, String)>) {
 fn every_value_that_a_list_shows_can_be_filtered_and_sorted_by() {
     let server = server();
     let models = "/v1/accounts/default/models";
-    for list in [JOBS, DATASETS, models, "/v1/accounts/fireworks/models", "/v1/accounts"] {
+    let deployed = "/v1/accounts/default/deployedModels";
+    for list in [JOBS, DATASETS, models, deployed, "/v1/accounts/fireworks/models", "/v1/accounts"] {
         let page = server.get(list).ok();
         let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap().clone();
         assert!(!items.is_empty(), "{list}");

@@ -130,6 +130,19 @@ impl Store {
         list(&self.pool, source, query).await
     }
 
+    /// A page of an account's models that can answer: bases, and adapters whose base is there.
+    pub async fn model_list_deployed(
+        &self,
+        account: &AccountId,
+        query: &ListQuery,
+    ) -> Result<ListPage<Model>, StoreError> {
+        let condition = "((record ->> '$.kind.kind') = 'base' OR EXISTS (SELECT 1 FROM model AS base
+            WHERE base.account = model.record ->> '$.kind.base_model.account'
+            AND base.id = model.record ->> '$.kind.base_model.id'))";
+        let source = Source { table: "model", kind: KIND, account: Some(account.as_str()), condition };
+        list(&self.pool, source, query).await
+    }
+
     /// Removes a model and its directory.
     pub async fn model_delete(&self, name: &ModelRef) -> Result<(), StoreError> {
         self.model_get(name).await?;

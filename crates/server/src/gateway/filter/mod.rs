@@ -43,6 +43,8 @@ impl Resource {
     pub(super) const ACCOUNT: Self = Self { listed: Listed::Account, type_name: "Account" };
     pub(super) const DATASET: Self = Self { listed: Listed::Dataset, type_name: "Dataset" };
     pub(super) const JOB: Self = Self { listed: Listed::Job, type_name: "SupervisedFineTuningJob" };
+    pub(super) const DEPLOYED_MODEL: Self =
+        Self { listed: Listed::DeployedModel, type_name: "DeployedModel" };
     pub(super) const MODEL: Self = Self { listed: Listed::Model, type_name: "Model" };
 
     fn descriptor(self) -> MessageDescriptor {

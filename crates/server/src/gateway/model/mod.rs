@@ -13,7 +13,7 @@ use super::time::timestamp;
 use crate::error::ServerError;
 
 /// Id of the one deployment of a server, which answers with every installed model.
-const LOCAL_DEPLOYMENT: &str = "local";
+pub(super) const LOCAL_DEPLOYMENT: &str = "local";
 
 /// The record as clients see it. With `refs`, where it is deployed.
 pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model {
@@ -66,7 +66,7 @@ pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model
 
 /// Where a model is deployed. This server answers chats with every base that is installed, and with every adapter
 /// whose base is; nothing has to be loaded first.
-pub(super) async fn deployed_refs(
+pub(in crate::gateway) async fn deployed_refs(
     store: &Store,
     model: &Model,
 ) -> Result<Vec<pb::DeployedModelRef>, ServerError> {

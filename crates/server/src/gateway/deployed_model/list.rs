@@ -1,0 +1,32 @@
+//! `ListDeployedModels`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::filter::Resource;
+use crate::gateway::{Call, list_query, mask, names, total_size};
+
+/// Lists the models of an account that answer.
+pub(in crate::gateway) async fn deployed_model_list(
+    call: &Call,
+    request: pb::ListDeployedModelsRequest,
+) -> Result<pb::ListDeployedModelsResponse, ServerError> {
+    let account = names::account("parent", &request.parent)?;
+    call.caller.may_read_models(&account)?;
+    let query = list_query(
+        Resource::DEPLOYED_MODEL,
+        request.page_size,
+        request.page_token,
+        &request.filter,
+        &request.order_by,
+    )?;
+    let store = call.state.store();
+    crate::state::sync_models(store).await?;
+    let page = store.model_list_deployed(&account, &query).await?;
+    let models = page.items.iter().map(super::to_pb).collect();
+    Ok(pb::ListDeployedModelsResponse {
+        deployed_models: mask::apply_all("DeployedModel", models, request.read_mask.as_ref())?,
+        next_page_token: page.next_page_token,
+        total_size: total_size(page.total_size),
+    })
+}
