@@ -15,6 +15,8 @@ use crate::state::AppState;
 
 /// Path of the calls of the gateway in the router.
 pub(crate) const ROUTE: &str = "/gateway.Gateway/{rpc}";
+/// Most characters of an unknown RPC's name that the answer repeats.
+const RPC_NAME_MAX_CHARS: usize = 80;
 /// The one call that reads whole files before it answers.
 const VALIDATE_PATH: &str = "/gateway.Gateway/ValidateDatasetUpload";
 
@@ -30,10 +32,26 @@ pub(crate) async fn handle(State(state): State<AppState>, mut request: Request) 
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Face::Grpc);
-            dispatch(&state, request).await
+            match unknown_rpc(request.uri().path()) {
+                Some(rpc) => Status::unimplemented(format!(
+                    "this server has no {rpc}; it does the part of the hosted service that fine-tunes and serves models"
+                ))
+                .into_http::<Body>(),
+                None => dispatch(&state, request).await,
+            }
         }
         Err(error) => Status::from(error).into_http::<Body>(),
     }
+}
+
+/// The name of the RPC, if the gateway does not have it. The hosted service has many more.
+fn unknown_rpc(path: &str) -> Option<String> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let service = hearth_proto::descriptor_pool().get_service_by_name("gateway.Gateway")?;
+    if service.methods().any(|method| method.name() == name) {
+        return None;
+    }
+    Some(name.chars().take(RPC_NAME_MAX_CHARS).collect())
 }
 
 /// Hands a call to the service. Caller and face stand in the extensions.

@@ -86,12 +86,16 @@ fn errors_carry_code_and_message() {
 #[test]
 fn calls_that_are_not_built_are_unimplemented() {
     let server = Server::start();
-    let key = server.key.clone();
-    for path in ["/gateway.Gateway/CreateDeployment", "/other.Service/Call"] {
-        let headers = [("content-type", "application/grpc"), ("x-api-key", key.as_str())];
+    let call = |key: &str, path: &str| {
+        let headers = [("content-type", "application/grpc"), ("x-api-key", key)];
         let reply = server.request(&headers, "POST", path, &[0, 0, 0, 0, 0]);
-        assert_eq!((reply.status, reply.headers["grpc-status"].as_str()), (200, "12"), "{path}");
-    }
+        let message = reply.headers.get("grpc-message").cloned().unwrap_or_default();
+        (reply.status, reply.headers["grpc-status"].clone(), message)
+    };
+    let (status, code, message) = call(&server.key, "/gateway.Gateway/CreateDeployment");
+    assert!((status, code.as_str()) == (200, "12") && message.contains("CreateDeployment"), "{message}");
+    assert_eq!(call(&server.key, "/other.Service/Call").1, "12");
+    assert_eq!(call("fw_wrong", "/gateway.Gateway/CreateDeployment").1, "16");
 }
 
 /// What fireworks-ai 0.19 asks before it chats with an adapter.
