@@ -75,7 +75,7 @@ fn every_default_is_filled_in() {
             output_model: model("accounts/acme/models/j1"),
             jinja_template: None,
             epochs: 1,
-            learning_rate: 4.5e-3,
+            learning_rate: 3.7e-3,
             learning_rate_warmup_steps: 0,
             optimizer_weight_decay: 0.01,
             lora_rank: 8,
@@ -113,14 +113,15 @@ fn context_and_batch_fit_each_other() {
 fn learning_rate_follows_weights_rank_and_steps() {
     let check =
         |weights, rank, steps, expect| assert_eq!(learning_rate_default(weights, rank, steps), expect);
-    check(135_000_000, 8, 45, 4.5e-3);
-    check(135_000_000, 16, 45, 3.2e-3);
-    check(135_000_000, 8, 1000, 1.6e-3);
-    check(8_000_000_000, 8, 45, 5.8e-4);
-    check(8_000_000_000, 8, 1000, 2.1e-4);
+    check(135_000_000, 8, 45, 3.5e-3);
+    check(135_000_000, 16, 45, 2.5e-3);
+    check(135_000_000, 8, 1000, 1.2e-3);
+    check(8_000_000_000, 8, 45, 4.5e-4);
+    check(8_000_000_000, 8, 1000, 1.6e-4);
     // Outside of what was measured.
-    check(0, 0, 0, 4.5e-3);
-    check(135_000_000, 8, u64::MAX, 1.6e-3);
+    check(135_000_000, 8, 15, 5.0e-3);
+    check(0, 0, 0, 5.0e-3);
+    check(135_000_000, 8, u64::MAX, 1.2e-3);
     assert!(learning_rate_default(u64::MAX, u32::MAX, u64::MAX) > 0.0);
 }
 
