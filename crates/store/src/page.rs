@@ -17,7 +17,9 @@ pub const PAGE_SIZE_DEFAULT: i32 = 50;
 /// Larger page sizes are taken for this one.
 pub const PAGE_SIZE_MAX: i32 = 200;
 /// Longest page token that is looked at, in bytes.
-const TOKEN_MAX_BYTES: usize = 1024;
+const TOKEN_MAX_BYTES: usize = 8192;
+/// Characters by which texts are sorted: they stand in page tokens.
+const SORTED_CHARS: usize = 64;
 
 /// What a client asks of a list.
 #[derive(Clone, Debug)]

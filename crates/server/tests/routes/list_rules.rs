@@ -14,12 +14,10 @@ fn server() -> Server {
     let server = crate::supervised_fine_tuning_job::server();
     install_model(server.dir.path(), "default", "mine", Some("tiny"));
     server.post(DATASETS, &json!({"datasetId": "empty", "dataset": {"displayName": "Empty * [one]"}})).ok();
+    let template = format!("{{{{ messages[0]['content'] }}}}{}", "{# long #}".repeat(150));
     let jobs = [
         ("first", json!({"displayName": "A b", "epochs": 2, "learningRate": 0.0003})),
-        (
-            "second",
-            json!({"displayName": "a B", "epochs": 3, "isTurbo": true, "jinjaTemplate": "{{ messages[0]['content'] }}"}),
-        ),
+        ("second", json!({"displayName": "a B", "epochs": 3, "isTurbo": true, "jinjaTemplate": template})),
         ("third", json!({"displayName": "zz", "epochs": 2, "evaluationDataset": "rows"})),
     ];
     for (id, mut body) in jobs {
@@ -151,9 +149,14 @@ fn lists_are_sorted_by_any_field_and_pages_follow_the_order() {
     sorted("epochs,display_name desc", "third first second");
     sorted("completed_time desc", "third second first");
     sorted("early_stop, isTurbo desc", "second third first");
-    for order in
-        ["epochs desc", "learningRate,epochs", "completed_time,name desc", "displayName", "create_time desc"]
-    {
+    for order in [
+        "epochs desc",
+        "jinja_template desc",
+        "learningRate,epochs",
+        "completed_time,name desc",
+        "displayName",
+        "create_time desc",
+    ] {
         let whole = ids(&server, JOBS, "epochs > 0", order);
         let (mut found, mut token) = (Vec::new(), String::new());
         loop {
