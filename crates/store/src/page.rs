@@ -95,8 +95,15 @@ fn sorted(order: &[Order]) -> Vec<Sorted> {
             Order::By { column, descending } => {
                 // An index has columns of the table as they are; those are never NULL.
                 let is_own = column.sql.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-                let sql =
-                    if is_own { column.sql.to_owned() } else { format!("coalesce({}, -1)", column.sql) };
+                let sql = column.sql;
+                let sql = if is_own {
+                    sql.to_owned()
+                } else {
+                    format!(
+                        "CASE typeof({sql}) WHEN 'text' THEN substr({sql}, 1, {SORTED_CHARS}) \
+                         ELSE coalesce({sql}, -1) END"
+                    )
+                };
                 parts.push(Sorted { sql, descending });
             }
             Order::Id { descending } => {

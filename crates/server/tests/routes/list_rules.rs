@@ -171,6 +171,7 @@ fn lists_are_sorted_by_any_field_and_pages_follow_the_order() {
             let name = page["supervisedFineTuningJobs"][0]["name"].as_str().unwrap();
             found.push(name.rsplit('/').next().unwrap().to_owned());
             token = page["nextPageToken"].as_str().unwrap().to_owned();
+            assert!(token.len() < 512, "{order}: {} bytes", token.len());
             if token.is_empty() {
                 break;
             }
