@@ -12,8 +12,8 @@
 //! 400 KiB and stay in L2. The whole matrix never exists expanded.
 //!
 //! Order of every sum: along R, term after term, one f32 accumulator per output element (with bf16 words the
-//! instruction adds pairs), except that reductions of more than [`plan::WHOLE_WORDS`] words add up blocks. It depends on the
-//! shapes alone. With [`Precision::Bf16`] all inputs are rounded to bf16 (nearest even);
+//! instruction adds pairs), except that reductions of more than [`plan::WHOLE_WORDS`] words add up blocks. It
+//! depends on the shapes alone. With [`Precision::Bf16`] all inputs are rounded to bf16 (nearest even);
 //! `vdpbf16ps` also flushes subnormal inputs and results to zero and rounds the pair's sum its own way, so the
 //! error bound against exact sums of the rounded inputs is taken as `R * 2^-23 * sum |a b|` in all forms.
 //!

@@ -11,8 +11,8 @@ use crate::auth::Caller;
 use crate::error::ServerError;
 use crate::state::AppState;
 
-/// The model of that full name, its own or that of its deployed model, if the caller may use it. Looked up anew for every request, so that a deleted
-/// model is gone at once.
+/// The model of that full name, its own or that of its deployed model, if the caller may use it. Looked up anew for
+/// every request, so that a deleted model is gone at once.
 ///
 /// # Errors
 /// 404 for names that are not names, models that do not exist and models of other accounts alike.
