@@ -23,6 +23,8 @@ const REQUEST_ID_BYTES: usize = 8;
 /// Of one request; in its extensions.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
+    /// Names this request in the reply and in the log.
+    pub request_id: String,
     /// Where the client reaches this server: `http://host:port`, without a slash at the end.
     pub base_url: String,
 }
@@ -45,14 +47,15 @@ pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, n
         Some(url) => url.to_owned(),
         None => format!("http://{}", host(&request, &state)),
     };
-    let id_header = HeaderValue::from_str(&request_id).expect("hex is a header value");
+    let context = RequestContext { request_id, base_url };
+    let id_header = HeaderValue::from_str(&context.request_id).expect("hex is a header value");
     let span = tracing::info_span!(
         "request",
-        id = %request_id,
+        id = %context.request_id,
         method = %request.method(),
         path = %request.uri().path()
     );
-    request.extensions_mut().insert(RequestContext { base_url });
+    request.extensions_mut().insert(context);
     let is_grpc = crate::grpc::is_grpc(&request);
     let rest = Rest::share(&mut request);
     let started = Instant::now();
