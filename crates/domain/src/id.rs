@@ -155,6 +155,20 @@ ids! {
     ModelId, "model";
     /// Id of a job in its account.
     JobId, "job";
+    /// Id of a user in its account.
+    UserId, "user";
+    /// Id of a secret in its account.
+    SecretId, "secret";
+    /// Id of a deployment in its account.
+    DeploymentId, "deployment";
+    /// Id of a deployed model in its account.
+    DeployedModelId, "deployed model";
+    /// Id of a check of datasets in its account.
+    DatasetValidationJobId, "dataset validation job";
+    /// Id of a batch inference job in its account.
+    BatchInferenceJobId, "batch inference job";
+    /// Id of work that a call began, in its account.
+    OperationId, "operation";
 }
 
 /// A dataset of an account; prints as its resource name.

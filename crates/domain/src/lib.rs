@@ -23,7 +23,10 @@ pub mod schedule;
 pub mod state;
 
 pub use code::{Code, Status};
-pub use id::{AccountId, DatasetId, DatasetRef, IdError, JobId, ModelId, ModelRef};
+pub use id::{
+    AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
+    DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
+};
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
 pub use record::{
     Account, ApiKey, Dataset, DatasetFile, DatasetFormat, DatasetState, Job, JobProgress, Model, ModelKind,

@@ -80,7 +80,7 @@ resource_name! {
     AccountName { account } = "accounts/{account}"
 }
 resource_name! {
-    /// Name of a user, as the parent of API keys.
+    /// Name of a user.
     UserName { account, user } = "accounts/{account}/users/{user}"
 }
 resource_name! {
@@ -99,6 +99,34 @@ resource_name! {
 resource_name! {
     /// Name of a supervised fine-tuning job.
     JobName { account, job } = "accounts/{account}/supervisedFineTuningJobs/{job}"
+}
+resource_name! {
+    /// Name of a secret.
+    SecretName { account, secret } = "accounts/{account}/secrets/{secret}"
+}
+resource_name! {
+    /// Name of a quota.
+    QuotaName { account, quota } = "accounts/{account}/quotas/{quota}"
+}
+resource_name! {
+    /// Name of a check of datasets.
+    DatasetValidationJobName { account, job } = "accounts/{account}/datasetValidationJobs/{job}"
+}
+resource_name! {
+    /// Name of a deployment.
+    DeploymentName { account, deployment } = "accounts/{account}/deployments/{deployment}"
+}
+resource_name! {
+    /// Name of a batch inference job.
+    BatchInferenceJobName { account, job } = "accounts/{account}/batchInferenceJobs/{job}"
+}
+resource_name! {
+    /// Name of work that a call began.
+    OperationName { account, operation } = "accounts/{account}/operations/{operation}"
+}
+resource_name! {
+    /// Name of a checkpoint of a job.
+    CheckpointName { account, job, checkpoint } = "accounts/{account}/supervisedFineTuningJobs/{job}/checkpoints/{checkpoint}"
 }
 
 impl DatasetName {

@@ -29,8 +29,13 @@ impl Caller {
         }
     }
 
+    /// Refuses to change resources of other accounts.
+    pub fn may_change(&self, account: &AccountId) -> Result<(), ServerError> {
+        self.may_read(account)
+    }
+
     /// Refuses resources of other accounts.
-    pub fn may_use(&self, account: &AccountId) -> Result<(), ServerError> {
+    pub fn may_read(&self, account: &AccountId) -> Result<(), ServerError> {
         if self.is_operator() || self.account == *account {
             return Ok(());
         }
@@ -39,7 +44,7 @@ impl Caller {
 
     /// Refuses models of other accounts, except those that everybody may use.
     pub fn may_read_models(&self, account: &AccountId) -> Result<(), ServerError> {
-        if account.as_str() == Account::CATALOGUE { Ok(()) } else { self.may_use(account) }
+        if account.as_str() == Account::CATALOGUE { Ok(()) } else { self.may_read(account) }
     }
 
     /// Refuses everyone but the operator.

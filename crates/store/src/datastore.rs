@@ -18,9 +18,11 @@ mod api_key;
 mod dataset;
 mod job;
 mod model;
+mod owned;
 
 pub use api_key::NewApiKey;
 pub use job::{JobEventRow, RunReport, StoredJob};
+pub use owned::Owned;
 
 /// Connections of one server.
 const CONNECTIONS_MAX: u32 = 8;

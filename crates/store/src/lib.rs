@@ -27,7 +27,7 @@ mod sign;
 
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
-pub use datastore::{JobEventRow, NewApiKey, RunReport, Store, StoredJob};
+pub use datastore::{JobEventRow, NewApiKey, Owned, RunReport, Store, StoredJob};
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};

@@ -5,17 +5,24 @@
 
 mod account;
 mod api_key;
+mod batch_inference_job;
 pub(crate) mod dataset;
+mod dataset_validation_job;
 mod deployed_model;
+mod deployment;
 mod filter;
 mod given;
 mod job;
 mod mask;
 mod model;
 pub(crate) mod names;
+mod operation;
+mod quota;
+mod secret;
 mod time;
+mod user;
 
-use hearth_proto::gateway as pb;
+use hearth_proto::{gateway as pb, google};
 use hearth_store::ListQuery;
 use tonic::{Request, Response, Status};
 
@@ -111,6 +118,50 @@ rpcs! {
         = job::cancel::job_cancel;
     resume_supervised_fine_tuning_job(pb::ResumeSupervisedFineTuningJobRequest)
         -> pb::SupervisedFineTuningJob = job::resume::job_resume;
+    create_user(pb::CreateUserRequest) -> pb::User = user::create::user_create;
+    get_user(pb::GetUserRequest) -> pb::User = user::get::user_get;
+    list_users(pb::ListUsersRequest) -> pb::ListUsersResponse = user::list::user_list;
+    update_user(pb::UpdateUserRequest) -> pb::User = user::update::user_update;
+    list_api_keys(pb::ListApiKeysRequest) -> pb::ListApiKeysResponse = api_key::list::api_key_list;
+    delete_api_key(pb::DeleteApiKeyRequest) -> () = api_key::delete::api_key_delete;
+    create_secret(pb::CreateSecretRequest) -> pb::Secret = secret::create::secret_create;
+    get_secret(pb::GetSecretRequest) -> pb::Secret = secret::get::secret_get;
+    list_secrets(pb::ListSecretsRequest) -> pb::ListSecretsResponse = secret::list::secret_list;
+    update_secret(pb::UpdateSecretRequest) -> pb::Secret = secret::update::secret_update;
+    delete_secret(pb::DeleteSecretRequest) -> () = secret::delete::secret_delete;
+    get_quota(pb::GetQuotaRequest) -> pb::Quota = quota::get::quota_get;
+    list_quotas(pb::ListQuotasRequest) -> pb::ListQuotasResponse = quota::list::quota_list;
+    update_dataset(pb::UpdateDatasetRequest) -> pb::Dataset = dataset::update::dataset_update;
+    upload_dataset(pb::UploadDatasetRequest) -> pb::UploadDatasetResponse = dataset::upload::dataset_upload;
+    preview_dataset(pb::PreviewDatasetRequest) -> pb::PreviewDatasetResponse = dataset::preview::dataset_preview;
+    split_dataset(pb::SplitDatasetRequest) -> pb::SplitDatasetResponse = dataset::split::dataset_split;
+    render_dataset_preview(pb::RenderDatasetPreviewRequest) -> pb::RenderDatasetPreviewResponse = dataset::render_preview::dataset_render_preview;
+    create_dataset_validation_job(pb::CreateDatasetValidationJobRequest) -> pb::DatasetValidationJob = dataset_validation_job::create::dataset_validation_job_create;
+    get_dataset_validation_job(pb::GetDatasetValidationJobRequest) -> pb::DatasetValidationJob = dataset_validation_job::get::dataset_validation_job_get;
+    create_model(pb::CreateModelRequest) -> pb::Model = model::create::model_create;
+    update_model(pb::UpdateModelRequest) -> pb::Model = model::update::model_update;
+    get_model_upload_endpoint(pb::GetModelUploadEndpointRequest) -> pb::GetModelUploadEndpointResponse = model::upload_endpoint::model_upload_endpoint;
+    validate_model_upload(pb::ValidateModelUploadRequest) -> pb::ValidateModelUploadResponse = model::validate_upload::model_validate_upload;
+    prepare_model(pb::PrepareModelRequest) -> () = model::prepare::model_prepare;
+    import_model(pb::ImportModelRequest) -> google::longrunning::Operation = model::import::model_import;
+    get_operation(google::longrunning::GetOperationRequest) -> google::longrunning::Operation = operation::get::operation_get;
+    create_deployed_model(pb::CreateDeployedModelRequest) -> pb::DeployedModel = deployed_model::create::deployed_model_create;
+    update_deployed_model(pb::UpdateDeployedModelRequest) -> pb::DeployedModel = deployed_model::update::deployed_model_update;
+    delete_deployed_model(pb::DeleteDeployedModelRequest) -> () = deployed_model::delete::deployed_model_delete;
+    create_deployment(pb::CreateDeploymentRequest) -> pb::Deployment = deployment::create::deployment_create;
+    get_deployment(pb::GetDeploymentRequest) -> pb::Deployment = deployment::get::deployment_get;
+    list_deployments(pb::ListDeploymentsRequest) -> pb::ListDeploymentsResponse = deployment::list::deployment_list;
+    update_deployment(pb::UpdateDeploymentRequest) -> pb::Deployment = deployment::update::deployment_update;
+    scale_deployment(pb::ScaleDeploymentRequest) -> () = deployment::scale::deployment_scale;
+    delete_deployment(pb::DeleteDeploymentRequest) -> () = deployment::delete::deployment_delete;
+    undelete_deployment(pb::UndeleteDeploymentRequest) -> pb::Deployment = deployment::undelete::deployment_undelete;
+    create_batch_inference_job(pb::CreateBatchInferenceJobRequest) -> pb::BatchInferenceJob = batch_inference_job::create::batch_inference_job_create;
+    get_batch_inference_job(pb::GetBatchInferenceJobRequest) -> pb::BatchInferenceJob = batch_inference_job::get::batch_inference_job_get;
+    list_batch_inference_jobs(pb::ListBatchInferenceJobsRequest) -> pb::ListBatchInferenceJobsResponse = batch_inference_job::list::batch_inference_job_list;
+    delete_batch_inference_job(pb::DeleteBatchInferenceJobRequest) -> () = batch_inference_job::delete::batch_inference_job_delete;
+    estimate_supervised_fine_tuning_job_cost(pb::EstimateSupervisedFineTuningJobCostRequest) -> pb::EstimateSupervisedFineTuningJobCostResponse = job::estimate_cost::job_estimate_cost;
+    list_supervised_fine_tuning_job_checkpoints(pb::ListSupervisedFineTuningJobCheckpointsRequest) -> pb::ListSupervisedFineTuningJobCheckpointsResponse = job::checkpoint_list::job_checkpoint_list;
+    promote_supervised_fine_tuning_job_checkpoint(pb::PromoteSupervisedFineTuningJobCheckpointRequest) -> pb::PromoteSupervisedFineTuningJobCheckpointResponse = job::checkpoint_promote::job_checkpoint_promote;
 }
 
 /// The status of a resource as clients see it.

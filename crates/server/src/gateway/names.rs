@@ -1,7 +1,13 @@
 //! Resource names of requests as typed ids.
 
-use hearth_domain::{AccountId, DatasetId, DatasetRef, JobId, ModelId, ModelRef};
-use hearth_proto::names::{AccountName, DatasetName, DeployedModelName, JobName, ModelName, UserName};
+use hearth_domain::{
+    AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeploymentId, JobId,
+    ModelId, ModelRef, OperationId, SecretId, UserId,
+};
+use hearth_proto::names::{
+    AccountName, BatchInferenceJobName, CheckpointName, DatasetName, DatasetValidationJobName,
+    DeployedModelName, DeploymentName, JobName, ModelName, OperationName, QuotaName, SecretName, UserName,
+};
 
 use crate::error::ServerError;
 
@@ -71,10 +77,46 @@ fn typed_model(field: &str, name: ModelName) -> Result<ModelRef, ServerError> {
     })
 }
 
-/// `accounts/{account}/supervisedFineTuningJobs/{job}`.
-pub(crate) fn job(field: &str, name: &str) -> Result<(AccountId, JobId), ServerError> {
-    let name: JobName = name.parse().map_err(|error| wrong(field)(&error))?;
+/// Readers of names with an account and one id.
+macro_rules! owned {
+    ($($(#[$doc:meta])* $reader:ident: $name:ident.$part:ident -> $id:ident;)+) => {$(
+        $(#[$doc])*
+        pub(crate) fn $reader(field: &str, name: &str) -> Result<(AccountId, $id), ServerError> {
+            let name: $name = name.parse().map_err(|error| wrong(field)(&error))?;
+            let account = AccountId::new(name.account).map_err(|error| wrong(field)(&error))?;
+            let id = $id::new(name.$part).map_err(|error| wrong(field)(&error))?;
+            Ok((account, id))
+        }
+    )+};
+}
+
+owned! {
+    /// `accounts/{account}/supervisedFineTuningJobs/{job}`.
+    job: JobName.job -> JobId;
+    /// `accounts/{account}/users/{user}`.
+    user: UserName.user -> UserId;
+    /// `accounts/{account}/secrets/{secret}`.
+    secret: SecretName.secret -> SecretId;
+    /// `accounts/{account}/datasetValidationJobs/{job}`.
+    dataset_validation_job: DatasetValidationJobName.job -> DatasetValidationJobId;
+    /// `accounts/{account}/deployments/{deployment}`.
+    deployment: DeploymentName.deployment -> DeploymentId;
+    /// `accounts/{account}/batchInferenceJobs/{job}`.
+    batch_inference_job: BatchInferenceJobName.job -> BatchInferenceJobId;
+    /// `accounts/{account}/operations/{operation}`.
+    operation: OperationName.operation -> OperationId;
+}
+
+/// `accounts/{account}/quotas/{quota}`; quotas are named by this server, so the id is a plain text.
+pub(crate) fn quota(field: &str, name: &str) -> Result<(AccountId, String), ServerError> {
+    let name: QuotaName = name.parse().map_err(|error| wrong(field)(&error))?;
+    Ok((AccountId::new(name.account).map_err(|error| wrong(field)(&error))?, name.quota))
+}
+
+/// `accounts/{account}/supervisedFineTuningJobs/{job}/checkpoints/{checkpoint}`; the checkpoint is a plain text.
+pub(crate) fn checkpoint(field: &str, name: &str) -> Result<(AccountId, JobId, String), ServerError> {
+    let name: CheckpointName = name.parse().map_err(|error| wrong(field)(&error))?;
     let account = AccountId::new(name.account).map_err(|error| wrong(field)(&error))?;
-    let id = JobId::new(name.job).map_err(|error| wrong(field)(&error))?;
-    Ok((account, id))
+    let job = JobId::new(name.job).map_err(|error| wrong(field)(&error))?;
+    Ok((account, job, name.checkpoint))
 }

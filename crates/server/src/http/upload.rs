@@ -57,7 +57,7 @@ pub(crate) async fn dataset_upload(
 ) -> Result<Response, ServerError> {
     let caller = crate::auth::authenticate(&state, request.headers()).await?;
     let name = names::dataset("name", &name)?;
-    caller.may_use(&name.account)?;
+    caller.may_change(&name.account)?;
     files::uploading(&state, &name).await?;
     let file = store_part(&state, &name, request).await?;
     let dataset = match dataset_check(&state, &name).await {

@@ -92,10 +92,10 @@ fn calls_that_are_not_built_are_unimplemented() {
         let message = reply.headers.get("grpc-message").cloned().unwrap_or_default();
         (reply.status, reply.headers["grpc-status"].clone(), message)
     };
-    let (status, code, message) = call(&server.key, "/gateway.Gateway/CreateDeployment");
-    assert!((status, code.as_str()) == (200, "12") && message.contains("CreateDeployment"), "{message}");
+    let (status, code, message) = call(&server.key, "/gateway.Gateway/CreateCluster");
+    assert!((status, code.as_str()) == (200, "12") && message.contains("CreateCluster"), "{message}");
     assert_eq!(call(&server.key, "/other.Service/Call").1, "12");
-    assert_eq!(call("fw_wrong", "/gateway.Gateway/CreateDeployment").1, "16");
+    assert_eq!(call("fw_wrong", "/gateway.Gateway/CreateCluster").1, "16");
 }
 
 /// What fireworks-ai 0.19 asks before it chats with an adapter.

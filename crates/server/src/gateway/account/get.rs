@@ -11,7 +11,7 @@ pub(in crate::gateway) async fn account_get(
     request: pb::GetAccountRequest,
 ) -> Result<pb::Account, ServerError> {
     let id = names::account("name", &request.name)?;
-    call.caller.may_use(&id)?;
+    call.caller.may_read(&id)?;
     let account = call.state.store().account_get(&id).await?;
     mask::apply("Account", super::to_pb(&account), request.read_mask.as_ref())
 }

@@ -19,6 +19,7 @@ const OUTPUT_ONLY_FIELDS: &[&str] = &[
     "createdBy",
     "averageTurnCount",
     "estimatedTokenCount",
+    "files",
 ];
 /// Longest display name, in characters.
 const DISPLAY_NAME_MAX_CHARS: usize = 63;
@@ -29,7 +30,7 @@ pub(in crate::gateway) async fn dataset_create(
     request: pb::CreateDatasetRequest,
 ) -> Result<pb::Dataset, ServerError> {
     let account = names::account("parent", &request.parent)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_change(&account)?;
     if request.dataset_id.is_empty() {
         return Err(ServerError::field("datasetId", "is required"));
     }

@@ -11,7 +11,7 @@ pub(in crate::gateway) async fn dataset_delete(
     request: pb::DeleteDatasetRequest,
 ) -> Result<(), ServerError> {
     let name = names::dataset("name", &request.name)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_change(&name.account)?;
     let _lock = call.state.dataset_lock(&name).await;
     Ok(call.state.store().dataset_delete(&name).await?)
 }

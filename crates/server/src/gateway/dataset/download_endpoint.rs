@@ -12,7 +12,7 @@ pub(in crate::gateway) async fn dataset_download_endpoint(
     request: pb::GetDatasetDownloadEndpointRequest,
 ) -> Result<pb::GetDatasetDownloadEndpointResponse, ServerError> {
     let name = names::dataset("name", &request.name)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_read(&name.account)?;
     if request.download_lineage {
         return Err(ServerError::Unimplemented(
             "downloadLineage: this server keeps no lineage of datasets; leave it out".to_owned(),

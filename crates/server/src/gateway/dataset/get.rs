@@ -11,7 +11,7 @@ pub(in crate::gateway) async fn dataset_get(
     request: pb::GetDatasetRequest,
 ) -> Result<pb::Dataset, ServerError> {
     let name = names::dataset("name", &request.name)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_read(&name.account)?;
     let dataset = call.state.store().dataset_get(&name).await?;
     mask::apply("Dataset", super::to_pb(&dataset), request.read_mask.as_ref())
 }

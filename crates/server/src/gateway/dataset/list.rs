@@ -12,7 +12,7 @@ pub(in crate::gateway) async fn dataset_list(
     request: pb::ListDatasetsRequest,
 ) -> Result<pb::ListDatasetsResponse, ServerError> {
     let account = names::account("parent", &request.parent)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_read(&account)?;
     let query = list_query(
         Resource::DATASET,
         request.page_size,

@@ -7,10 +7,15 @@ pub(super) mod download_endpoint;
 pub(crate) mod files;
 pub(super) mod get;
 pub(super) mod list;
+pub(super) mod preview;
+pub(super) mod render_preview;
+pub(super) mod split;
+pub(super) mod update;
+pub(super) mod upload;
 pub(super) mod upload_endpoint;
 pub(super) mod validate_upload;
 
-use hearth_domain::{Dataset, DatasetFormat, DatasetState};
+use hearth_domain::{Dataset, DatasetFile, DatasetFormat, DatasetState};
 use hearth_proto::gateway as pb;
 
 use super::time::timestamp;
@@ -32,7 +37,16 @@ pub(crate) fn to_pb(dataset: &Dataset) -> pb::Dataset {
         data_source: Some(pb::dataset::DataSource::UserUploaded(pb::UserUploaded {})),
         format: format_to_pb(dataset.format).into(),
         created_by: dataset.created_by.clone(),
+        files: dataset.files.iter().map(file_to_pb).collect(),
         ..Default::default()
+    }
+}
+
+fn file_to_pb(file: &DatasetFile) -> pb::DatasetFile {
+    pb::DatasetFile {
+        name: file.name.clone(),
+        size_bytes: i64::try_from(file.size_bytes).unwrap_or(i64::MAX),
+        sha256: file.sha256.clone().unwrap_or_default(),
     }
 }
 

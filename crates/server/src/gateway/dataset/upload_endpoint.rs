@@ -16,7 +16,7 @@ pub(in crate::gateway) async fn dataset_upload_endpoint(
     request: pb::GetDatasetUploadEndpointRequest,
 ) -> Result<pb::GetDatasetUploadEndpointResponse, ServerError> {
     let name = names::dataset("name", &request.name)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_change(&name.account)?;
     let mut registered = Vec::with_capacity(request.filename_to_size.len());
     for (file, size) in &request.filename_to_size {
         files::check_name("filenameToSize", &name, file)?;

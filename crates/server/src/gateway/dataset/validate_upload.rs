@@ -11,6 +11,6 @@ pub(in crate::gateway) async fn dataset_validate_upload(
     request: pb::ValidateDatasetUploadRequest,
 ) -> Result<(), ServerError> {
     let name = names::dataset("name", &request.name)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_change(&name.account)?;
     super::check::dataset_check(&call.state, &name).await.map(|_| ())
 }

@@ -1,8 +1,11 @@
 //! Deployed models: every base that is installed, and every adapter whose base is. Nothing has to be loaded first.
 
+pub(super) mod create;
+pub(super) mod delete;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod serverless_lora;
+pub(super) mod update;
 
 use hearth_domain::{Account, Model, Status};
 use hearth_proto::gateway as pb;

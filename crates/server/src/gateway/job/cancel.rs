@@ -13,7 +13,7 @@ pub(in crate::gateway) async fn job_cancel(
     request: pb::CancelSupervisedFineTuningJobRequest,
 ) -> Result<(), ServerError> {
     let (account, id) = names::job("name", &request.name)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_change(&account)?;
     let store = call.state.store();
     let stored = store.job_get(&account, &id).await?;
     if stored.job.state == JobState::Cancelled {

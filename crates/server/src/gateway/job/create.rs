@@ -17,7 +17,7 @@ pub(in crate::gateway) async fn job_create(
     request: pb::CreateSupervisedFineTuningJobRequest,
 ) -> Result<pb::SupervisedFineTuningJob, ServerError> {
     let account = names::account("parent", &request.parent)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_change(&account)?;
     if request.debug {
         return Err(ServerError::Unimplemented(
             "debug: this server has no debug mode; leave it out".to_owned(),
@@ -93,7 +93,7 @@ async fn dataset(
         return Ok(None);
     }
     let name = names::dataset_in(account, field, text)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_read(&name.account)?;
     if_found(call.state.store().dataset_get(&name).await)
 }
 

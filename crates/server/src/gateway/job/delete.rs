@@ -12,7 +12,7 @@ pub(in crate::gateway) async fn job_delete(
     request: pb::DeleteSupervisedFineTuningJobRequest,
 ) -> Result<(), ServerError> {
     let (account, id) = names::job("name", &request.name)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_change(&account)?;
     let store = call.state.store();
     let stored = store.job_get(&account, &id).await?;
     store.job_transition(stored.key, None, &JobEvent::Delete, crate::now_ms()).await?;

@@ -11,7 +11,7 @@ pub(in crate::gateway) async fn job_get(
     request: pb::GetSupervisedFineTuningJobRequest,
 ) -> Result<pb::SupervisedFineTuningJob, ServerError> {
     let (account, id) = names::job("name", &request.name)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_read(&account)?;
     let stored = call.state.store().job_get(&account, &id).await?;
     mask::apply("SupervisedFineTuningJob", super::to_pb(call, &stored.job), request.read_mask.as_ref())
 }

@@ -12,7 +12,7 @@ pub(in crate::gateway) async fn job_list(
     request: pb::ListSupervisedFineTuningJobsRequest,
 ) -> Result<pb::ListSupervisedFineTuningJobsResponse, ServerError> {
     let account = names::account("parent", &request.parent)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_read(&account)?;
     let query =
         list_query(Resource::JOB, request.page_size, request.page_token, &request.filter, &request.order_by)?;
     let page = call.state.store().job_list(&account, &query).await?;

@@ -1,8 +1,11 @@
 //! Supervised fine-tuning jobs.
 
 pub(super) mod cancel;
+pub(super) mod checkpoint_list;
+pub(super) mod checkpoint_promote;
 pub(super) mod create;
 pub(super) mod delete;
+pub(super) mod estimate_cost;
 pub(super) mod get;
 pub(super) mod list;
 mod request;

@@ -13,7 +13,7 @@ pub(in crate::gateway) async fn job_resume(
     request: pb::ResumeSupervisedFineTuningJobRequest,
 ) -> Result<pb::SupervisedFineTuningJob, ServerError> {
     let (account, id) = names::job("name", &request.name)?;
-    call.caller.may_use(&account)?;
+    call.caller.may_change(&account)?;
     let store = call.state.store();
     let stored = store.job_get(&account, &id).await?;
     let output = &stored.job.settings.output_model;

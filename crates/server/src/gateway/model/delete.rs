@@ -12,7 +12,7 @@ pub(in crate::gateway) async fn model_delete(
     request: pb::DeleteModelRequest,
 ) -> Result<(), ServerError> {
     let name = names::model("name", &request.name)?;
-    call.caller.may_use(&name.account)?;
+    call.caller.may_change(&name.account)?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
     let unfinished = store.job_unfinished().await?;

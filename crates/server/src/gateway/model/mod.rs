@@ -1,9 +1,15 @@
 //! Models: bases and adapters that are installed in the data directory.
 
+pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod download_endpoint;
 pub(super) mod get;
+pub(super) mod import;
 pub(super) mod list;
+pub(super) mod prepare;
+pub(super) mod update;
+pub(super) mod upload_endpoint;
+pub(super) mod validate_upload;
 
 use hearth_domain::{Account, Model, ModelKind, Status};
 use hearth_proto::gateway as pb;

@@ -1,0 +1,16 @@
+//! `GetBatchInferenceJob`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, names};
+
+/// Not there yet.
+pub(in crate::gateway) async fn batch_inference_job_get(
+    call: &Call,
+    request: pb::GetBatchInferenceJobRequest,
+) -> Result<pb::BatchInferenceJob, ServerError> {
+    let account = names::batch_inference_job("name", &request.name)?.0;
+    call.caller.may_read(&account)?;
+    Err(ServerError::Unimplemented("GetBatchInferenceJob is not supported by this server yet".to_owned()))
+}

@@ -1,0 +1,16 @@
+//! `SplitDataset`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, names};
+
+/// Not there yet.
+pub(in crate::gateway) async fn dataset_split(
+    call: &Call,
+    request: pb::SplitDatasetRequest,
+) -> Result<pb::SplitDatasetResponse, ServerError> {
+    let account = names::dataset("name", &request.name)?.account;
+    call.caller.may_change(&account)?;
+    Err(ServerError::Unimplemented("SplitDataset is not supported by this server yet".to_owned()))
+}

@@ -1,0 +1,4 @@
+//! Checks of datasets.
+
+pub(super) mod create;
+pub(super) mod get;

@@ -1,0 +1,16 @@
+//! `CreateDeployedModel`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, names};
+
+/// Not there yet.
+pub(in crate::gateway) async fn deployed_model_create(
+    call: &Call,
+    request: pb::CreateDeployedModelRequest,
+) -> Result<pb::DeployedModel, ServerError> {
+    let account = names::account("parent", &request.parent)?;
+    call.caller.may_change(&account)?;
+    Err(ServerError::Unimplemented("CreateDeployedModel is not supported by this server yet".to_owned()))
+}

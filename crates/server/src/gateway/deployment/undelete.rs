@@ -1,0 +1,16 @@
+//! `UndeleteDeployment`.
+
+use hearth_proto::gateway as pb;
+
+use crate::error::ServerError;
+use crate::gateway::{Call, names};
+
+/// Not there yet.
+pub(in crate::gateway) async fn deployment_undelete(
+    call: &Call,
+    request: pb::UndeleteDeploymentRequest,
+) -> Result<pb::Deployment, ServerError> {
+    let account = names::deployment("name", &request.name)?.0;
+    call.caller.may_change(&account)?;
+    Err(ServerError::Unimplemented("UndeleteDeployment is not supported by this server yet".to_owned()))
+}

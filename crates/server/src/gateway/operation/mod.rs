@@ -1,0 +1,3 @@
+//! Work that a call began.
+
+pub(super) mod get;

@@ -1,0 +1,4 @@
+//! Quotas.
+
+pub(super) mod get;
+pub(super) mod list;

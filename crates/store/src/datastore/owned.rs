@@ -1,0 +1,162 @@
+//! Resources of an account that are one record each: the verbs that they share.
+
+use hearth_domain::{AccountId, Dataset};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Store;
+use crate::error::StoreError;
+use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
+
+/// A record in a table `(account, id, create_time_ms, record)`.
+///
+/// Account, id and creation time never change.
+pub trait Owned: Serialize + DeserializeOwned + Send + Sync + Unpin {
+    /// The table.
+    const TABLE: &'static str;
+    /// What errors call it.
+    const KIND: &'static str;
+    /// Collection in the resource name, for example `datasets`.
+    const COLLECTION: &'static str;
+
+    /// Owner.
+    fn account(&self) -> &AccountId;
+    /// Id in its account.
+    fn id(&self) -> &str;
+    /// When it was made, in milliseconds since the Unix epoch.
+    fn create_time_ms(&self) -> i64;
+}
+
+/// Binds a record of `domain` to its table.
+macro_rules! owned {
+    ($($record:ty: $table:literal, $kind:literal, $collection:literal;)+) => {$(
+        impl Owned for $record {
+            const TABLE: &'static str = $table;
+            const KIND: &'static str = $kind;
+            const COLLECTION: &'static str = $collection;
+
+            fn account(&self) -> &AccountId {
+                &self.account
+            }
+
+            fn id(&self) -> &str {
+                self.id.as_str()
+            }
+
+            fn create_time_ms(&self) -> i64 {
+                self.create_time_ms
+            }
+        }
+    )+};
+}
+
+owned! {
+    Dataset: "dataset", "dataset", "datasets";
+}
+
+/// `accounts/{account}/{collection}/{id}`.
+fn name<T: Owned>(account: &AccountId, id: &str) -> String {
+    format!("accounts/{account}/{}/{id}", T::COLLECTION)
+}
+
+fn not_found<T: Owned>(account: &AccountId, id: &str) -> StoreError {
+    StoreError::NotFound { kind: T::KIND, name: name::<T>(account, id) }
+}
+
+/// SQL of this module for one table. The table's name is a constant of this crate.
+fn sql<T: Owned>(text: &str) -> sqlx::AssertSqlSafe<String> {
+    sqlx::AssertSqlSafe(text.replace("{table}", T::TABLE))
+}
+
+impl Store {
+    /// Adds a record. `ALREADY_EXISTS` if the id is taken.
+    pub async fn create<T: Owned>(&self, new: &T) -> Result<(), StoreError> {
+        let insert = "INSERT INTO {table} (account, id, create_time_ms, record) VALUES (?1, ?2, ?3, ?4)";
+        sqlx::query(sql::<T>(insert))
+            .bind(new.account().as_str())
+            .bind(new.id())
+            .bind(new.create_time_ms())
+            .bind(record(new))
+            .execute(&self.pool)
+            .await
+            .map_err(insert_error(T::KIND, name::<T>(new.account(), new.id())))?;
+        Ok(())
+    }
+
+    /// Reads a record.
+    pub async fn get<T: Owned>(&self, account: &AccountId, id: &str) -> Result<T, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar(sql::<T>("SELECT record FROM {table} WHERE account = ?1 AND id = ?2"))
+                .bind(account.as_str())
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(StoreError::Database)?;
+        parse(T::KIND, id, &found.ok_or_else(|| not_found::<T>(account, id))?)
+    }
+
+    /// A page of an account's records.
+    pub async fn list<T: Owned>(
+        &self,
+        account: &AccountId,
+        query: &ListQuery,
+    ) -> Result<ListPage<T>, StoreError> {
+        let source =
+            Source { table: T::TABLE, kind: T::KIND, account: Some(account.as_str()), condition: "1" };
+        list(&self.pool, source, query).await
+    }
+
+    /// Every record of every account, oldest first: what a server looks at once, when it starts.
+    pub async fn all<T: Owned>(&self) -> Result<Vec<T>, StoreError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(sql::<T>("SELECT id, record FROM {table} ORDER BY create_time_ms, account, id"))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::Database)?;
+        rows.iter().map(|(id, text)| parse(T::KIND, id, text)).collect()
+    }
+
+    /// Changes a record: reads it, lets `change` decide, writes it, all in one transaction. An error of `change`
+    /// leaves it as it was.
+    pub async fn update<T: Owned, E: From<StoreError>>(
+        &self,
+        account: &AccountId,
+        id: &str,
+        change: impl FnOnce(&mut T) -> Result<(), E> + Send,
+    ) -> Result<T, E> {
+        let mut tx = self.begin_write().await?;
+        let found: Option<String> =
+            sqlx::query_scalar(sql::<T>("SELECT record FROM {table} WHERE account = ?1 AND id = ?2"))
+                .bind(account.as_str())
+                .bind(id)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(StoreError::Database)?;
+        let text = found.ok_or_else(|| not_found::<T>(account, id))?;
+        let mut changed: T = parse(T::KIND, id, &text)?;
+        let create_time_ms = changed.create_time_ms();
+        change(&mut changed)?;
+        assert_eq!((changed.account(), changed.id()), (account, id), "a change keeps the name");
+        assert_eq!(changed.create_time_ms(), create_time_ms, "a change keeps the creation time");
+        sqlx::query(sql::<T>("UPDATE {table} SET record = ?3 WHERE account = ?1 AND id = ?2"))
+            .bind(account.as_str())
+            .bind(id)
+            .bind(record(&changed))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::Database)?;
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(changed)
+    }
+
+    /// Removes a record. `NOT_FOUND` if it is not there.
+    pub async fn delete<T: Owned>(&self, account: &AccountId, id: &str) -> Result<(), StoreError> {
+        let done = sqlx::query(sql::<T>("DELETE FROM {table} WHERE account = ?1 AND id = ?2"))
+            .bind(account.as_str())
+            .bind(id)
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::Database)?;
+        if done.rows_affected() == 0 { Err(not_found::<T>(account, id)) } else { Ok(()) }
+    }
+}
