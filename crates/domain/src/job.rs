@@ -85,21 +85,6 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "isTurbo",
 ];
 
-/// Fields of the API's job that only the server writes; what a client sends in them means nothing.
-pub const OUTPUT_ONLY_FIELDS: &[&str] = &[
-    "name",
-    "createTime",
-    "completedTime",
-    "updateTime",
-    "state",
-    "status",
-    "createdBy",
-    "jobProgress",
-    "metricsFileSignedUrl",
-    "trainerLogsSignedUrl",
-    "estimatedCost",
-];
-
 /// What a client asks for. Zero and empty mean "not given".
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobRequest {
@@ -137,7 +122,7 @@ pub struct JobRequest {
     pub nodes: i32,
     /// Whether products with the base's weights may round to 8-bit integers, which is faster.
     pub is_turbo: bool,
-    /// JSON names of all other fields that the client set, without [`OUTPUT_ONLY_FIELDS`].
+    /// JSON names of all other fields that the client set, without those that only the server writes.
     pub other_fields: Vec<String>,
 }
 

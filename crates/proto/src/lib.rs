@@ -19,6 +19,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 
+pub mod behavior;
 pub mod names;
 
 /// Generated from `proto/`; documented there.

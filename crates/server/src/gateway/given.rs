@@ -1,18 +1,19 @@
 //! Which fields of a resource a client has set: what is not acted on is refused, never ignored.
 
+use hearth_proto::behavior::{Behavior, behavior};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 
 use crate::error::{FieldViolation, ServerError};
 use hearth_domain::Code;
 
-/// JSON names of the fields of a `gateway.{type_name}` that are set and in neither list. An empty submessage
-/// counts as not set: some clients send `wandbConfig: {}`.
+/// JSON names of the fields of a `gateway.{type_name}` that are set, not in the list, and not OUTPUT_ONLY in the
+/// `.proto`: what a client sends in those means nothing. An empty submessage counts as not set: some clients send
+/// `wandbConfig: {}`.
 pub(super) fn other_fields<M: Message>(
     type_name: &str,
     resource: &M,
     supported: &[&str],
-    output_only: &[&str],
 ) -> Result<Vec<String>, ServerError> {
     let desc = hearth_proto::descriptor_pool()
         .get_message_by_name(&format!("gateway.{type_name}"))
@@ -25,9 +26,9 @@ pub(super) fn other_fields<M: Message>(
     };
     Ok(message
         .fields()
-        .filter(|(_, value)| given(value))
+        .filter(|(field, value)| given(value) && behavior(field) != Behavior::OutputOnly)
         .map(|(field, _)| field.json_name().to_owned())
-        .filter(|name| !supported.contains(&name.as_str()) && !output_only.contains(&name.as_str()))
+        .filter(|name| !supported.contains(&name.as_str()))
         .collect())
 }
 
@@ -37,9 +38,8 @@ pub(super) fn refuse_other<M: Message>(
     prefix: &str,
     resource: &M,
     supported: &[&str],
-    output_only: &[&str],
 ) -> Result<(), ServerError> {
-    let others = other_fields(type_name, resource, supported, output_only)?;
+    let others = other_fields(type_name, resource, supported)?;
     if others.is_empty() {
         return Ok(());
     }

@@ -9,8 +9,6 @@ use crate::gateway::given::refuse_other;
 
 /// Fields of the account that are acted on.
 const SUPPORTED_FIELDS: &[&str] = &["displayName", "email"];
-/// Fields that only the server writes; what a client sends in them means nothing.
-const OUTPUT_ONLY_FIELDS: &[&str] = &["name", "createTime", "updateTime", "state", "status", "suspendState"];
 
 /// Makes an account. Only the operator may.
 pub(in crate::gateway) async fn account_create(
@@ -24,7 +22,7 @@ pub(in crate::gateway) async fn account_create(
     let id = AccountId::new(request.account_id)
         .map_err(|error| ServerError::field("accountId", error.to_string()))?;
     let given = request.account.unwrap_or_default();
-    refuse_other("Account", "account.", &given, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
+    refuse_other("Account", "account.", &given, SUPPORTED_FIELDS)?;
     let now_ms = crate::now_ms();
     let account = Account {
         id,

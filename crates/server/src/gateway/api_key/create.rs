@@ -12,8 +12,6 @@ use crate::gateway::{Call, names};
 
 /// Fields of the key that are acted on.
 const SUPPORTED_FIELDS: &[&str] = &["displayName", "email", "expireTime"];
-/// Fields that only the server writes; what a client sends in them means nothing.
-const OUTPUT_ONLY_FIELDS: &[&str] = &["keyId", "key", "createTime", "secure", "prefix"];
 
 /// Makes a key for an account. Only the operator may; the secret is in this reply and nowhere else.
 pub(in crate::gateway) async fn api_key_create(
@@ -23,7 +21,7 @@ pub(in crate::gateway) async fn api_key_create(
     call.caller.must_be_operator("make API keys")?;
     let (account, user) = names::account_or_user("parent", &request.parent)?;
     let given = request.api_key.unwrap_or_default();
-    refuse_other("ApiKey", "apiKey.", &given, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
+    refuse_other("ApiKey", "apiKey.", &given, SUPPORTED_FIELDS)?;
     // The address comes back in a header of verifyApiKey.
     let email = if given.email.is_empty() { user.unwrap_or_default() } else { given.email };
     if HeaderValue::from_str(&email).is_err() {

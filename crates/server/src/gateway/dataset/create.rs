@@ -9,18 +9,6 @@ use crate::gateway::{Call, names};
 
 /// Fields of the dataset that are acted on.
 const SUPPORTED_FIELDS: &[&str] = &["displayName", "exampleCount", "format", "userUploaded"];
-/// Fields that only the server writes; what a client sends in them means nothing.
-const OUTPUT_ONLY_FIELDS: &[&str] = &[
-    "name",
-    "createTime",
-    "updateTime",
-    "state",
-    "status",
-    "createdBy",
-    "averageTurnCount",
-    "estimatedTokenCount",
-    "files",
-];
 /// Longest display name, in characters.
 const DISPLAY_NAME_MAX_CHARS: usize = 63;
 
@@ -43,7 +31,7 @@ pub(in crate::gateway) async fn dataset_create(
         ));
     }
     let given = request.dataset.unwrap_or_default();
-    refuse_other("Dataset", "dataset.", &given, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
+    refuse_other("Dataset", "dataset.", &given, SUPPORTED_FIELDS)?;
     if given.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
         let limit = format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters");
         return Err(ServerError::field("dataset.displayName", limit));

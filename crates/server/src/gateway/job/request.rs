@@ -1,7 +1,7 @@
 //! What a client asks for in a job, as `domain` wants to hear it.
 
 use hearth_domain::JobRequest;
-use hearth_domain::job::{OUTPUT_ONLY_FIELDS, SUPPORTED_FIELDS};
+use hearth_domain::job::SUPPORTED_FIELDS;
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
@@ -9,8 +9,7 @@ use crate::gateway::given;
 
 /// The fields that this server acts on, and the names of all others that the client set.
 pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, ServerError> {
-    let other_fields =
-        given::other_fields("SupervisedFineTuningJob", &job, SUPPORTED_FIELDS, OUTPUT_ONLY_FIELDS)?;
+    let other_fields = given::other_fields("SupervisedFineTuningJob", &job, SUPPORTED_FIELDS)?;
     Ok(JobRequest {
         display_name: job.display_name,
         dataset: job.dataset,
@@ -37,12 +36,12 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
 mod tests {
     use super::*;
 
-    /// Each name in the lists of `domain` is a field of the wire's job, or it would be checked in vain.
+    /// Each name in the list of `domain` is a field of the wire's job, or it would be checked in vain.
     #[test]
     fn lists_name_fields() {
         let pool = hearth_proto::descriptor_pool();
         let desc = pool.get_message_by_name("gateway.SupervisedFineTuningJob").unwrap();
-        for name in SUPPORTED_FIELDS.iter().chain(OUTPUT_ONLY_FIELDS) {
+        for name in SUPPORTED_FIELDS {
             assert!(desc.get_field_by_json_name(name).is_some(), "{name}");
         }
     }
