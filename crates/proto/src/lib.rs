@@ -33,6 +33,11 @@ pub use generated::{gateway, google};
 /// The encoded `FileDescriptorSet` of all files, with imports, options and comments.
 const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// The encoded `FileDescriptorSet` of all files, for reflection.
+pub fn file_descriptor_set() -> &'static [u8] {
+    FILE_DESCRIPTOR_SET
+}
+
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the build script wrote a valid descriptor set")
 });

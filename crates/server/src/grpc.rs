@@ -1,5 +1,6 @@
-//! The gRPC face: who calls, time limits, and the way into the generated service.
+//! The gRPC face: who calls, time limits, the way into the generated service, and reflection.
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -10,7 +11,9 @@ use tower::Service;
 
 use crate::context::Face;
 use crate::gateway::Gateway;
-use crate::limits::{CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, VALIDATE_TIMEOUT};
+use crate::limits::{
+    CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, REFLECTION_MESSAGE_MAX_BYTES, VALIDATE_TIMEOUT,
+};
 use crate::state::AppState;
 
 /// Path of the calls of the gateway in the router.
@@ -42,6 +45,25 @@ pub(crate) async fn handle(State(state): State<AppState>, mut request: Request) 
         }
         Err(error) => Status::from(error).into_http::<Body>(),
     }
+}
+
+/// Server reflection, in both versions that clients ask for. Descriptors are public facts: it needs no key.
+pub(crate) fn reflection() -> Router<AppState> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(hearth_proto::file_descriptor_set())
+    };
+    let v1 = builder().build_v1().expect("the embedded descriptors are valid");
+    let v1alpha = builder().build_v1alpha().expect("the embedded descriptors are valid");
+    Router::new()
+        .route_service(
+            "/grpc.reflection.v1.ServerReflection/{rpc}",
+            v1.max_decoding_message_size(REFLECTION_MESSAGE_MAX_BYTES),
+        )
+        .route_service(
+            "/grpc.reflection.v1alpha.ServerReflection/{rpc}",
+            v1alpha.max_decoding_message_size(REFLECTION_MESSAGE_MAX_BYTES),
+        )
 }
 
 /// The name of the RPC, if the gateway does not have it. The hosted service has many more.

@@ -2,7 +2,8 @@
 //!
 //! # What it is for
 //! [`serve`] opens a data directory and answers on one port: `gateway.Gateway` over gRPC, the same RPCs as REST
-//! (`transcode`, read off the descriptors), OpenAI-style chat (`openai`), and files behind signed URLs (`http`).
+//! (`transcode`, read off the descriptors), OpenAI-style chat (`openai`), and files behind signed URLs (`http`). It
+//! describes all that in an OpenAPI document (`openapi`) and a page (`docs`).
 //!
 //! # Data flow
 //! A request gets an id (`context`), its key becomes a [`Caller`] (`auth`), the transcoder makes a message of a REST
@@ -20,6 +21,7 @@
 
 mod auth;
 mod context;
+mod docs;
 mod drain;
 mod error;
 mod gateway;
@@ -29,6 +31,7 @@ mod jobs;
 pub mod limits;
 mod listen;
 mod openai;
+mod openapi;
 mod serve;
 mod state;
 mod transcode;

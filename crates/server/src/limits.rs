@@ -7,6 +7,8 @@ pub use hearth_store::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 /// Largest body of a control-plane call, over REST and over gRPC. Above it: 413 with code INVALID_ARGUMENT
 /// (not RESOURCE_EXHAUSTED, which clients repeat).
 pub const CONTROL_BODY_MAX_BYTES: usize = 4 << 20;
+/// Largest question to server reflection.
+pub const REFLECTION_MESSAGE_MAX_BYTES: usize = 64 << 10;
 /// Longest time that a control-plane call may take before DEADLINE_EXCEEDED.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time that checking the rows of a dataset may take (`:validateUpload`, `:upload`).

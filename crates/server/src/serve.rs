@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ServerError;
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::state::AppState;
-use crate::{context, grpc, http, listen, openai, transcode};
+use crate::{context, grpc, http, listen, openai, openapi, transcode};
 
 /// File whose lock a server holds while it uses a data directory.
 const LOCK_FILE: &str = "server.lock";
@@ -165,8 +165,10 @@ fn router(state: AppState) -> Router {
     let rest = transcode::handle.layer(DefaultBodyLimit::disable()).with_state(state.clone());
     Router::new()
         .route(grpc::ROUTE, any(grpc::handle))
+        .merge(grpc::reflection())
         .merge(http::router())
         .merge(openai::router())
+        .merge(openapi::router())
         .fallback_service(rest)
         .layer(axum::middleware::from_fn_with_state(state.clone(), context::layer))
         .with_state(state)

@@ -28,7 +28,8 @@ pub(crate) fn router() -> Router<AppState> {
         .method_not_allowed_fallback(method_not_allowed)
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> ServerError {
+/// 405 for the paths of this module, and for others that can only be read.
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> ServerError {
     let allow = if uri.path().starts_with(SIGNED_DATASETS) { "GET, PUT" } else { "GET" };
     ServerError::WrongMethod { method: method.to_string(), allow: allow.to_owned() }
 }

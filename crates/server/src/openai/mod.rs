@@ -18,6 +18,8 @@ use axum::http::{Method, StatusCode};
 use axum::routing::{get, post};
 
 use self::error::OpenAiError;
+#[cfg(test)]
+pub(crate) use self::fields::SUPPORTED as CHAT_REQUEST_FIELDS;
 use crate::state::AppState;
 
 /// Largest body of a chat request.

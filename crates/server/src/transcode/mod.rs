@@ -5,11 +5,11 @@
 //! that the message does not have are ignored, as the hosted service does.
 
 mod call;
-mod fields;
+pub(crate) mod fields;
 mod json;
-mod routes;
+pub(crate) mod routes;
 pub(crate) mod status;
-mod template;
+pub(crate) mod template;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -22,6 +22,7 @@ use crate::context::Face;
 use crate::error::ServerError;
 use crate::limits::{CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT};
 use crate::state::AppState;
+pub(crate) use json::service;
 use routes::{BodyTarget, Found, Table, Target};
 use template::Captures;
 
@@ -33,7 +34,7 @@ pub(crate) struct Transcoder {
 impl Transcoder {
     /// Of the gateway's descriptors.
     pub(crate) fn new() -> Self {
-        Self { table: Table::new(&json::service(&hearth_proto::descriptor_pool())) }
+        Self { table: Table::new(&service(&hearth_proto::descriptor_pool())) }
     }
 }
 

@@ -89,8 +89,7 @@ impl Table {
         if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
     }
 
-    /// All routes, in the order of the descriptors.
-    #[cfg(test)]
+    /// All routes, in the order of the descriptors; the upload first.
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
     }

@@ -7,9 +7,12 @@ use percent_encoding::percent_decode_str;
 
 /// One part between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(crate) enum Segment {
+    /// This text.
     Literal(String),
+    /// One segment of any text.
     One,
+    /// All that is left.
     Rest,
 }
 
@@ -89,6 +92,16 @@ impl Template {
         let field_path = field.split('.').map(str::to_owned).collect();
         self.variables.push(Variable { field_path, first, end: self.segments.len() });
         Ok(())
+    }
+
+    /// Its segments, in order.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// What stands behind the colon.
+    pub(crate) fn verb(&self) -> Option<&str> {
+        self.verb.as_deref()
     }
 
     /// Field paths of the variables.

@@ -12,6 +12,8 @@ mod lifecycle;
 mod list_rules;
 mod model;
 mod openai;
+mod openapi;
+mod reflection;
 mod supervised_fine_tuning_job;
 mod verify_api_key;
 

@@ -1,0 +1,239 @@
+//! Operations that no RPC describes, written by hand: chat, files, and what is asked about the server itself.
+
+use serde_json::{Map, Value, json};
+
+use super::operation::{ID_PATTERN, Operation};
+use super::replies::{gateway_error, json_content, ok, openai_error, reply};
+use super::schema::{Schemas, reference};
+
+/// Where the inference paths are served; the first is the one to use.
+const INFERENCE_PREFIXES: [&str; 2] = ["/v1", "/inference/v1"];
+
+/// All of them.
+pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
+    let mut all = inference(schemas);
+    all.push(upload(schemas));
+    all.extend(signed());
+    all.extend(about_the_server());
+    all
+}
+
+fn operation(verb: &str, path: &str, value: Value) -> Operation {
+    Operation { path: path.to_owned(), verb: verb.to_owned(), value }
+}
+
+fn responses(ok: Value, error: fn(u16) -> Value, statuses: &[u16]) -> Value {
+    let mut all = Map::new();
+    all.insert("200".to_owned(), ok);
+    all.extend(statuses.iter().map(|status| (status.to_string(), error(*status))));
+    all.into()
+}
+
+fn path_parameter(name: &str, description: &str, pattern: &str) -> Value {
+    json!({
+        "name": name,
+        "in": "path",
+        "required": true,
+        "description": description,
+        "schema": { "type": "string", "pattern": pattern },
+    })
+}
+
+fn account_parameter() -> Value {
+    let mut parameter = path_parameter("account_id", "Id of the account.", ID_PATTERN);
+    parameter["example"] = "default".into();
+    parameter
+}
+
+fn inference(schemas: &mut Schemas) -> Vec<Operation> {
+    super::chat::add_schemas(schemas);
+    let mut all = Vec::new();
+    for (index, prefix) in INFERENCE_PREFIXES.iter().enumerate() {
+        let (suffix, under) = match index {
+            0 => (String::new(), String::new()),
+            _ => ((index + 1).to_string(), format!(" (under {prefix})")),
+        };
+        let mut content = json_content(&reference("openaiChatCompletion"));
+        content["text/event-stream"] = json!({
+            "schema": { "type": "string" },
+        });
+        let chat = reply(
+            "The answer; with `stream`, events whose data are `openaiChatCompletionChunk` objects, and `[DONE]`.",
+            Some(content),
+            &[],
+        );
+        let errors = [400, 401, 403, 404, 413, 429, 500, 503];
+        all.push(operation(
+            "post",
+            &format!("{prefix}/chat/completions"),
+            json!({
+                "tags": ["Inference"],
+                "summary": format!("Continues a conversation{under}"),
+                "description": "Continues a conversation with a base model or a tuned one. A field that this server \
+                    does not act on is refused by name, unless it holds its default.",
+                "operationId": format!("Inference_CreateChatCompletion{suffix}"),
+                "requestBody": {
+                    "content": json_content(&reference("openaiChatCompletionRequest")),
+                    "required": true,
+                },
+                "responses": responses(chat, openai_error, &errors),
+            }),
+        ));
+        let models = ok("The models, bases first.", &reference("openaiModelList"));
+        all.push(operation(
+            "get",
+            &format!("{prefix}/models"),
+            json!({
+                "tags": ["Inference"],
+                "summary": format!("Lists the models that the key may use{under}"),
+                "description": "Lists the bases that everybody may use and the models of the key's account.",
+                "operationId": format!("Inference_ListModels{suffix}"),
+                "responses": responses(models, openai_error, &[401, 403, 429, 500, 503]),
+            }),
+        ));
+    }
+    all
+}
+
+fn upload(schemas: &mut Schemas) -> Operation {
+    schemas.add(
+        "UploadedFile",
+        json!({
+            "type": "object",
+            "description": "A file that was stored and checked.",
+            "properties": {
+                "id": { "type": "string", "description": "Id of the dataset." },
+                "bytes": { "type": "integer", "format": "int64" },
+                "created_at": { "type": "integer", "format": "int64", "description": "Seconds since 1970." },
+                "filename": { "type": "string" },
+                "object": { "const": "file" },
+                "purpose": { "const": "fine-tune" },
+            },
+            "required": ["id", "bytes", "created_at", "filename", "object", "purpose"],
+        }),
+    );
+    operation(
+        "post",
+        "/v1/accounts/{account_id}/datasets/{dataset_id}:upload",
+        json!({
+            "tags": ["Gateway"],
+            "summary": "Uploads the one file of a dataset",
+            "description": "Uploads the one file of a dataset, of 150 MiB at most, and checks its rows. The dataset \
+                is READY when this returns; of a file with a bad row nothing is kept.",
+            "operationId": "Gateway_UploadDatasetFile",
+            "parameters": [
+                account_parameter(),
+                path_parameter("dataset_id", "Id of the dataset.", ID_PATTERN),
+            ],
+            "requestBody": {
+                "content": {
+                    "multipart/form-data": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {
+                                "file": {
+                                    "type": "string",
+                                    "contentMediaType": "application/octet-stream",
+                                    "description": "One JSON object a line.",
+                                },
+                            },
+                            "required": ["file"],
+                        },
+                    },
+                },
+                "required": true,
+            },
+            "responses": responses(
+                ok("Stored and checked.", &reference("UploadedFile")),
+                gateway_error,
+                &[400, 401, 403, 404, 409, 413, 429, 500, 503, 504],
+            ),
+        }),
+    )
+}
+
+/// Kind in the path, the id there, verb, operation id, summary.
+const SIGNED: &[(&str, &str, &str, &str, &str)] = &[
+    ("datasets", "dataset_id", "get", "Files_GetDatasetFile", "Reads a file of a dataset"),
+    ("datasets", "dataset_id", "put", "Files_PutDatasetFile", "Stores a file of a dataset"),
+    ("models", "model_id", "get", "Files_GetModelFile", "Reads a file of a model"),
+    ("runs", "supervised_fine_tuning_job_id", "get", "Files_GetRunFile", "Reads metrics or log of a job"),
+];
+
+fn signed() -> Vec<Operation> {
+    let one = |(kind, id, verb, operation_id, summary): &(&str, &str, &str, &str, &str)| {
+        let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "required": true, "description": description, "schema": schema });
+        let mut value = json!({
+            "tags": ["Files"],
+            "summary": summary,
+            "description": format!(
+                "{summary}. The URL comes whole from the gateway, is good for an hour and needs no key."
+            ),
+            "operationId": operation_id,
+            "security": [],
+            "parameters": [
+                account_parameter(),
+                path_parameter(id, "Id of the resource.", ID_PATTERN),
+                path_parameter("filename", "Name of the file.", "^[^/]+$"),
+                query("expires", "Milliseconds since 1970.", json!({ "type": "integer", "format": "int64" })),
+                query("signature", "What the server signed.", json!({ "type": "string" })),
+            ],
+        });
+        let binary = json!({ "application/octet-stream": { "schema": {} } });
+        if *verb == "put" {
+            value["requestBody"] = json!({ "content": binary, "required": true });
+            value["responses"] =
+                responses(reply("Stored.", None, &[]), gateway_error, &[400, 403, 404, 413, 429, 500, 503]);
+        } else {
+            let ok = reply("The bytes of the file.", Some(binary), &[]);
+            value["responses"] = responses(ok, gateway_error, &[400, 403, 404, 429, 500, 503]);
+        }
+        operation(verb, &format!("/signed/{kind}/{{account_id}}/{{{id}}}/{{filename}}"), value)
+    };
+    SIGNED.iter().map(one).collect()
+}
+
+fn about_the_server() -> Vec<Operation> {
+    let verify = reply("The key is valid.", None, &["x-fireworks-account-id", "x-fireworks-developer-email"]);
+    vec![
+        operation(
+            "get",
+            "/verifyApiKey",
+            json!({
+                "tags": ["Server"],
+                "summary": "Says whose key this is",
+                "description": "Says in two headers whose key this is.",
+                "operationId": "Server_VerifyApiKey",
+                "responses": responses(verify, gateway_error, &[401, 429, 500, 503]),
+            }),
+        ),
+        operation(
+            "get",
+            "/openapi.json",
+            json!({
+                "tags": ["Server"],
+                "summary": "This document",
+                "description": "This document, made of the same descriptors as the server's routes.",
+                "operationId": "Server_GetOpenApi",
+                "security": [],
+                "responses": responses(ok("The document.", &json!({ "type": "object" })), gateway_error, &[500]),
+            }),
+        ),
+        operation(
+            "get",
+            "/docs",
+            json!({
+                "tags": ["Server"],
+                "summary": "This document as a page",
+                "description": "This document as a page that loads nothing else.",
+                "operationId": "Server_GetDocs",
+                "security": [],
+                "responses": responses(
+                    reply("The page.", Some(json!({ "text/html": { "schema": { "type": "string" } } })), &[]),
+                    gateway_error,
+                    &[500],
+                ),
+            }),
+        ),
+    ]
+}
