@@ -199,16 +199,24 @@ const JOB: Columns = columns! {
 };
 
 impl Listed {
-    /// The column of a field, by its path in the API with the names of the `.proto` files, for example
-    /// `status.message`. `None`: every row has the field's default.
-    pub fn column(self, path: &str) -> Option<Column> {
-        let columns = match self {
+    fn table(self) -> Columns {
+        match self {
             Listed::Account => ACCOUNT,
             Listed::Dataset => DATASET,
             Listed::Job => JOB,
             Listed::Model => MODEL,
             Listed::DeployedModel => DEPLOYED_MODEL,
-        };
-        columns.iter().find(|(known, _)| *known == path).map(|(_, column)| *column)
+        }
+    }
+
+    /// All columns.
+    pub(crate) fn columns(self) -> impl Iterator<Item = Column> {
+        self.table().iter().map(|(_, column)| *column)
+    }
+
+    /// The column of a field, by its path in the API with the names of the `.proto` files, for example
+    /// `status.message`. `None`: every row has the field's default.
+    pub fn column(self, path: &str) -> Option<Column> {
+        self.table().iter().find(|(known, _)| *known == path).map(|(_, column)| *column)
     }
 }

@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::{StoreError, io_error};
+use crate::list_index;
 use crate::objects::Objects;
 use crate::sign::UrlSigner;
 
@@ -58,6 +59,7 @@ impl Store {
             .await
             .map_err(StoreError::Database)?;
         sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;
+        list_index::ensure(&pool).await?;
         let store = Self {
             pool,
             objects: Objects::open(&data_dir.join("objects"))?,
@@ -95,6 +97,11 @@ impl Store {
     /// The directory that holds everything.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// Closes all connections; what was written stays.

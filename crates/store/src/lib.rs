@@ -21,6 +21,7 @@ mod datastore;
 mod error;
 pub mod installed;
 mod keyfile;
+mod list_index;
 mod objects;
 mod page;
 mod sign;

@@ -79,6 +79,8 @@ pub(crate) struct Source<'a> {
     pub account: Option<&'a str>,
     /// Condition besides the owner.
     pub condition: &'static str,
+    /// Index that holds all that the list can be filtered and sorted by, if there is one.
+    pub index: Option<&'static str>,
 }
 
 /// A part of the order, as SQL.
@@ -191,13 +193,58 @@ fn push_after(sql: &mut QueryBuilder<Sqlite>, parts: &[Sorted], last: &[Value]) 
     sql.push(")");
 }
 
-fn push_source(sql: &mut QueryBuilder<Sqlite>, source: &Source<'_>, filter: &Condition) {
-    sql.push(" FROM ").push(source.table).push(" WHERE ").push(source.condition);
+fn push_order(sql: &mut QueryBuilder<Sqlite>, parts: impl Iterator<Item = (String, bool)>) {
+    sql.push(" ORDER BY ");
+    for (i, (part, descending)) in parts.enumerate() {
+        sql.push(if i > 0 { ", " } else { "" }).push(part);
+        sql.push(if descending { " DESC" } else { " ASC" });
+    }
+}
+
+/// The rows of the list, read off the index that holds all fields where one of them decides.
+fn push_source(
+    sql: &mut QueryBuilder<Sqlite>,
+    source: &Source<'_>,
+    query: &ListQuery,
+    sorts_by_record: bool,
+) {
+    sql.push(" FROM ").push(source.table);
+    if let Some(index) = source.index.filter(|_| sorts_by_record || query.filter != Condition::Always(true)) {
+        sql.push(" INDEXED BY ").push(index);
+    }
+    sql.push(" WHERE ").push(source.condition);
     if let Some(account) = source.account {
         sql.push(" AND account = ").push_bind(account.to_owned());
     }
     sql.push(" AND ");
-    filter.push(sql);
+    query.filter.push(sql);
+}
+
+/// The first `limit` rows behind `last`: first which, then their records, so that only these are read whole.
+fn push_page(
+    page: &mut QueryBuilder<Sqlite>,
+    source: &Source<'_>,
+    query: &ListQuery,
+    parts: &[Sorted],
+    last: Option<&[Value]>,
+    limit: i64,
+) {
+    page.push("SELECT id, record");
+    for i in 0..parts.len() {
+        page.push(format!(", sort_{i}"));
+    }
+    page.push(" FROM (SELECT rowid AS row");
+    for (i, part) in parts.iter().enumerate() {
+        page.push(", ").push(&part.sql).push(format!(" AS sort_{i}"));
+    }
+    push_source(page, source, query, parts.iter().any(|part| part.sql.contains("record")));
+    if let Some(last) = last {
+        push_after(page, parts, last);
+    }
+    push_order(page, parts.iter().map(|part| (part.sql.clone(), part.descending)));
+    page.push(" LIMIT ").push_bind(limit);
+    page.push(") JOIN ").push(source.table).push(" AS whole ON whole.rowid = row");
+    push_order(page, parts.iter().enumerate().map(|(i, part)| (format!("sort_{i}"), part.descending)));
 }
 
 /// One page of records, in a stable order.
@@ -214,31 +261,22 @@ pub(crate) async fn list<T: DeserializeOwned>(
     let parts = sorted(&query.order);
     let question = question(&source, query);
     let last = read_token(&query.page_token, &question, parts.len())?;
-
-    let mut count = QueryBuilder::<Sqlite>::new("SELECT count(*)");
-    push_source(&mut count, &source, &query.filter);
-    let mut page = QueryBuilder::<Sqlite>::new("SELECT id, record");
-    for (i, part) in parts.iter().enumerate() {
-        page.push(", ").push(&part.sql).push(format!(" AS sort_{i}"));
-    }
-    push_source(&mut page, &source, &query.filter);
-    if let Some(last) = &last {
-        push_after(&mut page, &parts, last);
-    }
-    page.push(" ORDER BY ");
-    for (i, part) in parts.iter().enumerate() {
-        page.push(if i > 0 { ", " } else { "" }).push(&part.sql);
-        page.push(if part.descending { " DESC" } else { " ASC" });
-    }
-    page.push(" LIMIT ").push_bind(i64::from(size) + 1);
+    let mut page = QueryBuilder::new("");
+    push_page(&mut page, &source, query, &parts, last.as_deref(), i64::from(size) + 1);
 
     // One read transaction, so that the total and the page belong together.
     let mut tx = pool.begin().await.map_err(StoreError::Database)?;
-    let total: i64 = count.build_query_scalar().fetch_one(&mut *tx).await.map_err(StoreError::Database)?;
     let mut rows = page.build().fetch_all(&mut *tx).await.map_err(StoreError::Database)?;
+    let more = rows.len() > size as usize;
+    let total = if last.is_none() && !more {
+        rows.len() as i64
+    } else {
+        let mut count = QueryBuilder::<Sqlite>::new("SELECT count(*)");
+        push_source(&mut count, &source, query, false);
+        count.build_query_scalar().fetch_one(&mut *tx).await.map_err(StoreError::Database)?
+    };
     tx.commit().await.map_err(StoreError::Database)?;
 
-    let more = rows.len() > size as usize;
     rows.truncate(size as usize);
     let next_page_token = match rows.last() {
         Some(last) if more => write_token(question, last, parts.len())?,
@@ -272,5 +310,45 @@ pub(crate) fn insert_error(kind: &'static str, name: String) -> impl FnOnce(sqlx
             StoreError::AlreadyExists { kind, name }
         }
         _ => StoreError::Database(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::Listed;
+    use crate::condition::Comparator;
+    use crate::list_index::{JOB_CONDITION, JOB_LIST};
+
+    async fn plan(pool: &SqlitePool, query: &ListQuery) -> String {
+        let source = Source {
+            table: "job",
+            kind: "job",
+            account: Some("a"),
+            condition: JOB_CONDITION,
+            index: Some(JOB_LIST),
+        };
+        let mut sql = QueryBuilder::new("EXPLAIN QUERY PLAN ");
+        push_page(&mut sql, &source, query, &sorted(&query.order), None, 201);
+        let rows = sql.build().fetch_all(pool).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whatever a list of jobs is filtered and sorted by, no record is read to find its page.
+    #[tokio::test]
+    async fn lists_of_jobs_read_an_index_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::Store::open(dir.path(), 0).await.unwrap();
+        for column in Listed::Job.columns() {
+            let filter = Condition::Compare(column, Comparator::NotEqual, Value::Int(7));
+            let by = Order::By { column, descending: true };
+            for (filter, order) in
+                [(filter.clone(), Vec::new()), (Condition::Always(true), vec![by]), (filter, vec![by])]
+            {
+                let query = ListQuery { filter, order, ..ListQuery::default() };
+                let plan = plan(store.pool(), &query).await;
+                assert!(plan.contains("job USING COVERING INDEX"), "{column:?}: {plan}");
+            }
+        }
     }
 }

@@ -220,10 +220,10 @@ async fn a_deleted_job_is_hidden_and_its_id_free() {
     assert_eq!(store.job_list(&acme(), &ListQuery::default()).await.unwrap().total_size, 0);
     let new = store.job_create(&job("j1", "m")).await.unwrap().key;
     assert_ne!(old, new);
-    assert_eq!(store.job_unfinished().await.unwrap().len(), 2);
+    assert_eq!(store.job_unfinished(100).await.unwrap().len(), 2);
     store.job_remove(old).await.unwrap();
     store.job_remove(new).await.unwrap();
-    let left = store.job_unfinished().await.unwrap();
+    let left = store.job_unfinished(100).await.unwrap();
     assert_eq!(
         left.iter().map(|stored| stored.key).collect::<Vec<_>>(),
         [new],
@@ -453,5 +453,5 @@ async fn rows_survive_a_restart() {
     let created = store.job_create(&job("j1", "m")).await.unwrap();
     store.close().await;
     let store = Store::open(dir.path(), 2).await.unwrap();
-    assert_eq!(store.job_unfinished().await.unwrap(), [created]);
+    assert_eq!(store.job_unfinished(100).await.unwrap(), [created]);
 }

@@ -22,6 +22,9 @@ use super::attempt::Attempt;
 use super::{finish, prepare, report, run_dir};
 use crate::error::ServerError;
 
+/// Waiting jobs that a round looks at beyond those that can start: some may be blocked by a deleted job's files.
+const WAITING_SPARE: usize = 64;
+
 /// How the jobs of a server run.
 #[derive(Clone, Debug)]
 pub struct JobsConfig {
@@ -124,7 +127,8 @@ impl Jobs {
 
     /// One round.
     fn look(&mut self) -> Result<(), ServerError> {
-        let mut jobs = self.runtime.block_on(self.store.job_unfinished())?;
+        let mut jobs =
+            self.runtime.block_on(self.store.job_unfinished(self.config.limits.capacity + WAITING_SPARE))?;
         for &key in self.attempts.keys() {
             if !jobs.iter().any(|stored| stored.key == key) {
                 jobs.extend(self.runtime.block_on(self.store.job_by_key(key))?);

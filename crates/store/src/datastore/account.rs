@@ -35,7 +35,7 @@ impl Store {
 
     /// A page of all accounts.
     pub async fn account_list(&self, query: &ListQuery) -> Result<ListPage<Account>, StoreError> {
-        let source = Source { table: "account", kind: KIND, account: None, condition: "1" };
+        let source = Source { table: "account", kind: KIND, account: None, condition: "1", index: None };
         list(&self.pool, source, query).await
     }
 }

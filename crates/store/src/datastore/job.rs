@@ -1,10 +1,12 @@
 //! Jobs and their event log. Every change is one transaction that reads the row first.
 
-use hearth_domain::{AccountId, Job, JobEvent, JobId, JobProgress, JobState, Model};
+use hearth_domain::{AccountId, Job, JobEvent, JobId, JobProgress, JobState, Model, ModelRef};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Store, model};
 use crate::error::StoreError;
+use crate::list_index::{JOB_CONDITION, JOB_LIST};
 use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
 
 const KIND: &str = "job";
@@ -117,32 +119,59 @@ impl Store {
         account: &AccountId,
         query: &ListQuery,
     ) -> Result<ListPage<Job>, StoreError> {
-        let condition = "state <> 'DELETING'";
-        let source = Source { table: "job", kind: KIND, account: Some(account.as_str()), condition };
+        let source = Source {
+            table: "job",
+            kind: KIND,
+            account: Some(account.as_str()),
+            condition: JOB_CONDITION,
+            index: Some(JOB_LIST),
+        };
         list(&self.pool, source, query).await
     }
 
-    /// All jobs, of all accounts, that the scheduler must look at: those that wait or run, and deleted ones.
-    pub async fn job_unfinished(&self) -> Result<Vec<StoredJob>, StoreError> {
-        self.jobs_where(
-            "SELECT key, id, record FROM job WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
-             ORDER BY key",
+    /// What the scheduler must look at, of all accounts: jobs that run, deleted ones, and the `waiting_max` oldest of
+    /// those that wait.
+    pub async fn job_unfinished(&self, waiting_max: usize) -> Result<Vec<StoredJob>, StoreError> {
+        let waiting_max = i64::try_from(waiting_max).unwrap_or(i64::MAX);
+        let rows = sqlx::query(
+            "SELECT key, id, record FROM (
+                 SELECT * FROM job
+                 WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+                 AND state NOT IN ('PENDING', 'RE_QUEUEING')
+             ) UNION ALL SELECT key, id, record FROM (
+                 SELECT * FROM job
+                 WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+                 AND state IN ('PENDING', 'RE_QUEUEING')
+                 ORDER BY create_time_ms, key LIMIT ?1
+             )",
         )
+        .bind(waiting_max)
+        .fetch_all(&self.pool)
         .await
+        .map_err(StoreError::Database)?;
+        stored_jobs(&rows)
+    }
+
+    /// A job that is not at its end and has this base model.
+    pub async fn job_with_base(&self, base: &ModelRef) -> Result<Option<String>, StoreError> {
+        let found: Option<(String, String)> = sqlx::query_as(
+            "SELECT account, id FROM job
+             WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+             AND record ->> '$.settings.base_model.account' = ?1 AND record ->> '$.settings.base_model.id' = ?2
+             LIMIT 1",
+        )
+        .bind(base.account.as_str())
+        .bind(base.id.as_str())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::Database)?;
+        Ok(found.map(|(account, id)| format!("accounts/{account}/supervisedFineTuningJobs/{id}")))
     }
 
     /// All jobs, of all accounts: what a server looks at once, when it starts.
     pub async fn job_all(&self) -> Result<Vec<StoredJob>, StoreError> {
-        self.jobs_where("SELECT key, id, record FROM job ORDER BY key").await
-    }
-
-    async fn jobs_where(&self, sql: &'static str) -> Result<Vec<StoredJob>, StoreError> {
-        let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(StoreError::Database)?;
-        rows.iter()
-            .map(|row| {
-                Ok(StoredJob { key: row.get("key"), job: parse(KIND, row.get("id"), row.get("record"))? })
-            })
-            .collect()
+        let rows = sqlx::query("SELECT key, id, record FROM job ORDER BY key").fetch_all(&self.pool).await;
+        stored_jobs(&rows.map_err(StoreError::Database)?)
     }
 
     /// Lets an event happen to a job, by the table of `domain`, and appends it to the job's event log.
@@ -225,6 +254,12 @@ impl Store {
             })
             .collect())
     }
+}
+
+fn stored_jobs(rows: &[SqliteRow]) -> Result<Vec<StoredJob>, StoreError> {
+    rows.iter()
+        .map(|row| Ok(StoredJob { key: row.get("key"), job: parse(KIND, row.get("id"), row.get("record"))? }))
+        .collect()
 }
 
 async fn read(tx: &mut Transaction<'static, Sqlite>, key: i64) -> Result<Job, StoreError> {

@@ -126,7 +126,13 @@ impl Store {
         account: &AccountId,
         query: &ListQuery,
     ) -> Result<ListPage<Model>, StoreError> {
-        let source = Source { table: "model", kind: KIND, account: Some(account.as_str()), condition: "1" };
+        let source = Source {
+            table: "model",
+            kind: KIND,
+            account: Some(account.as_str()),
+            condition: "1",
+            index: None,
+        };
         list(&self.pool, source, query).await
     }
 
@@ -139,7 +145,8 @@ impl Store {
         let condition = "((record ->> '$.kind.kind') = 'base' OR EXISTS (SELECT 1 FROM model AS base
             WHERE base.account = model.record ->> '$.kind.base_model.account'
             AND base.id = model.record ->> '$.kind.base_model.id'))";
-        let source = Source { table: "model", kind: KIND, account: Some(account.as_str()), condition };
+        let source =
+            Source { table: "model", kind: KIND, account: Some(account.as_str()), condition, index: None };
         list(&self.pool, source, query).await
     }
 

@@ -101,8 +101,13 @@ impl Store {
         account: &AccountId,
         query: &ListQuery,
     ) -> Result<ListPage<T>, StoreError> {
-        let source =
-            Source { table: T::TABLE, kind: T::KIND, account: Some(account.as_str()), condition: "1" };
+        let source = Source {
+            table: T::TABLE,
+            kind: T::KIND,
+            account: Some(account.as_str()),
+            condition: "1",
+            index: None,
+        };
         list(&self.pool, source, query).await
     }
 

@@ -15,11 +15,9 @@ pub(in crate::gateway) async fn model_delete(
     call.caller.may_change(&name.account)?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
-    let unfinished = store.job_unfinished().await?;
-    if let Some(user) = unfinished.iter().find(|stored| stored.job.settings.base_model == name) {
+    if let Some(job) = store.job_with_base(&name).await? {
         return Err(ServerError::FailedPrecondition(format!(
-            "model {name} is the base of {}, which is not at its end; cancel or delete the job first",
-            user.job.name()
+            "model {name} is the base of {job}, which is not at its end; cancel or delete the job first"
         )));
     }
     Ok(store.model_delete(&name).await?)
