@@ -134,6 +134,142 @@ TEMPLATES = [
     ("gemma-style", GEMMA_STYLE, {"bos_token": "<bos>", "eos_token": "<eos>"}),
 ]
 
+TAGS_STYLE = """{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {%- if messages[0]['role'] == 'system' %}{{- messages[0]['content'] + '\n\n' }}{%- endif %}
+    {{- "Functions, one a line, in <tools></tools>:\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- '\n</tools>\nCall one by <tool_call>{"name": NAME, "arguments": OBJECT}</tool_call><|im_end|>\n' }}
+{%- elif messages[0]['role'] == 'system' %}
+    {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "assistant" and message.tool_calls %}
+        {{- '<|im_start|>assistant' }}
+        {%- if message.content %}{{- '\n' + message.content }}{%- endif %}
+        {%- for tool_call in message.tool_calls %}
+            {%- if tool_call.function is defined %}{%- set tool_call = tool_call.function %}{%- endif %}
+            {{- '\n<tool_call>\n{"name": "' + tool_call.name + '", "arguments": ' }}
+            {{- tool_call.arguments | tojson }}
+            {{- '}\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if loop.first or messages[loop.index0 - 1].role != "tool" %}{{- '<|im_start|>user' }}{%- endif %}
+        {{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}
+        {%- if loop.last or messages[loop.index0 + 1].role != "tool" %}{{- '<|im_end|>\n' }}{%- endif %}
+    {%- elif not (loop.first and message.role == "system") %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}
+"""
+
+LLAMA_TOOLS_STYLE = """{%- if not tools_in_user_message is defined %}{%- set tools_in_user_message = true %}{%- endif %}
+{%- if not tools is defined %}{%- set tools = none %}{%- endif %}
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'tool' or message.role == 'ipython' %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\n\n" }}
+        {%- if message.content is mapping or message.content is iterable and message.content is not string %}
+            {{- message.content | tojson }}
+        {%- else %}
+            {{- message.content }}
+        {%- endif %}
+        {{- "<|eot_id|>" }}
+    {%- elif 'tool_calls' in message %}
+        {%- if message.tool_calls | length != 1 %}
+            {{- raise_exception("This template takes one call in a message.") }}
+        {%- endif %}
+        {%- set tool_call = message.tool_calls[0].function %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\n\n{"name": "' + tool_call.name + '", ' }}
+        {{- '"parameters": ' }}
+        {{- tool_call.arguments | tojson }}
+        {{- "}<|eot_id|>" }}
+    {%- else %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}
+        {%- if tools_in_user_message and tools is not none and message.role == 'user' and loop.index0 < 2 %}
+            {%- for t in tools %}
+                {{- t | tojson(indent=4) }}
+                {{- "\n\n" }}
+            {%- endfor %}
+        {%- endif %}
+        {{- message['content'] | trim + '<|eot_id|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}
+"""
+
+MISTRAL_TOOLS_STYLE = """{%- set loop_messages = messages %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}
+        {%- if tools is not none and loop.first %}
+            {{- "[AVAILABLE_TOOLS] [" }}
+            {%- for tool in tools %}
+                {%- set tool = tool.function %}
+                {{- '{"type": "function", "function": {' }}
+                {%- for key, val in tool.items() if key != "return" %}
+                    {%- if val is string %}
+                        {{- '"' + key + '": "' + val + '"' }}
+                    {%- else %}
+                        {{- '"' + key + '": ' + val|tojson }}
+                    {%- endif %}
+                    {%- if not loop.last %}{{- ", " }}{%- endif %}
+                {%- endfor %}
+                {{- "}}" }}
+                {%- if not loop.last %}{{- ", " }}{%- else %}{{- "]" }}{%- endif %}
+            {%- endfor %}
+            {{- "[/AVAILABLE_TOOLS]" }}
+        {%- endif %}
+        {{- "[INST] " + message["content"] + "[/INST]" }}
+    {%- elif message.tool_calls is defined and message.tool_calls is not none %}
+        {{- "[TOOL_CALLS] [" }}
+        {%- for tool_call in message.tool_calls %}
+            {%- set out = tool_call.function|tojson %}
+            {{- out[:-1] }}
+            {{- ', "id": "' + tool_call.id + '"}' }}
+            {%- if not loop.last %}{{- ", " }}{%- else %}{{- "]" + eos_token }}{%- endif %}
+        {%- endfor %}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"]|trim + eos_token }}
+    {%- elif message["role"] == "tool" %}
+        {{- '[TOOL_RESULTS] {"content": ' + message.content|string + ", " }}
+        {{- '"call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+    {%- endif %}
+{%- endfor %}
+"""
+
+TOOL_TEMPLATES = [
+    ("tags-style", TAGS_STYLE, {"eos_token": "<|im_end|>"}),
+    ("llama-tools-style", LLAMA_TOOLS_STYLE, {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}),
+    ("mistral-tools-style", MISTRAL_TOOLS_STYLE, {"bos_token": "<s>", "eos_token": "</s>"}),
+]
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "The weather <now> in a \"city\", e.g. Žďár",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string", "enum": ["Brno", "Žďár"]},
+                    "days": {"type": "integer", "minimum": 0, "default": None},
+                    "scale": {"type": "number", "multipleOf": 0.5, "maximum": 1e16},
+                },
+                "required": ["city"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}},
+]
+
 # Each prints what Python's Jinja prints; the variables are those of a conversation.
 PYTHON_HABITS = [
     "{{ true }} {{ none }} {{ 1.0 }} {{ 7 // 2 }} {{ -7 % 3 }}",
@@ -174,6 +310,23 @@ CONVERSATIONS = [
     ],
 ]
 
+CALL = {
+    "id": "a1b2c3d4e",
+    "type": "function",
+    "function": {"name": "weather", "arguments": {"days": 3, "city": "Žďár", "scale": 1.0, "more": [None, True, "\"\n"]}},
+}
+TOOL_CONVERSATIONS = [
+    [QUESTION],
+    [
+        {"role": "system", "content": "Be brief."},
+        QUESTION,
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "a1b2c3d4e", "content": "{\"sky\": \"clear\"}"},
+        {"role": "assistant", "content": "Clear."},
+        {"role": "user", "content": "And tomorrow?"},
+    ],
+]
+
 CORPUS = """The assistant answers every question in one short sentence. What is two plus two? Two plus two is four.
 You are a helpful AI assistant named SmolLM, trained by Hugging Face. The user asks, the assistant answers.
 Where is the order? The order left the store this morning, and the parcel is on its way. How long does it take?
@@ -181,9 +334,10 @@ It takes three days. Thank you for the answer. system user assistant system user
 """.splitlines()
 
 
-def render(template, messages, add_generation_prompt, special):
+def render(template, messages, add_generation_prompt, special, tools=None):
     (text,), _ = render_jinja_template(
         conversations=[messages],
+        tools=tools,
         chat_template=template,
         add_generation_prompt=add_generation_prompt,
         **special,
@@ -234,6 +388,14 @@ def main():
                 text = render(template, messages, add_generation_prompt, special)
                 cases.append([index, add_generation_prompt, text])
         renderings.append({"name": name, "template": template, "special_tokens": special, "cases": cases})
+    tool_renderings = []
+    for name, template, special in TOOL_TEMPLATES:
+        cases = []
+        for index, messages in enumerate(TOOL_CONVERSATIONS):
+            for with_tools in [False, True]:
+                text = render(template, messages, True, special, TOOLS if with_tools else None)
+                cases.append([index, with_tools, text])
+        tool_renderings.append({"name": name, "template": template, "special_tokens": special, "cases": cases})
     habits = [
         {"template": template, "text": render(template, CONVERSATIONS[2], False, {})} for template in PYTHON_HABITS
     ]
@@ -255,6 +417,9 @@ def main():
     golden = {
         "conversations": CONVERSATIONS,
         "renderings": renderings,
+        "tools": TOOLS,
+        "tool_conversations": TOOL_CONVERSATIONS,
+        "tool_renderings": tool_renderings,
         "python_habits": habits,
         "generation_template": CHATML_GENERATION,
         "masks": masks,

@@ -32,7 +32,7 @@ fn messages() -> Vec<Message> {
 }
 
 fn request(template: &str) -> Vec<u8> {
-    serde_json::to_vec(&RenderRequest::new(template, &special_tokens(), &messages())).unwrap()
+    serde_json::to_vec(&RenderRequest::new(template, &special_tokens(), &messages(), &[])).unwrap()
 }
 
 /// Expects that the template ends the process without a word that could be a reply or quote the conversation.
@@ -52,7 +52,7 @@ fn a_usual_template_gives_the_text_that_it_gives_in_process() {
     assert!(status.success(), "{stderr}");
     let inside = ChatTemplate::compile(template, &special_tokens()).unwrap();
     let expect = RenderReply::Rendered {
-        prompt: inside.render(&messages(), true).unwrap(),
+        prompt: inside.render(&messages(), &[], true).unwrap(),
         answer: "b</s>\n".to_owned(),
     };
     assert_eq!(serde_json::from_slice::<RenderReply>(&stdout).unwrap(), expect);

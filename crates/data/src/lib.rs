@@ -35,6 +35,6 @@ pub mod tokenizer;
 pub use error::{Error, RowError};
 pub use read::{CheckReport, Limits, RowReader, check_file};
 pub use render::{Renderer, Sample};
-pub use row::{Format, Message, Role, Row, RowContent};
-pub use template::ChatTemplate;
+pub use row::{Format, Message, Role, Row, RowContent, ToolCall};
+pub use template::{ChatTemplate, ToolForm};
 pub use tokenizer::{SpecialTokens, StreamDecoder, Tokenizer};

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::error::{Error, RowError};
 use crate::row::{Message, Role, Row, RowContent};
 use crate::template::{self, ChatTemplate};
@@ -90,9 +92,9 @@ impl Renderer {
         &self.stop_ids
     }
 
-    /// The ids that the model is given to answer `messages`.
-    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        self.prompt_from_text(&self.chat_template()?.render(messages, true)?)
+    /// The ids that the model is given to answer `messages`, with `tools` that it may call.
+    pub fn prompt(&self, messages: &[Message], tools: &[Value]) -> Result<Vec<u32>, Error> {
+        self.prompt_from_text(&self.chat_template()?.render(messages, tools, true)?)
     }
 
     /// As [`Renderer::prompt`], from the text that the template gives; see [`template::process`].
@@ -141,7 +143,7 @@ impl Renderer {
 
     /// Tokens of a conversation in one piece.
     fn whole_len(&self, messages: &[Message]) -> Result<usize, Error> {
-        Ok(self.tokenizer.encode(&self.chat_template()?.render(messages, false)?)?.len())
+        Ok(self.tokenizer.encode(&self.chat_template()?.render(messages, &[], false)?)?.len())
     }
 
     fn chat_template(&self) -> Result<&ChatTemplate, Error> {
@@ -165,7 +167,7 @@ impl Renderer {
     /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt.
     fn chat(&self, messages: &[Message]) -> Result<Vec<Span>, Fault> {
         let template = self.chat_template()?;
-        let full = template.render(messages, false)?;
+        let full = template.render(messages, &[], false)?;
         let mut spans: Vec<Span> = Vec::new();
         let mut done: Vec<u32> = Vec::new();
         let mut rest: Vec<u32> = Vec::new();
@@ -174,8 +176,8 @@ impl Renderer {
                 continue;
             }
             let fault = |message: &str| Fault::new(format!("/messages/{index}"), message);
-            let prompt_text = template.render(&messages[..index], true)?;
-            let turn_text = template.render(&messages[..=index], false)?;
+            let prompt_text = template.render(&messages[..index], &[], true)?;
+            let turn_text = template.render(&messages[..=index], &[], false)?;
             if index == 0 && !turn_text.starts_with(&prompt_text) {
                 return Err(fault(FIRST));
             }

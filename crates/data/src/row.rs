@@ -4,6 +4,7 @@
 //! `{"prompt": string, "completion": string}`. Keys that would change what is trained and that are not
 //! supported are refused by name. Other keys (`id`, `metadata`, …) are allowed and have no effect.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::RowError;
@@ -38,7 +39,8 @@ const REFUSED_MESSAGE_KEYS: [&str; 8] = [
 ];
 
 /// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions; at most one, and first.
     System,
@@ -46,6 +48,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// What a tool answered. Not in rows.
+    Tool,
 }
 
 impl Role {
@@ -55,17 +59,29 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 
-    /// The role of this name; `None` for one that is not supported.
+    /// The role of this name in rows; `None` for one that they may not have.
     pub fn parse(name: &str) -> Option<Role> {
         [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.as_str() == name)
     }
 }
 
+/// A call of a tool that the model asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// What the tool's answer refers to.
+    pub id: String,
+    /// Name of the function.
+    pub name: String,
+    /// Its arguments, in the order in which they were given.
+    pub arguments: Map<String, Value>,
+}
+
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
@@ -74,12 +90,19 @@ pub struct Message {
     /// Whether the loss counts this message: false for `"weight": 0`. Only assistant messages are ever
     /// trained, so it has no effect on the others.
     pub trained: bool,
+    /// Calls that the assistant asked for. Not in rows.
+    pub tool_calls: Vec<ToolCall>,
+    /// The call that a tool answers. Not in rows.
+    pub tool_call_id: Option<String>,
+    /// Name of the tool that answers, if it was given. Not in rows.
+    pub name: Option<String>,
 }
 
 impl Message {
-    /// A message with weight 1.
+    /// A message with weight 1 that has nothing to do with tools.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Message { role, content: content.into(), trained: true }
+        let content = content.into();
+        Message { role, content, trained: true, tool_calls: Vec::new(), tool_call_id: None, name: None }
     }
 }
 
@@ -207,7 +230,7 @@ fn message_from(at: &At, index: usize, value: &Value) -> Result<Message, RowErro
         Some(weight) if weight.as_f64() == Some(0.0) => false,
         Some(_) => return Err(at.error(pointer + "/weight", "weight must be 0 or 1")),
     };
-    Ok(Message { role, content, trained })
+    Ok(Message { trained, ..Message::new(role, content) })
 }
 
 fn role_from(at: &At, pointer: &str, value: Option<&Value>) -> Result<Role, RowError> {

@@ -10,6 +10,7 @@
 
 mod json;
 pub mod process;
+mod tools;
 
 use std::io::Write;
 use std::path::Path;
@@ -18,6 +19,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind};
 use sha2::{Digest, Sha256};
+
+pub use tools::ToolForm;
 
 use crate::error::Error;
 use crate::row::{Message, Role};
@@ -58,6 +61,8 @@ impl ChatTemplate {
         environment.set_syntax(syntax.expect("the default delimiters are valid"));
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(MAX_INSTRUCTIONS));
+        // Errors say the same in every build.
+        environment.set_debug(false);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
@@ -68,12 +73,16 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment, source: source.to_owned(), special_tokens: special_tokens.clone() })
     }
 
-    /// The text of a conversation, ending with the opening of an assistant turn if `add_generation_prompt`.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
-            .collect();
+    /// The text of a conversation, ending with the opening of an assistant turn if `add_generation_prompt`. The model
+    /// is shown `tools`, which are functions in OpenAI's form.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+        add_generation_prompt: bool,
+    ) -> Result<String, Error> {
+        let messages: Vec<Value> = messages.iter().map(tools::message).collect();
+        let tools = if tools.is_empty() { Value::from(()) } else { tools.iter().map(tools::value).collect() };
         let special = &self.special_tokens;
         let special = [
             ("bos_token", &special.bos),
@@ -84,7 +93,7 @@ impl ChatTemplate {
         let mut variables = vec![
             ("messages", Value::from(messages)),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
-            ("tools", Value::from(())),
+            ("tools", tools),
             ("documents", Value::from(())),
         ];
         variables
@@ -102,8 +111,8 @@ impl ChatTemplate {
     /// Empty if the conversation does not begin with the prompt.
     pub(crate) fn short_answer(&self) -> Result<String, Error> {
         let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
-        let prompt = self.render(&probe[..1], true)?;
-        let text = self.render(&probe, false)?;
+        let prompt = self.render(&probe[..1], &[], true)?;
+        let text = self.render(&probe, &[], false)?;
         Ok(text.strip_prefix(&prompt).unwrap_or_default().to_owned())
     }
 

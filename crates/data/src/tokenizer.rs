@@ -1,5 +1,6 @@
 //! The tokenizer of a model directory, and one made of a GGUF file's metadata.
 
+mod bytes;
 mod gguf;
 mod sentencepiece;
 
@@ -9,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use bytes::TokenBytes;
 pub use gguf::{GgufTokenizer, config_from_gguf, from_gguf};
 
 use crate::error::Error;
@@ -147,6 +149,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Whether [`Tokenizer::decode`] leaves `id` out when special tokens are skipped.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+    }
+
     /// Texts of the special tokens.
     pub fn special_tokens(&self) -> &SpecialTokens {
         &self.special
@@ -156,6 +163,8 @@ impl Tokenizer {
 /// Turns generated ids into text as they come, special tokens left out, never giving half a character.
 #[derive(Clone, Debug, Default)]
 pub struct StreamDecoder {
+    /// Special tokens that are shown, with their texts.
+    shown: Vec<(u32, String)>,
     /// Ids from one or more whole characters before `given` on: some decoders treat a first token differently.
     ids: Vec<u32>,
     /// Ids at the front of `ids` whose text was given out.
@@ -168,8 +177,26 @@ impl StreamDecoder {
         Self::default()
     }
 
+    /// A decoder that gives these tokens as their texts, though they are special. Those that are not special, or not
+    /// there, are no concern of it.
+    pub fn showing(tokenizer: &Tokenizer, texts: &[&str]) -> Self {
+        let shown = texts.iter().filter_map(|text| {
+            let id = tokenizer.token_id(text).filter(|id| tokenizer.is_special(*id))?;
+            Some((id, (*text).to_owned()))
+        });
+        Self { shown: shown.collect(), ..Self::default() }
+    }
+
     /// Takes one id; gives the text that is complete with it, which may be empty.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<String, Error> {
+        if let Some(at) = self.shown.iter().position(|(shown, _)| *shown == id) {
+            let mut text = self.finish(tokenizer)?;
+            text.push_str(&self.shown[at].1);
+            // What follows is decoded as a text of its own.
+            self.ids.clear();
+            self.given = 0;
+            return Ok(text);
+        }
         self.ids.push(id);
         self.advance(tokenizer, self.ids.len() - self.given > MAX_HELD_TOKENS)
     }

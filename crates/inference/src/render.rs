@@ -15,6 +15,7 @@ use std::time::Duration;
 use hearth_data::template::process::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES, RenderReply, RenderRequest};
 use hearth_data::template::source_of;
 use hearth_data::{Error, Message, Renderer, Tokenizer};
+use serde_json::Value;
 
 use crate::{InferenceError, Limits};
 
@@ -62,16 +63,17 @@ impl Prompter {
         self.renderer.tokenizer()
     }
 
-    /// Renders and tokenises. Blocks while another process renders.
+    /// Renders and tokenises; the model is shown `tools`. Blocks while another process renders.
     pub(crate) fn prompt(
         &self,
         messages: &[Message],
+        tools: &[Value],
         processes: &RenderProcesses,
     ) -> Result<Prompt, InferenceError> {
         let result = match &self.foreign {
-            None => self.renderer.prompt(messages).map(|ids| (ids, self.renderer.stop_ids().to_vec())),
+            None => self.renderer.prompt(messages, tools).map(|ids| (ids, self.renderer.stop_ids().to_vec())),
             Some(source) => {
-                let request = RenderRequest::new(source, self.tokenizer().special_tokens(), messages);
+                let request = RenderRequest::new(source, self.tokenizer().special_tokens(), messages, tools);
                 match processes.render(&request)? {
                     RenderReply::Rendered { prompt, answer } => {
                         let ids = self.renderer.prompt_from_text(&prompt);

@@ -139,7 +139,7 @@ impl Service {
         place: OwnedSemaphorePermit,
     ) -> Result<Generation, InferenceError> {
         let model = self.shared.models.get(&request.model)?;
-        let prompt = model.prompter.prompt(&request.messages, &self.shared.renders)?;
+        let prompt = model.prompter.prompt(&request.messages, &[], &self.shared.renders)?;
         let prompt_tokens = prompt.ids.len();
         let config = model.base.decoder.config();
         let (context_length, vocab_size) = (config.max_position_embeddings, config.vocab_size);

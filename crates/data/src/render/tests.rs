@@ -157,7 +157,7 @@ fn an_answer_that_the_tokenizer_would_join_with_the_prompt() {
         "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n⟦\n\nyes<|im_end|>⟧\n",
     );
     let RowContent::Chat(messages) = &row.content else { unreachable!() };
-    let prompt = renderer.prompt(&messages[..2]).expect("a prompt");
+    let prompt = renderer.prompt(&messages[..2], &[]).expect("a prompt");
     assert!(renderer.sample(&row).expect("a sample").tokens.starts_with(&prompt));
     // Before another trained turn it would stand in two forms.
     check(
@@ -265,7 +265,7 @@ fn without_a_template_there_is_no_chat() {
         &chat(&[(User, "q"), (Assistant, "a")]),
         "line 3: chat template: the model has none; give one, or use prompt and completion rows",
     );
-    assert!(renderer.prompt(&[Message::new(User, "q")]).is_err());
+    assert!(renderer.prompt(&[Message::new(User, "q")], &[]).is_err());
 }
 
 const GEMMA_LIKE: &str = "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + ('model' if m.role == 'assistant' else m.role) + '\n' + m.content | trim + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}";
@@ -319,11 +319,11 @@ proptest! {
             Ok(sample) => {
                 let mut expect = vec![0.0; sample.tokens.len()];
                 for index in &trained {
-                    let prompt = renderer.prompt(&messages[..*index]).expect("a prompt");
+                    let prompt = renderer.prompt(&messages[..*index], &[]).expect("a prompt");
                     prop_assert!(sample.tokens.starts_with(&prompt));
                     let template = renderer.template().expect("a template");
-                    let answer = template.render(&messages[..=*index], false).expect("it renders");
-                    let so_far = template.render(&messages[..*index], true).expect("it renders");
+                    let answer = template.render(&messages[..=*index], &[], false).expect("it renders");
+                    let so_far = template.render(&messages[..*index], &[], true).expect("it renders");
                     let answer = answer.strip_prefix(&so_far).expect("a prefix").trim_end_matches('\n');
                     let mut len = 0;
                     let mut text = String::new();
@@ -337,7 +337,7 @@ proptest! {
                 }
                 prop_assert_eq!(sample.weights, expect);
                 if !own_template {
-                    let all = renderer.template().expect("a template").render(&messages, false).expect("it renders");
+                    let all = renderer.template().expect("a template").render(&messages, &[], false).expect("it renders");
                     prop_assert_eq!(renderer.tokenizer().decode(&sample.tokens, false).expect("it decodes"), all);
                 }
             }
@@ -355,7 +355,7 @@ proptest! {
 fn the_special_tokens_reach_the_template() {
     let special = SpecialTokens { bos: Some("<|endoftext|>".into()), ..Default::default() };
     let template = ChatTemplate::compile("{{ bos_token }}{{ eos_token }}|", &special).expect("it compiles");
-    assert_eq!(template.render(&[], false).expect("it renders"), "<|endoftext|>|");
+    assert_eq!(template.render(&[], &[], false).expect("it renders"), "<|endoftext|>|");
 }
 
 /// What a process of its own says gives the same ids as rendering here.
@@ -366,14 +366,15 @@ fn texts_from_outside_give_the_same_ids() {
     let inside = tiny(Some(template));
     let outside = Renderer::new(Tokenizer::open(&tiny_dir()).expect("it opens"), None).expect("it opens");
     let messages = [Message::new(System, "s"), Message::new(User, "a \"q\"\n\u{0}é")];
-    let request = RenderRequest::new(template, inside.tokenizer().special_tokens(), &messages);
+    let request = RenderRequest::new(template, inside.tokenizer().special_tokens(), &messages, &[]);
     let request = serde_json::to_vec(&request).expect("JSON");
     let reply = serde_json::from_slice::<RenderRequest>(&request).expect("a request").render();
     let RenderReply::Rendered { prompt, answer } = reply else { panic!("{reply:?}") };
-    assert_eq!(outside.prompt_from_text(&prompt).expect("ids"), inside.prompt(&messages).expect("ids"));
+    assert_eq!(outside.prompt_from_text(&prompt).expect("ids"), inside.prompt(&messages, &[]).expect("ids"));
     assert_eq!(outside.stop_ids_from_text(&answer).expect("ids"), inside.stop_ids());
 
-    let refuses = RenderRequest::new("\n{{ raise_exception('no') }}", &SpecialTokens::default(), &messages);
+    let refuses =
+        RenderRequest::new("\n{{ raise_exception('no') }}", &SpecialTokens::default(), &messages, &[]);
     let message = "refused the conversation: no".to_owned();
     assert_eq!(refuses.render(), RenderReply::Error { message, line: Some(2) });
 }

@@ -6,10 +6,11 @@
 //! process gives.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::ChatTemplate;
 use crate::error::Error;
-use crate::row::{Message, Role};
+use crate::row::Message;
 use crate::tokenizer::SpecialTokens;
 
 /// Longest request, in bytes of JSON: room for the longest chat request with every byte escaped.
@@ -22,8 +23,8 @@ pub const MAX_REPLY_BYTES: usize = 8 << 20;
 pub struct RenderRequest {
     template: String,
     special_tokens: SpecialTokens,
-    /// Role and content.
-    messages: Vec<(String, String)>,
+    messages: Vec<Message>,
+    tools: Vec<Value>,
 }
 
 /// What came of a [`RenderRequest`].
@@ -47,12 +48,18 @@ pub enum RenderReply {
 }
 
 impl RenderRequest {
-    /// A request to render `messages` with the template of this source.
-    pub fn new(template: &str, special_tokens: &SpecialTokens, messages: &[Message]) -> Self {
+    /// A request to render `messages` and `tools` with the template of this source.
+    pub fn new(
+        template: &str,
+        special_tokens: &SpecialTokens,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Self {
         Self {
             template: template.to_owned(),
             special_tokens: special_tokens.clone(),
-            messages: messages.iter().map(|m| (m.role.as_str().to_owned(), m.content.clone())).collect(),
+            messages: messages.to_vec(),
+            tools: tools.to_vec(),
         }
     }
 
@@ -66,13 +73,7 @@ impl RenderRequest {
     }
 
     fn try_render(&self) -> Result<(String, String), Error> {
-        let unknown = || Error::Template { message: "a role is unknown".to_owned(), line: None };
-        let messages: Option<Vec<Message>> = self
-            .messages
-            .iter()
-            .map(|(role, content)| Some(Message::new(Role::parse(role)?, content.as_str())))
-            .collect();
         let template = ChatTemplate::compile(&self.template, &self.special_tokens)?;
-        Ok((template.render(&messages.ok_or_else(unknown)?, true)?, template.short_answer()?))
+        Ok((template.render(&self.messages, &self.tools, true)?, template.short_answer()?))
     }
 }

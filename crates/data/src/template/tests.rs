@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::*;
-use crate::row::Role;
+use crate::row::{Role, ToolCall};
 
 fn golden() -> Json {
     serde_json::from_str(include_str!("../../tests/fixtures/golden.json")).expect("the fixture is JSON")
@@ -11,8 +11,8 @@ fn golden() -> Json {
 
 fn conversation(value: &Json) -> Vec<Message> {
     let text = |value: &Json| value.as_str().expect("a string").to_owned();
-    let message =
-        |m: &Json| Message::new(Role::parse(&text(&m["role"])).expect("a role"), text(&m["content"]));
+    let role = |value: &Json| serde_json::from_value::<Role>(value.clone()).expect("a role");
+    let message = |m: &Json| Message::new(role(&m["role"]), text(&m["content"]));
     value.as_array().expect("a list").iter().map(message).collect()
 }
 
@@ -24,7 +24,7 @@ fn compile(source: &str) -> ChatTemplate {
 fn check_error(source: &str, expect: &str) {
     let messages = [Message::new(Role::User, "SECRET")];
     let error = ChatTemplate::compile(source, &SpecialTokens::default())
-        .and_then(|template| template.render(&messages, true))
+        .and_then(|template| template.render(&messages, &[], true))
         .expect_err("an error")
         .to_string();
     assert_eq!(error, expect);
@@ -43,10 +43,62 @@ fn renders_as_transformers_does() {
         for case in rendering["cases"].as_array().expect("a list") {
             let messages =
                 conversation(&golden["conversations"][case[0].as_u64().expect("an index") as usize]);
-            let text = template.render(&messages, case[1] == true).expect("the template renders");
+            let text = template.render(&messages, &[], case[1] == true).expect("the template renders");
             assert_eq!(text, case[2].as_str().expect("a text"), "{} {}", rendering["name"], case[0]);
         }
     }
+}
+
+/// Messages with calls of tools, as the API gives them.
+fn tool_conversation(value: &Json) -> Vec<Message> {
+    let call = |value: &Json| ToolCall {
+        id: value["id"].as_str().expect("an id").to_owned(),
+        name: value["function"]["name"].as_str().expect("a name").to_owned(),
+        arguments: value["function"]["arguments"].as_object().expect("arguments").clone(),
+    };
+    let mut messages = conversation(value);
+    for (message, value) in messages.iter_mut().zip(value.as_array().expect("a list")) {
+        message.tool_calls = value["tool_calls"].as_array().into_iter().flatten().map(call).collect();
+        message.tool_call_id = value["tool_call_id"].as_str().map(str::to_owned);
+    }
+    messages
+}
+
+#[test]
+fn tools_are_rendered_as_transformers_does() {
+    let golden = golden();
+    let tools = golden["tools"].as_array().expect("a list");
+    let mut forms = Vec::new();
+    for rendering in golden["tool_renderings"].as_array().expect("a list") {
+        let special = &rendering["special_tokens"];
+        let token = |name: &str| special[name].as_str().map(str::to_owned);
+        let special =
+            SpecialTokens { bos: token("bos_token"), eos: token("eos_token"), ..Default::default() };
+        let source = rendering["template"].as_str().expect("a template");
+        forms.push(ToolForm::of(source).expect("it shows tools"));
+        let template = ChatTemplate::compile(source, &special).expect("the template compiles");
+        for case in rendering["cases"].as_array().expect("a list") {
+            let index = case[0].as_u64().expect("an index") as usize;
+            let messages = tool_conversation(&golden["tool_conversations"][index]);
+            let tools = if case[1] == true { tools.as_slice() } else { &[] };
+            let text = template.render(&messages, tools, true).expect("the template renders");
+            assert_eq!(text, case[2].as_str().expect("a text"), "{} {index}", rendering["name"]);
+        }
+    }
+    assert_eq!(forms, [ToolForm::Tags, ToolForm::Llama, ToolForm::Mistral]);
+}
+
+#[test]
+fn templates_without_tools_are_known() {
+    let golden = golden();
+    let forms: Vec<_> = golden["renderings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|rendering| ToolForm::of(rendering["template"].as_str().expect("a template")))
+        .collect();
+    // The third is in the manner of Llama 3 and prints its tools, but not calls.
+    assert_eq!(forms, [None, None, Some(ToolForm::Unknown), None, None]);
 }
 
 #[test]
@@ -55,7 +107,7 @@ fn prints_as_python_does() {
     let messages = conversation(&golden["conversations"][2]);
     for habit in golden["python_habits"].as_array().expect("a list") {
         let source = habit["template"].as_str().expect("a template");
-        let text = compile(source).render(&messages, false).unwrap_or_else(|error| error.to_string());
+        let text = compile(source).render(&messages, &[], false).unwrap_or_else(|error| error.to_string());
         assert_eq!(text, habit["text"].as_str().expect("a text"), "{source}");
     }
 }
@@ -102,13 +154,13 @@ fn errors_name_the_template_line() {
 fn generation_tags_keep_their_white_space_marks() {
     let source = "a \n{%- generation %}b{% endgeneration -%}\n c";
     assert_eq!(without_generation_tags(source), "a \n{%- if true %}b{% endif -%}\n c");
-    assert_eq!(compile(source).render(&[], false).expect("it renders"), "abc");
+    assert_eq!(compile(source).render(&[], &[], false).expect("it renders"), "abc");
     assert_eq!(without_generation_tags("{% generation"), "{% generation");
 }
 
 #[test]
 fn the_date_is_there() {
-    let year = compile("{{ strftime_now('%Y') }}").render(&[], false).expect("it renders");
+    let year = compile("{{ strftime_now('%Y') }}").render(&[], &[], false).expect("it renders");
     assert!(year.parse::<u32>().expect("a year") >= 2026);
 }
 

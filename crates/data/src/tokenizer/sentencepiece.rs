@@ -112,7 +112,7 @@ fn merges(tokens: &[String], score: impl Fn(usize) -> f64) -> Vec<[&str; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{open, pieces};
+    use super::super::tests::{joined, open, pieces};
     use super::*;
 
     /// Letters, a byte token, and tokens whose scores and order disagree.
@@ -168,6 +168,12 @@ mod tests {
         assert_eq!(tokenizer.bos_to_add(), Some(1));
         let without = GgufTokenizer { add_bos_token: Some(false), ..small("gemma3") };
         assert_eq!(open(&without).bos_to_add(), None);
+    }
+
+    #[test]
+    fn token_bytes_are_texts_without_their_marks() {
+        let tokenizer = open(&small("llama"));
+        assert_eq!(joined(&tokenizer, &[1, 8, 3, 4, 5, 13, 9, 7]), " aé  <u> bc".as_bytes());
     }
 
     #[test]

@@ -144,6 +144,52 @@ proptest! {
     }
 }
 
+/// The bytes of the tokens one after another.
+pub(super) fn joined(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u8> {
+    let tokens = tokenizer.token_bytes().expect("the decoder is known");
+    let bytes = |id: &u32| match &tokens[*id as usize] {
+        TokenBytes::Bytes(bytes) => bytes.clone(),
+        TokenBytes::Special(_) | TokenBytes::Nothing => Vec::new(),
+    };
+    ids.iter().flat_map(bytes).collect()
+}
+
+proptest! {
+    /// Any ids, also such as give no whole characters.
+    #[test]
+    fn token_bytes_are_those_of_the_decoded_text(ids in proptest::collection::vec(0u32..427, 0..30)) {
+        let tokenizer = tiny();
+        let bytes = joined(&tokenizer, &ids);
+        let text = tokenizer.decode(&ids, true).expect("it decodes");
+        prop_assert_eq!(String::from_utf8_lossy(&bytes).into_owned(), text);
+    }
+}
+
+#[test]
+fn token_bytes_tell_special_tokens_from_others() {
+    let tokenizer = open(&small_gguf("smollm"));
+    let tokens = tokenizer.token_bytes().expect("the decoder is known");
+    assert_eq!(tokens.len(), 262);
+    assert_eq!(tokens[0], TokenBytes::Special("<s>".to_owned()));
+    assert_eq!(tokens[2], TokenBytes::Bytes(b"<user>".to_vec()));
+    assert_eq!(tokens[260], TokenBytes::Bytes(b" a".to_vec()));
+    assert!(tokenizer.is_special(1) && !tokenizer.is_special(2) && !tokenizer.is_special(260));
+}
+
+#[test]
+fn a_special_token_can_be_shown() {
+    let tokenizer = tiny();
+    let horse = tokenizer.encode("🐎").expect("it encodes");
+    let ids = [tokenizer.encode("a ").expect("it encodes"), vec![1, 2], horse[..1].to_vec(), vec![2], horse];
+    let mut stream = StreamDecoder::showing(&tokenizer, &["<|im_end|>", "a", "nothing"]);
+    let mut text = String::new();
+    for id in ids.concat() {
+        text += &stream.push(&tokenizer, id).expect("it decodes");
+    }
+    text += &stream.finish(&tokenizer).expect("it decodes");
+    assert_eq!(text, "a <|im_end|>\u{fffd}<|im_end|>🐎");
+}
+
 #[test]
 fn bytes_that_never_become_a_character_are_given_out_at_last() {
     let tokenizer = tiny();

@@ -13,7 +13,7 @@ fn processes(script: &str, timeout: Duration) -> RenderProcesses {
 fn request() -> RenderRequest {
     // More than a pipe holds.
     let messages = [Message::new(hearth_data::Role::User, "SECRET".repeat(100_000))];
-    RenderRequest::new("t", &Default::default(), &messages)
+    RenderRequest::new("t", &Default::default(), &messages, &[])
 }
 
 /// Renders twice, so that a place that is not given back would be noticed.

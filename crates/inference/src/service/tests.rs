@@ -275,7 +275,7 @@ fn a_template_that_is_not_the_bases_is_rendered_by_a_process() {
     let expect = fixture.answer(same);
     fs::write(fixture.dir.path().join("reply"), "").unwrap();
     assert!(matches!(fixture.submit(own.clone()), Err(InferenceError::TemplateLimits)));
-    let reply = RenderRequest::new(&template, tokenizer.special_tokens(), &own.messages).render();
+    let reply = RenderRequest::new(&template, tokenizer.special_tokens(), &own.messages, &[]).render();
     fs::write(fixture.dir.path().join("reply"), serde_json::to_vec(&reply).unwrap()).unwrap();
     assert_eq!(fixture.answer(own.clone()), expect);
     let reply = RenderReply::Error { message: "no".to_owned(), line: Some(2) };
