@@ -1,9 +1,13 @@
 //! Who calls: API keys in `Authorization: Bearer` or `x-api-key`, and what a key opens.
 
+use std::net::IpAddr;
+
 use hearth_domain::{Account, AccountId, Role};
 use http::{HeaderMap, header};
 
 use crate::error::ServerError;
+use crate::note;
+use crate::rate::Class;
 use crate::state::AppState;
 
 /// The other header that may hold a key. gRPC metadata can hold it twice.
@@ -18,6 +22,8 @@ pub struct Caller {
     pub role: Role,
     /// Whose key it is; may be empty.
     pub email: String,
+    /// Id of the key, which is no secret.
+    pub key_id: String,
 }
 
 impl Caller {
@@ -66,14 +72,42 @@ fn key(headers: &HeaderMap) -> Option<&str> {
     bearer.chain(plain.map(str::trim)).find(|key| !key.is_empty())
 }
 
-/// Finds out who calls. Without a key, or with an unknown or expired one: UNAUTHENTICATED.
+/// Finds out who calls, notes it for the log, and counts the call. Without a key, or with an unknown or expired one:
+/// UNAUTHENTICATED, or RESOURCE_EXHAUSTED after many wrong ones from one address. A valid key is never refused for the
+/// wrong ones of others at its address: all clients behind a proxy have the same.
 pub async fn authenticate(state: &AppState, headers: &HeaderMap) -> Result<Caller, ServerError> {
     let key = key(headers).ok_or(ServerError::Unauthenticated(
         "no API key; send it as \"Authorization: Bearer KEY\" or as \"x-api-key: KEY\"",
     ))?;
-    let found = state.store().api_key_find(key, crate::now_ms()).await?;
-    let found = found.ok_or(ServerError::Unauthenticated("the API key is not valid"))?;
-    Ok(Caller { account: found.account, role: found.role, email: found.email })
+    let Some(found) = state.store().api_key_find(key, crate::now_ms()).await? else {
+        if let Some(peer) = note::current().and_then(|note| note.peer) {
+            count(state, Class::WrongKey, &network(peer))?;
+        }
+        return Err(ServerError::Unauthenticated("the API key is not valid"));
+    };
+    if let Some(note) = note::current() {
+        note.set_who(found.account.as_str(), &found.key_id);
+        count(state, note.class(), &found.key_id)?;
+    }
+    Ok(Caller { account: found.account, role: found.role, email: found.email, key_id: found.key_id })
+}
+
+/// Counts a call of a key or an address, or refuses it with RESOURCE_EXHAUSTED.
+pub(crate) fn count(state: &AppState, class: Class, holder: &str) -> Result<(), ServerError> {
+    state.rates().take(class, holder).map_err(|retry_after| {
+        if let Some(note) = note::current() {
+            note.set_limited(class, retry_after);
+        }
+        ServerError::RateLimited { what: class.what(), retry_after }
+    })
+}
+
+/// An address as far as it tells clients apart: a household has 2^64 IPv6 addresses.
+fn network(peer: IpAddr) -> String {
+    match peer {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => (u128::from(address) >> 64).to_string(),
+    }
 }
 
 #[cfg(test)]

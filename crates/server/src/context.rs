@@ -1,24 +1,35 @@
-//! What surrounds every request: its id, its log lines, and what happens when a handler panics.
+//! What surrounds every request: its id, its limits, its log line, and what happens when a handler panics.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
-use http::{HeaderValue, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority};
+use tonic::Status;
 use tracing::Instrument;
 
+use crate::access::Ticket;
 use crate::drain::Rest;
+use crate::error::INTERNAL_MESSAGE;
+use crate::limits::{HEADERS_MAX, HEADERS_MAX_BYTES, REQUEST_ID_MAX_CHARS, URL_MAX_BYTES};
+use crate::listen::Connection;
+use crate::note::{self, Note, Surface};
 use crate::state::AppState;
 use crate::transcode::status;
 
-/// Header that names a request, in the reply and in the log.
+/// Header that names a request, in the request, the reply and the log.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
-/// Random bytes of a request id.
+/// Random bytes of a request id that this server makes.
 const REQUEST_ID_BYTES: usize = 8;
+/// Bytes that a header field counts for besides its name and value (as HTTP/2 counts them).
+const HEADER_OVERHEAD_BYTES: usize = 32;
+/// When a client may come back that was told nothing more exact.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Of one request; in its extensions.
 #[derive(Clone, Debug)]
@@ -38,52 +49,151 @@ pub enum Face {
     Rest,
 }
 
-/// Gives each request its id and base URL, logs it, and turns a panic into an INTERNAL answer.
-///
-/// The log holds method and path, never the query: signatures of URLs stand there.
+/// Gives each request its id and base URL, holds it to the limits, logs it, and turns a panic into an INTERNAL answer.
 pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let request_id = hex::encode(rand::random::<[u8; REQUEST_ID_BYTES]>());
+    let connection = request.extensions().get::<Connection>().cloned();
+    let note = Arc::new(Note::new(
+        request_id(request.headers()),
+        surface(&request),
+        connection.as_ref().map(|connection| connection.peer),
+    ));
+    // The route of gRPC calls has the name of the RPC in it.
+    let path = request.extensions().get::<MatchedPath>().filter(|_| note.surface != Surface::Grpc);
+    if let Some(path) = path {
+        note.set_route(path.as_str().into());
+    }
+    let busy = connection.as_ref().map(Connection::busy);
+    let ticket = Ticket::new(Arc::clone(&note), Arc::clone(state.metrics()), request.method().clone(), busy);
     let base_url = match state.public_url() {
-        Some(url) => url.to_owned(),
-        None => format!("http://{}", host(&request, &state)),
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => {
+            let scheme =
+                if connection.is_some_and(|connection| connection.is_tls) { "https" } else { "http" };
+            format!("{scheme}://{}", host(&request, &state))
+        }
     };
-    let context = RequestContext { request_id, base_url };
-    let id_header = HeaderValue::from_str(&context.request_id).expect("hex is a header value");
-    let span = tracing::info_span!(
-        "request",
-        id = %context.request_id,
-        method = %request.method(),
-        path = %request.uri().path()
-    );
+    let context = RequestContext { request_id: note.request_id.clone(), base_url };
+    let span = tracing::info_span!("request", id = %context.request_id);
     request.extensions_mut().insert(context);
-    let is_grpc = crate::grpc::is_grpc(&request);
+    let refused = head_refusal(request.uri(), request.headers());
+    let stall = state.limits().body_stall_timeout;
+    request = request.map(|body| crate::body::watched(body, Arc::clone(&note), stall));
     let rest = Rest::share(&mut request);
-    let started = Instant::now();
-    async move {
-        let result = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        let mut response = result.unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned());
-            tracing::error!(panic = text.as_deref().unwrap_or("not a text"), "a handler panicked");
-            internal_error(is_grpc)
-        });
+    let answered = async {
+        let mut response = match refused {
+            Some(refused) => refused.into_response(note.surface),
+            None => answer(next, request, note.surface).await,
+        };
+        if note.is_stalled() {
+            let message = format!("the body did not come: it was waited for {} seconds", stall.as_secs());
+            let refused = Refused { http: StatusCode::REQUEST_TIMEOUT, code: "request_timeout", message };
+            response = refused.into_response(note.surface);
+        }
+        finish(&note, &mut response);
         if let Some(rest) = rest {
             rest.drain(response.headers_mut()).await;
         }
-        response.headers_mut().insert(REQUEST_ID_HEADER, id_header);
-        let elapsed_ms = started.elapsed().as_millis() as u64;
-        tracing::info!(status = response.status().as_u16(), elapsed_ms, "answered");
         response
-    }
-    .instrument(span)
-    .await
+    };
+    let response = note::scope(Arc::clone(&note), answered.instrument(span)).await;
+    ticket.follow(response)
 }
 
-fn internal_error(is_grpc: bool) -> Response {
-    let failed = tonic::Status::internal(crate::error::INTERNAL_MESSAGE);
-    if is_grpc { failed.into_http::<Body>() } else { status::error_response(&failed, None) }
+async fn answer(next: Next, request: Request, surface: Surface) -> Response {
+    let result = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    result.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        tracing::error!(panic = text.as_deref().unwrap_or("not a text"), "a handler panicked");
+        internal_error(surface)
+    })
+}
+
+/// The client's own id if it is short and plain, so that it finds its requests in this server's log; else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).filter(|id| {
+        (1..=REQUEST_ID_MAX_CHARS).contains(&id.len())
+            && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    });
+    given.map_or_else(|| hex::encode(rand::random::<[u8; REQUEST_ID_BYTES]>()), str::to_owned)
+}
+
+fn surface(request: &Request) -> Surface {
+    if crate::grpc::is_grpc(request) {
+        Surface::Grpc
+    } else if crate::openai::is_path(request.uri().path()) {
+        Surface::Inference
+    } else {
+        Surface::Rest
+    }
+}
+
+/// What the layer itself refuses, in each form.
+struct Refused {
+    http: StatusCode,
+    /// Word of OpenAI's form.
+    code: &'static str,
+    message: String,
+}
+
+impl Refused {
+    fn into_response(self, surface: Surface) -> Response {
+        let code = match self.http {
+            StatusCode::REQUEST_TIMEOUT => tonic::Code::DeadlineExceeded,
+            StatusCode::INTERNAL_SERVER_ERROR => tonic::Code::Internal,
+            _ => tonic::Code::InvalidArgument,
+        };
+        match surface {
+            Surface::Rest => status::error_response(&Status::new(code, self.message), Some(self.http)),
+            Surface::Grpc => Status::new(code, self.message).into_http::<Body>(),
+            Surface::Inference => crate::openai::refusal(self.http, self.code, self.message),
+        }
+    }
+}
+
+fn head_refusal(uri: &Uri, headers: &HeaderMap) -> Option<Refused> {
+    let url_bytes = uri.path_and_query().map_or(0, |both| both.as_str().len());
+    if url_bytes > URL_MAX_BYTES {
+        let message = format!("the URL has {url_bytes} bytes; {URL_MAX_BYTES} are the most");
+        return Some(Refused { http: StatusCode::URI_TOO_LONG, code: "url_too_long", message });
+    }
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_OVERHEAD_BYTES).sum();
+    if headers.len() <= HEADERS_MAX && bytes <= HEADERS_MAX_BYTES {
+        return None;
+    }
+    let message = format!(
+        "the request has {} header fields of {bytes} bytes; {HEADERS_MAX} and {HEADERS_MAX_BYTES} are the most",
+        headers.len()
+    );
+    let http = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Some(Refused { http, code: "headers_too_large", message })
+}
+
+/// What every answer says of its request, and when to come back.
+fn finish(note: &Note, response: &mut Response) {
+    let mut is_exhausted = response.status() == StatusCode::TOO_MANY_REQUESTS;
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(&note.request_id).expect("request ids are plain");
+    headers.insert(REQUEST_ID_HEADER, id);
+    if let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != tonic::Code::Ok) {
+        is_exhausted = status.code() == tonic::Code::ResourceExhausted;
+        if let Err(error) = status::with_request_info(&status, &note.request_id).add_header(headers) {
+            tracing::error!(%error, "a status does not fit into headers");
+        }
+    }
+    if is_exhausted {
+        let wait = note.retry_after().unwrap_or(RETRY_AFTER_DEFAULT);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+    }
+}
+
+fn internal_error(surface: Surface) -> Response {
+    let message = INTERNAL_MESSAGE.to_owned();
+    let http = StatusCode::INTERNAL_SERVER_ERROR;
+    Refused { http, code: "internal_error", message }.into_response(surface)
 }
 
 /// Host and port that the client used, or the address that the server listens on.
@@ -109,12 +219,19 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::state::Settings;
 
     async fn state(dir: &std::path::Path) -> AppState {
         let store = Store::open(dir, 0).await.unwrap();
         let cpu = Cpu::new(CpuOptions { threads: 1, ..CpuOptions::default() }).unwrap();
         let inference = Service::start(Arc::new(cpu), Limits::default(), vec![]).unwrap();
-        AppState::new(store, inference, Arc::new(Notify::new()), "127.0.0.1:1".parse().unwrap(), None)
+        AppState::new(
+            store,
+            inference,
+            Arc::new(Notify::new()),
+            "127.0.0.1:1".parse().unwrap(),
+            Settings::default(),
+        )
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What can go wrong in a request, and what of it the client sees.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use hearth_domain::Code;
@@ -9,7 +10,9 @@ use http::{HeaderValue, StatusCode, header};
 use prost::Message;
 use tonic::Status;
 
-use crate::transcode::status::{BAD_REQUEST_URL, BadRequest, RpcStatus, Violation, error_response};
+use crate::transcode::status::{
+    BAD_REQUEST_URL, BadRequest, RpcStatus, Violation, error_response, with_retry_info,
+};
 
 /// All that a client learns of a defect; the log has the cause under the same request id.
 pub(crate) const INTERNAL_MESSAGE: &str =
@@ -68,6 +71,14 @@ pub enum ServerError {
     /// A limit of the server is reached.
     #[error("{0}")]
     ResourceExhausted(String),
+    /// Too many calls in a short time.
+    #[error("too many {what}; try again in {} seconds", retry_after.as_secs_f64().ceil())]
+    RateLimited {
+        /// Which calls.
+        what: &'static str,
+        /// When the next one is allowed.
+        retry_after: Duration,
+    },
     /// The server does not do this.
     #[error("{0}")]
     Unimplemented(String),
@@ -141,7 +152,7 @@ impl ServerError {
             Self::NotFound(_) => Code::NotFound,
             Self::AlreadyExists(_) => Code::AlreadyExists,
             Self::FailedPrecondition(_) => Code::FailedPrecondition,
-            Self::ResourceExhausted(_) => Code::ResourceExhausted,
+            Self::ResourceExhausted(_) | Self::RateLimited { .. } => Code::ResourceExhausted,
             Self::Unavailable(_) => Code::Unavailable,
             Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Self::Store(error) => error.code(),
@@ -193,6 +204,9 @@ impl From<ServerError> for Status {
             Code::Internal => INTERNAL_MESSAGE.to_owned(),
             _ => error.to_string(),
         };
+        if let ServerError::RateLimited { retry_after, .. } = error {
+            return with_retry_info(&Self::new(code, message), retry_after);
+        }
         let violations = match error {
             ServerError::Invalid { violations, .. } | ServerError::Refused { violations, .. } => violations,
             _ => Vec::new(),

@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::limits::{
     CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, REFLECTION_MESSAGE_MAX_BYTES, VALIDATE_TIMEOUT,
 };
+use crate::note;
 use crate::state::AppState;
 
 /// Path of the calls of the gateway in the router.
@@ -31,11 +32,15 @@ pub(crate) fn is_grpc(request: &Request) -> bool {
 
 /// A call from outside.
 pub(crate) async fn handle(State(state): State<AppState>, mut request: Request) -> Response {
+    let unknown = unknown_rpc(request.uri().path());
+    if let Some(note) = note::current() {
+        note.set_route(if unknown.is_some() { ROUTE } else { request.uri().path() }.into());
+    }
     match crate::auth::authenticate(&state, request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Face::Grpc);
-            match unknown_rpc(request.uri().path()) {
+            match unknown {
                 Some(rpc) => Status::unimplemented(format!(
                     "this server has no {rpc}; it does the part of the hosted service that fine-tunes and serves models"
                 ))

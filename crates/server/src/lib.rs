@@ -19,27 +19,36 @@
 //! No handler reads a resource before the caller's right to it is checked. Keys, signatures and rows never reach the
 //! log. Every limit stands in [`limits`].
 
+mod access;
 mod auth;
+mod body;
 mod context;
 mod docs;
 mod drain;
 mod error;
 mod gateway;
 mod grpc;
+mod health;
 mod http;
 mod jobs;
 pub mod limits;
 mod listen;
+mod metrics;
+mod note;
 mod openai;
 mod openapi;
+mod rate;
 mod serve;
 mod state;
+mod tls;
 mod transcode;
+mod uploads;
 
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
 pub use jobs::JobsConfig;
 pub use serve::{RunningServer, ServerConfig, serve};
+pub use tls::TlsConfig;
 
 /// Milliseconds since the Unix epoch. A clock before it counts as the epoch.
 pub(crate) fn now_ms() -> i64 {

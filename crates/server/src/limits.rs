@@ -1,4 +1,4 @@
-//! Every limit of the HTTP side, in one place.
+//! Every limit of the HTTP side, in one place. [`ServerLimits`] holds those that an operator can set.
 
 use std::time::Duration;
 
@@ -17,27 +17,112 @@ pub const VALIDATE_TIMEOUT: Duration = Duration::from_secs(900);
 pub const MULTIPART_FILE_MAX_BYTES: u64 = 150 << 20;
 /// Largest file of a signed upload.
 pub const SIGNED_FILE_MAX_BYTES: u64 = 5 << 30;
-/// Longest silence of a client in the middle of an upload.
-pub const UPLOAD_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Uploads that may run at the same time; one more gets RESOURCE_EXHAUSTED.
-pub const UPLOADS_MAX: usize = 8;
 /// Locks that all datasets share: changes of more datasets at once may wait for each other.
 pub const DATASET_LOCKS: usize = 64;
-/// Open connections; further ones wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 1024;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
-/// Bytes of a request's head (request line and headers).
-pub const HEAD_MAX_BYTES: usize = 64 << 10;
-/// Header fields of a request.
+/// Streams that a client may reset before they were looked at; with more the connection is closed.
+pub const HTTP2_RESETS_PENDING_MAX: usize = 20;
+/// Streams that the server may have to reset for a client's mistakes; with more the connection is closed.
+pub const HTTP2_RESETS_SENT_MAX: usize = 256;
+/// How often an HTTP/2 client is asked whether it is still there.
+pub const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Longest wait for its answer.
+pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of a reply that wait for one HTTP/2 stream.
+pub const SEND_BUFFER_MAX_BYTES: usize = 256 << 10;
+/// Longest path with its query. Above it: 414.
+pub const URL_MAX_BYTES: usize = 16 << 10;
+/// Bytes of all header fields. Above it: 431.
+pub const HEADERS_MAX_BYTES: usize = 32 << 10;
+/// Header fields of a request. Above it: 431.
 pub const HEADERS_MAX: usize = 100;
-/// Longest time for a request's head to arrive.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a request's head that are taken in at all; above it: 431 without a body, and the connection is closed.
+pub const PARSER_HEAD_MAX_BYTES: usize = 64 << 10;
+/// The same for the number of header fields.
+pub const PARSER_HEADERS_MAX: usize = 200;
+/// Longest request id that is taken over from a client.
+pub const REQUEST_ID_MAX_CHARS: usize = 64;
+/// Bytes that a body must bring while it is waited for, in each [`ServerLimits::body_stall_timeout`].
+pub const BODY_WINDOW_MIN_BYTES: usize = 16 << 10;
+/// Longest wait for a connection that was asked to close.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Keys and addresses whose recent calls are counted; the quietest ones are forgotten first.
+pub const RATE_HOLDERS_MAX: usize = 16_384;
+/// Open streams of `grpc.health.v1.Health/Watch`.
+pub const HEALTH_WATCHES_MAX: usize = 64;
+/// How often such a stream looks at the server.
+pub const HEALTH_WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest wait for the database and the objects before the server counts as not ready.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often certificate files are read again.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// Life of a signed URL.
 pub const SIGNED_URL_LIFE: Duration = Duration::from_secs(3600);
-/// Longest wait for open calls when the server stops.
-pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Row errors that an answer lists one by one. gRPC clients take 8 KiB of trailers, message and details together.
 pub const ROW_ERRORS_SHOWN: usize = 10;
 /// Row errors that stand in the message itself.
 pub const ROW_ERRORS_IN_MESSAGE: usize = 3;
+
+/// Limits that an operator can set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Open connections; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// Longest time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Longest time for a request's head to arrive, and for a connection's first request.
+    pub head_timeout: Duration,
+    /// Longest time that a connection may be without a request after its first one.
+    pub keep_alive_timeout: Duration,
+    /// Longest wait for a body that brings less than [`BODY_WINDOW_MIN_BYTES`] meanwhile. Above it: 408.
+    pub body_stall_timeout: Duration,
+    /// Longest time in which a client takes in nothing of what waits for it; then it is cut off.
+    pub write_stall_timeout: Duration,
+    /// Uploads and checks that may run at the same time; one more gets RESOURCE_EXHAUSTED.
+    pub uploads_max: usize,
+    /// The same for one key.
+    pub uploads_per_key_max: usize,
+    /// How long the server says that it is not ready before it stops accepting.
+    pub shutdown_delay: Duration,
+    /// Longest wait for open requests when the server stops; then they are cut off.
+    pub shutdown_timeout: Duration,
+    /// Control-plane calls of one key.
+    pub control_rate: Option<Rate>,
+    /// Chats and completions of one key.
+    pub inference_rate: Option<Rate>,
+    /// Uploads of one key.
+    pub upload_rate: Option<Rate>,
+    /// Calls with a wrong key from one address.
+    pub wrong_key_rate: Option<Rate>,
+}
+
+/// How often something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run; at least 1.
+    pub per_minute: u32,
+    /// At once, after a rest; at least 1.
+    pub burst: u32,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            handshake_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(120),
+            body_stall_timeout: Duration::from_secs(60),
+            write_stall_timeout: Duration::from_secs(60),
+            uploads_max: 8,
+            uploads_per_key_max: 4,
+            shutdown_delay: Duration::ZERO,
+            shutdown_timeout: Duration::from_secs(30),
+            control_rate: Some(Rate { per_minute: 300_000, burst: 10_000 }),
+            inference_rate: Some(Rate { per_minute: 12_000, burst: 1_000 }),
+            upload_rate: Some(Rate { per_minute: 6_000, burst: 1_000 }),
+            wrong_key_rate: Some(Rate { per_minute: 60, burst: 600 }),
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -20,9 +21,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServerError;
+use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::{JobsConfig, Scheduler};
-use crate::state::AppState;
 use crate::{context, grpc, http, listen, openai, openapi, transcode};
+use crate::limits::{ServerLimits, TLS_RELOAD_INTERVAL};
+use crate::listen::{Listening, Stop};
+use crate::state::{AppState, Settings};
+use crate::tls::{Tls, TlsConfig};
 
 /// File whose lock a server holds while it uses a data directory.
 const LOCK_FILE: &str = "server.lock";
@@ -48,6 +53,10 @@ pub struct ServerConfig {
     pub inference_threads: usize,
     /// What chats may use.
     pub inference_limits: Limits,
+    /// Limits of connections and requests.
+    pub limits: ServerLimits,
+    /// How the port is encrypted; `None` is not.
+    pub tls: Option<TlsConfig>,
     /// Program, with its arguments, that renders chat templates of jobs; see [`Service::start`]. `None` is this
     /// executable with the argument `render-template`.
     pub render_command: Option<Vec<OsString>>,
@@ -64,6 +73,8 @@ impl ServerConfig {
             public_url: None,
             inference_threads: 0,
             inference_limits: Limits::default(),
+            limits: ServerLimits::default(),
+            tls: None,
             render_command: None,
             jobs: None,
         }
@@ -74,7 +85,9 @@ impl ServerConfig {
 pub struct RunningServer {
     addr: SocketAddr,
     new_key: Option<String>,
-    stop: CancellationToken,
+    tls: Option<Arc<Tls>>,
+    shutdown_delay: Duration,
+    stop: Stop,
     listener: JoinHandle<()>,
     scheduler: Scheduler,
     store: Store,
@@ -93,9 +106,38 @@ impl RunningServer {
         self.new_key.as_deref()
     }
 
-    /// Lets open calls end, then closes everything. Trainers go on; the next server finds them.
+    /// Address for clients on this machine.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
+    }
+
+    /// The certificate that clients must trust, if the server has an authority of its own.
+    pub fn authority_file(&self) -> Option<PathBuf> {
+        self.tls.as_ref().and_then(|tls| tls.authority_file())
+    }
+
+    /// Something that reads the certificates again. On an error connections get what they got before.
+    pub fn reload_tls(&self) -> impl Fn() -> Result<(), ServerError> + Send + use<> {
+        let tls = self.tls.clone();
+        move || tls.as_ref().map_or(Ok(()), |tls| tls.reload())
+    }
+
+    /// Something that cuts off what a shutdown waits for.
+    pub fn cut_off(&self) -> impl FnOnce() + Send + use<> {
+        let cut = self.stop.cut.clone();
+        move || cut.cancel()
+    }
+
+    /// Says that the server is not ready, after the delay stops accepting, lets open requests end within their time,
+    /// then closes everything. Trainers go on; the next server finds them.
     pub async fn shutdown(self) {
-        self.stop.cancel();
+        self.stop.announced.cancel();
+        tokio::select! {
+            () = tokio::time::sleep(self.shutdown_delay) => {}
+            () = self.stop.cut.cancelled() => {}
+        }
+        self.stop.draining.cancel();
         if let Err(error) = self.listener.await {
             tracing::error!(%error, "the listener failed");
         }
@@ -122,6 +164,14 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     // only when all is ready, so whoever gets one finds the key file.
     let taking = |source| ServerError::internal("listening on the address", source);
     let socket = bind(config.listen).map_err(taking)?;
+    let addr = socket
+        .local_addr()
+        .map_err(|source| ServerError::internal("reading the address of the listener", source))?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|tls| Tls::open(tls, data_dir, addr, config.public_url.as_deref()).map(Arc::new))
+        .transpose()?;
     let store = Store::open(data_dir, crate::now_ms()).await?;
     let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
     store.dataset_sweep().await?;
@@ -133,9 +183,6 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         None => vec![std::env::current_exe().map_err(this_executable)?.into(), "render-template".into()],
     };
     let inference = inference(config.inference_threads, config.inference_limits, render_command)?;
-    let addr = socket
-        .local_addr()
-        .map_err(|source| ServerError::internal("reading the address of the listener", source))?;
     let wake = Arc::new(Notify::new());
     let jobs = match config.jobs {
         Some(jobs) => jobs,
@@ -143,11 +190,31 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     };
     let scheduler = Scheduler::start(store.clone(), jobs, Arc::clone(&wake))
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
-    let state = AppState::new(store.clone(), inference, wake, addr, config.public_url);
-    let stop = CancellationToken::new();
+    let shutdown_delay = config.limits.shutdown_delay;
+    let (limits, stop) = (Arc::new(config.limits), Stop::default());
+    let settings =
+        Settings { public_url: config.public_url, limits: Arc::clone(&limits), stop: stop.clone() };
+    let state = AppState::new(store.clone(), inference, wake, addr, settings);
     let listener = socket.listen(LISTEN_BACKLOG).map_err(taking)?;
-    let listener = tokio::spawn(listen::run(listener, router(state), stop.clone()));
-    Ok(RunningServer { addr, new_key, stop, listener, scheduler, store, lock })
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(keep_fresh(tls, stop.draining.clone()));
+    }
+    let metrics = Arc::clone(state.metrics());
+    let listening = Listening { app: router(state), tls: tls.clone(), limits, metrics, stop: stop.clone() };
+    let listener = tokio::spawn(listen::run(listener, listening));
+    Ok(RunningServer { addr, new_key, tls, shutdown_delay, stop, listener, scheduler, store, lock })
+}
+
+/// Reads certificates again from time to time: other programs renew files, and the own one ends after a year.
+async fn keep_fresh(tls: Arc<Tls>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(TLS_RELOAD_INTERVAL)).await.is_some() {
+        let tls = Arc::clone(&tls);
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the certificates stay as they were"),
+            Err(error) => tracing::error!(%error, "reading certificates failed"),
+        }
+    }
 }
 
 /// A socket that has the address and takes no connections yet.
@@ -163,9 +230,11 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
 fn router(state: AppState) -> Router {
     // The transcoder limits bodies itself; uploads are longer.
     let rest = transcode::handle.layer(DefaultBodyLimit::disable()).with_state(state.clone());
+    let health = GrpcHealth::new(state.clone());
     Router::new()
         .route(grpc::ROUTE, any(grpc::handle))
         .merge(grpc::reflection())
+        .route(GRPC_ROUTE, any(move |request| health.handle(request)))
         .merge(http::router())
         .merge(openai::router())
         .merge(openapi::router())

@@ -9,11 +9,15 @@ use hearth_domain::{AccountId, DatasetRef, JobId};
 use hearth_inference::Service;
 use hearth_run::RunDir;
 use hearth_store::{Objects, Store, StoreError, UrlSigner};
-use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::error::ServerError;
-use crate::limits::{DATASET_LOCKS, UPLOADS_MAX};
+use crate::limits::{DATASET_LOCKS, ServerLimits};
+use crate::listen::Stop;
+use crate::metrics::Metrics;
+use crate::rate::Rates;
 use crate::transcode::Transcoder;
+use crate::uploads::{UploadPermit, Uploads};
 
 /// Takes in models that were installed or removed on disk. One that cannot be read is for the log alone.
 pub(crate) async fn sync_models(store: &Store) -> Result<(), StoreError> {
@@ -21,6 +25,17 @@ pub(crate) async fn sync_models(store: &Store) -> Result<(), StoreError> {
         tracing::error!(%error, "an installed model cannot be read; it is left out");
     }
     Ok(())
+}
+
+/// What the operator chose.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// What URLs begin with.
+    pub(crate) public_url: Option<String>,
+    /// Limits of requests.
+    pub(crate) limits: Arc<ServerLimits>,
+    /// Tells when the server stops.
+    pub(crate) stop: Stop,
 }
 
 /// One running server. Clones are cheap and share everything.
@@ -34,9 +49,11 @@ struct Inner {
     inference: Service,
     wake: Arc<Notify>,
     addr: SocketAddr,
-    public_url: Option<String>,
+    settings: Settings,
     transcoder: Transcoder,
-    uploads: Semaphore,
+    uploads: Uploads,
+    rates: Rates,
+    metrics: Arc<Metrics>,
     dataset_locks: [Mutex<()>; DATASET_LOCKS],
 }
 
@@ -47,10 +64,12 @@ impl AppState {
         inference: Service,
         wake: Arc<Notify>,
         addr: SocketAddr,
-        public_url: Option<String>,
+        settings: Settings,
     ) -> Self {
         let transcoder = Transcoder::new();
-        let uploads = Semaphore::new(UPLOADS_MAX);
+        let uploads = Uploads::new(&settings.limits);
+        let rates = Rates::new(&settings.limits);
+        let metrics = Arc::new(Metrics::new());
         let dataset_locks = std::array::from_fn(|_| Mutex::new(()));
         Self {
             inner: Arc::new(Inner {
@@ -58,9 +77,11 @@ impl AppState {
                 inference,
                 wake,
                 addr,
-                public_url,
+                settings,
                 transcoder,
                 uploads,
+                rates,
+                metrics,
                 dataset_locks,
             }),
         }
@@ -103,7 +124,32 @@ impl AppState {
 
     /// What URLs begin with, if the operator said so.
     pub(crate) fn public_url(&self) -> Option<&str> {
-        self.inner.public_url.as_deref()
+        self.inner.settings.public_url.as_deref()
+    }
+
+    /// Limits of requests.
+    pub(crate) fn limits(&self) -> &ServerLimits {
+        &self.inner.settings.limits
+    }
+
+    /// Tells when the server stops.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.inner.settings.stop
+    }
+
+    /// Counts the calls of keys and addresses.
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.inner.rates
+    }
+
+    /// What the server counts.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
+    }
+
+    /// Uploads that run.
+    pub(crate) fn uploads(&self) -> &Uploads {
+        &self.inner.uploads
     }
 
     pub(crate) fn transcoder(&self) -> &Transcoder {
@@ -122,12 +168,9 @@ impl AppState {
         self.inner.dataset_locks[(hash.finish() % DATASET_LOCKS as u64) as usize].lock().await
     }
 
-    /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run.
-    pub(crate) fn upload_permit(&self) -> Result<SemaphorePermit<'_>, ServerError> {
-        self.inner.uploads.try_acquire().map_err(|_| {
-            ServerError::ResourceExhausted(format!(
-                "{UPLOADS_MAX} uploads are running; try again in a moment"
-            ))
-        })
+    /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run, of this caller or of all.
+    pub(crate) fn upload_permit(&self) -> Result<UploadPermit<'_>, ServerError> {
+        let note = crate::note::current();
+        self.inner.uploads.permit(note.as_ref().and_then(|note| note.holder()).unwrap_or_default())
     }
 }

@@ -16,6 +16,7 @@ use crate::sign::UrlSigner;
 
 mod account;
 mod api_key;
+mod check;
 mod dataset;
 mod job;
 mod model;

@@ -149,6 +149,11 @@ impl Objects {
         }
     }
 
+    /// An error unless the directory is there. Blocks for as long as the disk does.
+    pub fn check(&self) -> Result<(), StoreError> {
+        std::fs::metadata(&self.root).map(drop).map_err(io_error("read", &self.root))
+    }
+
     /// Reads an object.
     pub async fn get(&self, key: &ObjectKey) -> Result<ObjectRead, StoreError> {
         let found = self.fs.get(&key.0).await.map_err(|error| match error {

@@ -1,6 +1,7 @@
-//! What plain HTTP answers besides the transcoded RPCs: files and the check of a key.
+//! What plain HTTP answers besides the transcoded RPCs: files, the check of a key, health and metrics.
 
 pub(crate) mod files;
+pub(crate) mod metrics;
 pub(crate) mod signed;
 pub(crate) mod upload;
 pub(crate) mod verify_api_key;
@@ -18,6 +19,9 @@ const SIGNED_DATASETS: &str = "/signed/datasets/";
 /// Routes of this module.
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
+        .route("/healthz", get(crate::health::healthz))
+        .route("/readyz", get(crate::health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .route("/verifyApiKey", get(verify_api_key::verify_api_key))
         .route(
             &format!("{SIGNED_DATASETS}{{account}}/{{dataset}}/{{file}}"),

@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::context::RequestContext;
 use crate::error::ServerError;
 use crate::limits::SIGNED_URL_LIFE;
+use crate::note;
 use crate::state::AppState;
 
 /// What a file name keeps in a path.
@@ -24,11 +25,13 @@ pub(crate) struct RunUrls {
     pub(crate) log: String,
 }
 
-/// Signs `path`, percent-encoded as it will be requested.
+/// Signs `path`, percent-encoded as it will be requested, together with the id of the key that asked for it.
 fn url(state: &AppState, context: &RequestContext, method: &Method, path: &str) -> String {
     let life_ms = i64::try_from(SIGNED_URL_LIFE.as_millis()).expect("an hour fits");
-    let query = state.signer().sign(method.as_str(), path, "", crate::now_ms() + life_ms);
-    format!("{}{path}?{query}", context.base_url)
+    let note = note::current();
+    let key_id = note.as_ref().and_then(|note| note.who()).map_or("", |who| who.key_id.as_str());
+    let query = state.signer().sign(method.as_str(), path, key_id, crate::now_ms() + life_ms);
+    format!("{}{path}?key={key_id}&{query}", context.base_url)
 }
 
 fn dataset_path(dataset: &DatasetRef, file: &str) -> String {
@@ -76,7 +79,8 @@ pub(crate) fn run_urls(state: &AppState, context: &RequestContext, job: &Job) ->
     RunUrls { metrics: of(METRICS_FILE), log: of(LOG_FILE) }
 }
 
-/// Checks the signature of a request. Altered and expired URLs are PERMISSION_DENIED.
+/// Checks the signature of a request and counts it as one of the key that asked for the URL. Altered and expired URLs are
+/// PERMISSION_DENIED.
 pub(crate) fn check(state: &AppState, request: &Request) -> Result<(), ServerError> {
     let query = request.uri().query().unwrap_or_default();
     let value = |name: &str| {
@@ -89,6 +93,13 @@ pub(crate) fn check(state: &AppState, request: &Request) -> Result<(), ServerErr
     // Who may read may also ask how long the file is.
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
     let path = request.uri().path();
-    state.signer().check(method.as_str(), path, "", expires_ms, &signature, crate::now_ms())?;
-    Ok(())
+    let key_id = value("key").unwrap_or_default();
+    state.signer().check(method.as_str(), path, &key_id, expires_ms, &signature, crate::now_ms())?;
+    let Some(note) = note::current() else { return Ok(()) };
+    // `/signed/KIND/ACCOUNT/...`
+    note.set_who(path.split('/').nth(3).unwrap_or_default(), &key_id);
+    if method == Method::PUT {
+        note.set_upload();
+    }
+    crate::auth::count(state, note.class(), note.holder().unwrap_or_default())
 }

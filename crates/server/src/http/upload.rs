@@ -1,10 +1,10 @@
 //! Uploads: the multipart form of a small file, and PUT to a signed URL.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Path as PathParams, Request, State};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use hearth_domain::{AccountId, Dataset, DatasetFile, DatasetId, DatasetRef};
 use hearth_store::{ObjectKey, SizeRule};
 use http::{HeaderMap, header};
@@ -14,39 +14,13 @@ use super::signed::check;
 use crate::error::ServerError;
 use crate::gateway::dataset::{check::dataset_check, files};
 use crate::gateway::names;
-use crate::limits::{MULTIPART_FILE_MAX_BYTES, SIGNED_FILE_MAX_BYTES, UPLOAD_IDLE_TIMEOUT};
+use crate::limits::{MULTIPART_FILE_MAX_BYTES, SIGNED_FILE_MAX_BYTES};
 use crate::state::AppState;
 
 /// Name of the form's part that holds the file.
 const FILE_PART: &str = "file";
 /// How clients of the hosted storage say how many bytes they will send: `smallest,largest`.
 const LENGTH_RANGE_HEADER: &str = "x-goog-content-length-range";
-
-/// Why the pieces of an upload stopped coming.
-#[derive(Debug, thiserror::Error)]
-enum PieceError {
-    #[error("no byte came for {} seconds", UPLOAD_IDLE_TIMEOUT.as_secs())]
-    Idle,
-    #[error("the connection or the form broke off")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// Ends a stream that is silent for too long.
-fn with_idle_limit<E>(
-    pieces: impl Stream<Item = Result<Bytes, E>> + Unpin + Send,
-) -> impl Stream<Item = Result<Bytes, PieceError>> + Unpin + Send
-where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    Box::pin(futures::stream::try_unfold(pieces, |mut pieces| async move {
-        match tokio::time::timeout(UPLOAD_IDLE_TIMEOUT, pieces.next()).await {
-            Err(_) => Err(PieceError::Idle),
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(piece))) => Ok(Some((piece, pieces))),
-            Ok(Some(Err(error))) => Err(PieceError::Broken(error.into())),
-        }
-    }))
-}
 
 /// `POST .../datasets/{dataset}:upload`: one file in the part `file`. The dataset is READY when this returns;
 /// a file that cannot be trained on leaves nothing behind but the dataset's status.
@@ -103,7 +77,7 @@ async fn store_part(
         files::check_name(FILE_PART, name, &file_name)?;
         let key = ObjectKey::dataset_file(name, &file_name)?;
         let rule = SizeRule::AtMost(MULTIPART_FILE_MAX_BYTES);
-        let staged = state.objects().stage(&key, rule, with_idle_limit(field)).await?;
+        let staged = state.objects().stage(&key, rule, field).await?;
         let note = |dataset: &mut Dataset, file| files::set_files(dataset, vec![file]);
         return files::publish(state, name, file_name, staged, note).await;
     }
@@ -138,7 +112,7 @@ pub(crate) async fn signed_put(
     let rule = size_rule(registered, request.headers())?;
     let _permit = state.upload_permit()?;
     let key = ObjectKey::dataset_file(&name, &file)?;
-    let pieces = with_idle_limit(request.into_body().into_data_stream().map_err(axum::Error::into_inner));
+    let pieces = request.into_body().into_data_stream().map_err(axum::Error::into_inner);
     let staged = state.objects().stage(&key, rule, pieces).await?;
     files::publish(&state, &name, file, staged, files::set_uploaded).await?;
     Ok(Body::empty().into_response())

@@ -15,6 +15,7 @@ mod stream;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use self::error::OpenAiError;
@@ -37,6 +38,17 @@ pub(crate) fn router() -> Router<AppState> {
             .route(&format!("{prefix}/models"), get(models::list));
     }
     router.method_not_allowed_fallback(method_not_allowed)
+}
+
+/// True if errors of this path have OpenAI's form.
+pub(crate) fn is_path(path: &str) -> bool {
+    path.starts_with("/inference/v1/")
+        || ["/v1/chat/", "/v1/completions", "/v1/models"].iter().any(|begin| path.starts_with(begin))
+}
+
+/// What is refused before a handler sees it.
+pub(crate) fn refusal(status: StatusCode, code: &'static str, message: String) -> Response {
+    OpenAiError::new(status, code, message).into_response()
 }
 
 async fn method_not_allowed(method: Method) -> OpenAiError {

@@ -11,6 +11,8 @@ pub(crate) mod routes;
 pub(crate) mod status;
 pub(crate) mod template;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +23,7 @@ use tonic::Status;
 use crate::context::Face;
 use crate::error::ServerError;
 use crate::limits::{CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT};
+use crate::note;
 use crate::state::AppState;
 pub(crate) use json::service;
 use routes::{BodyTarget, Found, Table, Target};
@@ -44,8 +47,14 @@ pub(crate) async fn handle(State(state): State<AppState>, request: Request) -> R
         let path = request.uri().path();
         return Status::unimplemented(format!("no such call: {path}")).into_http::<Body>();
     }
-    let transcoder = state.transcoder();
-    match transcoder.table.find(request.method(), request.uri().path()) {
+    let found = state.transcoder().table.find(request.method(), request.uri().path());
+    if let (Found::Route(route, _), Some(note)) = (&found, note::current()) {
+        note.set_route(Arc::clone(&route.path));
+        if matches!(route.target, Target::DatasetUpload) {
+            note.set_upload();
+        }
+    }
+    match found {
         Found::Nothing => {
             ServerError::NotFound(format!("no such path: {}", request.uri().path())).into_response()
         }

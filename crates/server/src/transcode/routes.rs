@@ -1,5 +1,7 @@
 //! The table of REST paths: which RPC answers a method and a path.
 
+use std::sync::Arc;
+
 use http::Method;
 use prost_reflect::{DynamicMessage, FieldDescriptor, MethodDescriptor, ServiceDescriptor};
 
@@ -34,6 +36,8 @@ pub(crate) enum Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) verb: Method,
+    /// The template as it is written.
+    pub(crate) path: Arc<str>,
     pub(crate) template: Template,
     pub(crate) target: Target,
 }
@@ -61,7 +65,8 @@ impl Table {
     /// descriptors are compiled in, so that is a mistake of this program.
     pub(crate) fn new(service: &ServiceDescriptor) -> Self {
         let template = Template::parse(DATASET_UPLOAD_PATH).expect("the upload path is a template");
-        let mut routes = vec![Route { verb: Method::POST, template, target: Target::DatasetUpload }];
+        let path = DATASET_UPLOAD_PATH.into();
+        let mut routes = vec![Route { verb: Method::POST, path, template, target: Target::DatasetUpload }];
         for method in service.methods() {
             let Some(rule) = hearth_proto::http_rule(&method) else { continue };
             routes.push(route(&method, &rule));
@@ -135,5 +140,6 @@ fn route(method: &MethodDescriptor, rule: &DynamicMessage) -> Route {
             method.input().get_field_by_name(name).unwrap_or_else(|| panic!("{rpc}: no field {name}")),
         ),
     };
-    Route { verb, template, target: Target::Rpc { method: method.clone(), body } }
+    let target = Target::Rpc { method: method.clone(), body };
+    Route { verb, path: path.into(), template, target }
 }

@@ -1,11 +1,15 @@
 //! From a gRPC status to the HTTP answer that says the same.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
+
+use crate::note;
 
 /// `google.rpc.Status`, as it travels in `grpc-status-details-bin`.
 #[derive(Clone, PartialEq, Message)]
@@ -34,6 +38,45 @@ pub(crate) struct Violation {
     /// What is wrong and what to do.
     #[prost(string, tag = "2")]
     pub(crate) description: String,
+}
+
+/// `google.rpc.RequestInfo`.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct RequestInfo {
+    #[prost(string, tag = "1")]
+    request_id: String,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<prost_types::Duration>,
+}
+
+/// Type URL of [`RequestInfo`].
+const REQUEST_INFO_URL: &str = "type.googleapis.com/google.rpc.RequestInfo";
+/// Type URL of [`RetryInfo`].
+const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// A status that names its request in its details.
+pub(crate) fn with_request_info(status: &Status, request_id: &str) -> Status {
+    let info = RequestInfo { request_id: request_id.to_owned() };
+    with_detail(status, REQUEST_INFO_URL, &info)
+}
+
+/// A status that says in its details when the call may be repeated.
+pub(crate) fn with_retry_info(status: &Status, wait: Duration) -> Status {
+    let retry_delay = prost_types::Duration::try_from(wait).ok();
+    with_detail(status, RETRY_INFO_URL, &RetryInfo { retry_delay })
+}
+
+fn with_detail(status: &Status, type_url: &str, detail: &impl Message) -> Status {
+    let (code, message) = (status.code(), status.message().to_owned());
+    let details = RpcStatus::decode(status.details()).map(|rpc| rpc.details).unwrap_or_default();
+    let mut rpc = RpcStatus { code: code as i32, message: message.clone(), details };
+    rpc.details.push(prost_types::Any { type_url: type_url.to_owned(), value: detail.encode_to_vec() });
+    Status::with_details(code, message, rpc.encode_to_vec().into())
 }
 
 /// Header by which a server tells the newer client whether to repeat a call.
@@ -68,26 +111,48 @@ pub(crate) fn error_body(status: &Status) -> Value {
 }
 
 fn detail_json(any: &prost_types::Any) -> Value {
-    match BadRequest::decode(any.value.as_slice()) {
-        Ok(bad) if any.type_url == BAD_REQUEST_URL => {
-            let violations: Vec<Value> = bad
+    known_detail(any).unwrap_or_else(|| {
+        json!({
+            "@type": any.type_url,
+            "value": base64::engine::general_purpose::STANDARD.encode(&any.value),
+        })
+    })
+}
+
+/// JSON of the details that this server makes.
+fn known_detail(any: &prost_types::Any) -> Option<Value> {
+    let (url, bytes) = (any.type_url.as_str(), any.value.as_slice());
+    match url {
+        BAD_REQUEST_URL => {
+            let violations: Vec<Value> = BadRequest::decode(bytes)
+                .ok()?
                 .field_violations
                 .iter()
                 .map(|one| json!({ "field": one.field, "description": one.description }))
                 .collect();
-            json!({ "@type": any.type_url, "fieldViolations": violations })
+            Some(json!({ "@type": url, "fieldViolations": violations }))
         }
-        _ => json!({
-            "@type": any.type_url,
-            "value": base64::engine::general_purpose::STANDARD.encode(&any.value),
-        }),
+        REQUEST_INFO_URL => {
+            let info = RequestInfo::decode(bytes).ok()?;
+            Some(json!({ "@type": url, "requestId": info.request_id }))
+        }
+        RETRY_INFO_URL => {
+            let delay = RetryInfo::decode(bytes).ok()?.retry_delay?;
+            Some(json!({ "@type": url, "retryDelay": delay.to_string() }))
+        }
+        _ => None,
     }
 }
 
-/// The error answer of a REST call, with another HTTP status than the code's when `http` is given.
+/// The error answer of a REST call, with another HTTP status than the code's when `http` is given. Within a request its
+/// details name the request.
 pub(crate) fn error_response(status: &Status, http: Option<StatusCode>) -> Response {
     let code = http.unwrap_or_else(|| http_status(status.code()));
-    let mut response = (code, axum::Json(error_body(status))).into_response();
+    let body = match note::current() {
+        Some(note) => error_body(&with_request_info(status, &note.request_id)),
+        None => error_body(status),
+    };
+    let mut response = (code, axum::Json(body)).into_response();
     if matches!(status.code(), Code::AlreadyExists | Code::Unimplemented) {
         // Clients repeat calls after 409 and 5xx; here that cannot help.
         response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
