@@ -12,6 +12,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// File in the data directory that holds the administrator's key.
 pub const API_KEY_FILE: &str = "api-key";
+/// File in the data directory that holds the certificate of the server's own authority.
+const AUTHORITY_FILE: &str = "tls/authority.pem";
 /// Pseudo-account of the base models.
 pub const BASE_MODEL_ACCOUNT: &str = "fireworks";
 /// Longest key file that is read.
@@ -47,6 +49,10 @@ pub struct Server {
     /// Address of the server
     #[arg(long, env = "HEARTH_URL", value_name = "URL", default_value = DEFAULT_URL)]
     url: String,
+    /// Certificates (PEM) of the authorities that the server may have its certificate from, instead of the public
+    /// ones [default for a server on this machine: its own authority, DIR/tls/authority.pem, if it is there]
+    #[arg(long, env = "HEARTH_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Account to act in [default: the key's own]
     #[arg(long, env = "HEARTH_ACCOUNT_ID", value_name = "ID")]
     account: Option<String>,
@@ -87,7 +93,20 @@ impl Server {
             Ok(key) if !key.trim().is_empty() => Some(key.trim().to_owned()),
             _ => self.local_key()?,
         };
-        Ok(Client::new(&self.url, key)?)
+        Ok(Client::new(&self.url, key, self.authorities()?.as_deref())?)
+    }
+
+    /// What the server's certificate is checked with, in PEM; `None` is the public authorities.
+    fn authorities(&self) -> Result<Option<Vec<u8>>> {
+        if let Some(file) = &self.ca_file {
+            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            return Ok(Some(pem));
+        }
+        if !is_loopback(&self.url) {
+            return Ok(None);
+        }
+        // Without the file, or the right to read it, the public authorities are what is left.
+        Ok(self.data_dir.path().ok().and_then(|dir| std::fs::read(dir.join(AUTHORITY_FILE)).ok()))
     }
 
     /// A client and the account.
@@ -154,6 +173,11 @@ pub fn hub_endpoint() -> String {
 /// What the log shows, in the syntax of `tracing`: `HEARTH_LOG`, for example `info` or `hearth_server=debug`.
 pub fn log_filter(default: &str) -> String {
     std::env::var("HEARTH_LOG").ok().filter(|text| !text.is_empty()).unwrap_or_else(|| default.into())
+}
+
+/// Whether each line of the log is JSON: `HEARTH_LOG_FORMAT=json`.
+pub fn log_is_json() -> bool {
+    std::env::var("HEARTH_LOG_FORMAT").is_ok_and(|format| format == "json")
 }
 
 #[cfg(test)]

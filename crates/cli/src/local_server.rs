@@ -20,12 +20,18 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// Starts the server, whose new jobs train on `backend`, and returns when it listens.
-    pub fn start(data_dir: &Path, listen: SocketAddr, backend: Backend) -> Result<Self> {
-        let runtime = Runtime::new().context("cannot start threads")?;
+    /// Defaults for a server of this program, whose new jobs train on `backend`.
+    pub fn config(data_dir: &Path, listen: SocketAddr, backend: Backend) -> Result<ServerConfig> {
         let jobs = JobsConfig::of_this_executable().context("cannot find this program's file")?;
         let mut config = ServerConfig::new(data_dir, listen);
         config.jobs = Some(JobsConfig { backend, ..jobs });
+        Ok(config)
+    }
+
+    /// Starts the server and returns when it listens.
+    pub fn start(config: ServerConfig) -> Result<Self> {
+        let runtime = Runtime::new().context("cannot start threads")?;
+        let (data_dir, listen) = (config.data_dir.clone(), config.listen);
         let server = runtime
             .block_on(hearth_server::serve(config))
             .with_context(|| format!("cannot serve {} on {listen}", data_dir.display()))?;
@@ -34,7 +40,7 @@ impl LocalServer {
 
     /// Address for clients.
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.addr())
+        self.server.url()
     }
 
     /// File with the administrator's key.
@@ -45,6 +51,11 @@ impl LocalServer {
     /// The administrator's key, if this start made it.
     pub fn new_key(&self) -> Option<&str> {
         self.server.new_key()
+    }
+
+    /// The certificate that clients must trust, if the server has an authority of its own.
+    pub fn authority_file(&self) -> Option<PathBuf> {
+        self.server.authority_file()
     }
 
     /// Runs `cleanup` on SIGINT or SIGTERM and ends the process with exit code 130, until the handle is aborted.
@@ -64,9 +75,30 @@ impl LocalServer {
         let _ = self.runtime.block_on(task);
     }
 
-    /// Waits for SIGINT or SIGTERM, then stops in order. Trainers go on.
+    /// Waits for SIGINT or SIGTERM, then stops in order; a second signal cuts off what is open. SIGHUP reads the
+    /// certificate again. Trainers go on.
     pub fn run_until_signal(self) -> Result<()> {
+        let reload = self.server.reload_tls();
+        let mut hangup = {
+            let _context = self.runtime.enter();
+            signal(SignalKind::hangup()).context("cannot wait for signals")?
+        };
+        self.runtime.spawn(async move {
+            while hangup.recv().await.is_some() {
+                match reload() {
+                    Ok(()) => tracing::info!("read the certificate again"),
+                    Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+                }
+            }
+        });
         self.runtime.block_on(wait_for_signal()).context("cannot wait for signals")?;
+        tracing::info!("stopping when open requests have ended; another signal cuts them off");
+        let cut_off = self.server.cut_off();
+        self.runtime.spawn(async {
+            if wait_for_signal().await.is_ok() {
+                cut_off();
+            }
+        });
         self.stop();
         Ok(())
     }

@@ -204,7 +204,7 @@ mod tests {
 
     #[track_caller]
     fn check(stream: &'static str, expect: &[&str], error: Option<&str>) {
-        let client = Client::new("http://127.0.0.1:1", None).unwrap();
+        let client = Client::new("http://127.0.0.1:1", None, None).unwrap();
         let reader: Box<dyn Read> = Box::new(stream.as_bytes());
         let mut pieces = Vec::new();
         let mut failure = None;

@@ -31,6 +31,9 @@ pub enum ClientError {
         /// Why.
         source: ureq::Error,
     },
+    /// The certificates to check the server's own with are none.
+    #[error("there is no certificate in the file of authorities; it is PEM, with BEGIN CERTIFICATE")]
+    NoAuthority,
     /// An answer came that this client does not understand.
     #[error("unexpected answer from {url}: {detail}")]
     Protocol {

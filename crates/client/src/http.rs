@@ -1,11 +1,13 @@
 //! Requests and answers.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Response;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Body, RequestBuilder};
 
 use crate::ClientError;
@@ -43,14 +45,33 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// `base_url` is scheme, host and port, for example `http://127.0.0.1:8080`.
-    pub fn new(base_url: &str, api_key: Option<String>) -> Result<Self, ClientError> {
+    /// `base_url` is scheme, host and port, for example `http://127.0.0.1:8080`. `authorities` is PEM with the
+    /// certificates that the server's own is checked with, instead of those of the public authorities.
+    pub fn new(
+        base_url: &str,
+        api_key: Option<String>,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self, ClientError> {
         let trimmed = base_url.trim_end_matches('/');
         let rest = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://"));
         if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
             return Err(ClientError::BadUrl { url: base_url.to_owned() });
         }
+        let mut tls = TlsConfig::builder();
+        if let Some(pem) = authorities {
+            let roots: Vec<Certificate<'static>> = parse_pem(pem)
+                .filter_map(|item| match item {
+                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                    _ => None,
+                })
+                .collect();
+            if roots.is_empty() {
+                return Err(ClientError::NoAuthority);
+            }
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
+        }
         let config = Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))

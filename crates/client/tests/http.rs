@@ -54,7 +54,7 @@ fn read_request(reader: &mut impl BufRead) -> Seen {
 }
 
 fn client(url: &str) -> Client {
-    Client::new(&format!("{url}/"), Some("the-key".into())).unwrap()
+    Client::new(&format!("{url}/"), Some("the-key".into()), None).unwrap()
 }
 
 #[test]
@@ -138,5 +138,5 @@ fn answers_that_are_not_the_api_are_errors() {
     check(client.chat(&ChatRequest::new("m", vec![])).map(drop), "choices[0].message.content");
     check(client.get("accounts/x").map(drop), "HTTP 502: <html>no</html>");
     server.join().unwrap();
-    check(Client::new("ftp://x", None).map(drop), "http://");
+    check(Client::new("ftp://x", None, None).map(drop), "http://");
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Uri;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -153,6 +154,9 @@ impl RunningServer {
 /// address is taken.
 pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let data_dir = &config.data_dir;
+    if let Some(url) = &config.public_url {
+        check_public_url(url)?;
+    }
     // Rows and models are nobody else's; a directory that is there keeps its mode.
     DirBuilder::new()
         .recursive(true)
@@ -215,6 +219,22 @@ async fn keep_fresh(tls: Arc<Tls>, stop: CancellationToken) {
             Err(error) => tracing::error!(%error, "reading certificates failed"),
         }
     }
+}
+
+/// Scheme, host and perhaps a port: paths are appended to it.
+fn check_public_url(url: &str) -> Result<(), ServerError> {
+    let is_base = url.parse::<Uri>().is_ok_and(|parsed| {
+        matches!(parsed.scheme_str(), Some("http" | "https"))
+            && matches!(parsed.path(), "" | "/")
+            && parsed.query().is_none()
+            && parsed.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    });
+    if is_base {
+        return Ok(());
+    }
+    Err(ServerError::FailedPrecondition(format!(
+        "the public URL {url:?} is not of the form https://host or https://host:port"
+    )))
 }
 
 /// A socket that has the address and takes no connections yet.

@@ -99,9 +99,13 @@ impl From<BackendArg> for hearth_run::Backend {
 /// Logs to standard error from here on.
 fn start_log(default_filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(crate::config::log_filter(default_filter));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    if crate::config::log_is_json() {
+        log.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
+    } else {
+        log.init();
+    }
 }

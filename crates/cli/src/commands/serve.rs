@@ -1,9 +1,13 @@
 //! `hearth serve`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use hearth_server::TlsConfig;
+use hearth_server::limits::{Rate, ServerLimits};
 use serde_json::json;
 
 use super::{BackendArg, start_log};
@@ -14,32 +18,164 @@ use crate::output;
 /// Run the server: REST, gRPC and chat on one port
 ///
 /// The first start makes the account `default` and an administrator's key, shows the key once and keeps it in
-/// the data directory's api-key file. SIGINT or SIGTERM stops the server.
+/// the data directory's api-key file. SIGINT or SIGTERM stops the server when open requests have ended; a second one
+/// stops it at once. SIGHUP reads the certificate again.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  hearth serve --data-dir ~/hearth-data --listen 127.0.0.1:8080\n\n\
-                        HEARTH_LOG sets what is logged, for example HEARTH_LOG=debug.")]
+#[command(after_help = "Examples:\n  hearth serve --data-dir ~/hearth-data --listen 127.0.0.1:8080\n  \
+                        hearth serve --listen 0.0.0.0:8443 --tls-self-signed --tls-name models.example.org\n\n\
+                        HEARTH_LOG sets what is logged, for example HEARTH_LOG=debug; HEARTH_LOG_FORMAT=json\n\
+                        writes each line as JSON. docs/OPERATING.md lists limits, metrics and log fields.")]
 pub struct Args {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     listen: SocketAddr,
+    /// What signed URLs begin with, if a proxy stands before the server [default: what the client used]
+    #[arg(long, env = "HEARTH_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
     /// Backend that trains new jobs
     #[arg(long, value_enum, default_value = "cpu")]
     backend: BackendArg,
     #[command(flatten)]
     data_dir: DataDir,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// How the port is encrypted.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "TLS")]
+struct TlsArgs {
+    /// Speak TLS with this certificate (PEM, with those between it and its authority)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Speak TLS with a certificate of an authority that the server makes and keeps in its data directory
+    #[arg(long, conflicts_with = "tls_cert")]
+    tls_self_signed: bool,
+    /// Host name or address that clients use, for the certificate of --tls-self-signed; may be repeated
+    #[arg(long, value_name = "NAME", requires = "tls_self_signed")]
+    tls_name: Vec<String>,
+    /// Where the authority's certificate is written for clients to trust [default: DIR/tls/authority.pem]
+    #[arg(long, value_name = "FILE", requires = "tls_self_signed")]
+    tls_authority_file: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    fn config(self) -> Option<TlsConfig> {
+        match (self.tls_cert, self.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsConfig::Files { cert, key }),
+            _ => self.tls_self_signed.then_some(TlsConfig::SelfSigned {
+                names: self.tls_name,
+                authority_file: self.tls_authority_file,
+            }),
+        }
+    }
+}
+
+/// Limits that an operator can set.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Open connections; further ones wait [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Uploads and checks of files at the same time [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_uploads: Option<u32>,
+    /// The same for one key [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_uploads_per_key: Option<u32>,
+    /// Calls of one key: CLASS=PER_MINUTE/BURST or CLASS=off; CLASS is control [300000/10000], inference
+    /// [12000/1000], upload [6000/1000] or, for each address, wrong-key [60/600]; may be repeated
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Vec<(RateClass, Option<Rate>)>,
+    /// How long a server that was told to stop only says that it is not ready, before it stops accepting
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
+    shutdown_delay: u64,
+    /// How long it then waits for open requests [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
+    shutdown_timeout: Option<u64>,
+}
+
+/// What `--rate` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RateClass {
+    Control,
+    Inference,
+    Upload,
+    WrongKey,
+}
+
+fn parse_rate(text: &str) -> Result<(RateClass, Option<Rate>)> {
+    let Some((class, rate)) = text.split_once('=') else {
+        bail!("write CLASS=PER_MINUTE/BURST or CLASS=off");
+    };
+    let class = match class {
+        "control" => RateClass::Control,
+        "inference" => RateClass::Inference,
+        "upload" => RateClass::Upload,
+        "wrong-key" => RateClass::WrongKey,
+        _ => bail!("there is no class {class}; use control, inference, upload or wrong-key"),
+    };
+    if rate == "off" {
+        return Ok((class, None));
+    }
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
+    let found = rate.split_once('/').and_then(|(rate, burst)| Some((number(rate)?, number(burst)?)));
+    match found {
+        Some((per_minute, burst)) => Ok((class, Some(Rate { per_minute, burst }))),
+        None => bail!("{rate} is not two numbers above zero, PER_MINUTE/BURST"),
+    }
+}
+
+impl LimitArgs {
+    fn limits(self) -> ServerLimits {
+        let mut limits = ServerLimits::default();
+        let set = |to: &mut usize, given: Option<u32>| {
+            if let Some(given) = given {
+                *to = given as usize;
+            }
+        };
+        set(&mut limits.connections_max, self.max_connections);
+        set(&mut limits.uploads_max, self.max_uploads);
+        set(&mut limits.uploads_per_key_max, self.max_uploads_per_key);
+        for (class, rate) in self.rate {
+            match class {
+                RateClass::Control => limits.control_rate = rate,
+                RateClass::Inference => limits.inference_rate = rate,
+                RateClass::Upload => limits.upload_rate = rate,
+                RateClass::WrongKey => limits.wrong_key_rate = rate,
+            }
+        }
+        limits.shutdown_delay = Duration::from_secs(self.shutdown_delay);
+        if let Some(seconds) = self.shutdown_timeout {
+            limits.shutdown_timeout = Duration::from_secs(seconds);
+        }
+        limits
+    }
 }
 
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         start_log("info");
         let data_dir = self.data_dir.path()?;
-        let server = LocalServer::start(&data_dir, self.listen, self.backend.into())?;
+        let mut config = LocalServer::config(&data_dir, self.listen, self.backend.into())?;
+        config.public_url = self.public_url;
+        config.tls = self.tls.config();
+        config.limits = self.limits.limits();
+        let server = LocalServer::start(config)?;
+        let authority = server.authority_file();
         if json {
             output::json(&json!({
                 "url": server.url(),
                 "data_dir": data_dir,
                 "api_key_path": server.key_path(),
                 "api_key": server.new_key(),
+                "tls_authority_file": authority,
             }))?;
         } else {
             output::line(&format!("Hearth listens on {}", server.url()))?;
@@ -48,8 +184,31 @@ impl Args {
                 output::line(&format!("Administrator's key, shown once: {key}"))?;
             }
             output::line(&format!("The key is kept in {}", server.key_path().display()))?;
+            if let Some(file) = authority {
+                let file = file.display();
+                output::line(&format!(
+                    "Clients trust this server by {file} (for Python: SSL_CERT_FILE={file})"
+                ))?;
+            }
         }
         server.run_until_signal()?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read() {
+        let rate = |per_minute, burst| Some(Rate { per_minute, burst });
+        assert_eq!(parse_rate("control=60/5").unwrap(), (RateClass::Control, rate(60, 5)));
+        assert_eq!(parse_rate("wrong-key=off").unwrap(), (RateClass::WrongKey, None));
+        for bad in
+            ["control", "control=", "control=60", "control=0/5", "control=5/0", "chat=1/1", "upload=-1/1"]
+        {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -62,7 +62,8 @@ pub fn run(data_dir: &Path, keep: bool, json: bool) -> Result<ExitCode> {
     let installed = installed::read(data_dir, &catalogue::base_account(), &entry.model_id())?;
     catalogue::share(&installed.dir, &demo_dir, &catalogue::base_account(), &entry.model_id())?;
 
-    let server = LocalServer::start(&demo_dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Backend::Cpu)?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = LocalServer::start(LocalServer::config(&demo_dir, listen, Backend::Cpu)?)?;
     say("Server", &format!("{}, data in {}", server.url(), demo_dir.display()))?;
     let (client, key) = make_account(&server)?;
     say("Account", &format!("{ACCOUNT}, with a key of its own"))?;
@@ -152,12 +153,12 @@ fn fresh_directory(data_dir: &Path) -> Result<PathBuf> {
 
 /// An account and a key through the API, as an administrator makes them for a user.
 fn make_account(server: &LocalServer) -> Result<(Client, String)> {
-    let admin = Client::new(&server.url(), server.new_key().map(str::to_owned))?;
+    let admin = Client::new(&server.url(), server.new_key().map(str::to_owned), None)?;
     admin.create("accounts", &[("accountId", ACCOUNT)], &json!({ "displayName": "Demo" }))?;
     let body = json!({ "apiKey": { "email": "demo@example.org", "displayName": "demo" } });
     let answer = admin.create(&format!("accounts/{ACCOUNT}/apiKeys"), &[], &body)?;
     let key = answer["key"].as_str().context("the server made an API key without a key")?.to_owned();
-    Ok((Client::new(&server.url(), Some(key.clone()))?, key))
+    Ok((Client::new(&server.url(), Some(key.clone()), None)?, key))
 }
 
 /// Uploads both files; returns the number of training rows.

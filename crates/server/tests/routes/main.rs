@@ -15,6 +15,7 @@ mod openai;
 mod openapi;
 mod reflection;
 mod supervised_fine_tuning_job;
+mod tls;
 mod verify_api_key;
 
 /// Compares a reply with its stored form; times, generated ids and signatures are left out.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,9 +42,16 @@ impl Reply {
         })
     }
 
-    /// Status and body, for snapshots.
+    /// Status and body, for snapshots. The detail that names the request is checked and left out.
+    #[track_caller]
     pub fn shown(&self) -> Value {
         let mut body = self.json();
+        if self.status >= 400 {
+            let details = body["details"].as_array_mut().unwrap();
+            let info = details.pop().unwrap();
+            assert_eq!(info["@type"], "type.googleapis.com/google.rpc.RequestInfo");
+            assert_eq!(info["requestId"], self.headers["x-request-id"].as_str());
+        }
         body.sort_all_objects();
         serde_json::json!({ "status": self.status, "body": body })
     }
@@ -78,17 +86,40 @@ impl Server {
 
     /// On a directory that may hold models or the state of an earlier server.
     pub fn start_in(dir: tempfile::TempDir) -> Self {
+        Self::start_with(dir, |_| {})
+    }
+
+    /// With other settings than those of [`config`].
+    pub fn start_with(dir: tempfile::TempDir, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let running = runtime.block_on(hearth_server::serve(config(dir.path()))).unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
+        let running = runtime.block_on(hearth_server::serve(config)).unwrap();
         let key = std::fs::read_to_string(dir.path().join("api-key")).unwrap().trim().to_owned();
-        let base = format!("http://{}", running.addr());
+        let base = running.url();
+        let mut tls = ureq::tls::TlsConfig::builder();
+        if let Some(file) = running.authority_file() {
+            let authority = ureq::tls::Certificate::from_pem(&std::fs::read(file).unwrap()).unwrap();
+            tls = tls.root_certs(ureq::tls::RootCerts::new_with_certs(&[authority]));
+        }
         let agent: ureq::Agent = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .build()
             .into();
         Self { runtime, running: Some(running), dir, base, key, agent }
+    }
+
+    /// The running server itself.
+    pub fn running(&self) -> &RunningServer {
+        self.running.as_ref().unwrap()
+    }
+
+    /// Its address.
+    pub fn addr(&self) -> SocketAddr {
+        self.running().addr()
     }
 
     pub fn runtime(&self) -> &Runtime {
