@@ -21,6 +21,7 @@ use crate::listen::Connection;
 use crate::note::{self, Note, Surface};
 use crate::state::AppState;
 use crate::transcode::status;
+use crate::{grpc, health};
 
 /// Header that names a request, in the request, the reply and the log.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
@@ -57,9 +58,11 @@ pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, n
         surface(&request),
         connection.as_ref().map(|connection| connection.peer),
     ));
-    // The route of gRPC calls has the name of the RPC in it.
-    let path = request.extensions().get::<MatchedPath>().filter(|_| note.surface != Surface::Grpc);
-    if let Some(path) = path {
+    // These two name the RPC in the place of their variable, if they have it.
+    let is_final = |path: &&MatchedPath| {
+        note.surface != Surface::Grpc || ![grpc::ROUTE, health::GRPC_ROUTE].contains(&path.as_str())
+    };
+    if let Some(path) = request.extensions().get::<MatchedPath>().filter(is_final) {
         note.set_route(path.as_str().into());
     }
     let busy = connection.as_ref().map(Connection::busy);
@@ -121,7 +124,7 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 fn surface(request: &Request) -> Surface {
-    if crate::grpc::is_grpc(request) {
+    if grpc::is_grpc(request) {
         Surface::Grpc
     } else if crate::openai::is_path(request.uri().path()) {
         Surface::Inference

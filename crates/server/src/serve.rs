@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ServerError;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::{JobsConfig, Scheduler};
-use crate::{context, grpc, http, listen, openai, openapi, transcode};
 use crate::limits::{ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
+use crate::{context, grpc, http, listen, openai, openapi, transcode};
 
 /// File whose lock a server holds while it uses a data directory.
 const LOCK_FILE: &str = "server.lock";
