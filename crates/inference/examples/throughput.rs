@@ -70,13 +70,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn request(model: &ModelRef, text: &str, max_tokens: usize) -> GenerateRequest {
-    GenerateRequest {
-        model: model.clone(),
-        messages: vec![Message::new(Role::User, text)],
-        sampling: SamplingParams { temperature: 0.0, top_p: 1.0, seed: 0 },
-        max_tokens,
-        stop: Vec::new(),
-    }
+    let request = GenerateRequest::chat(model.clone(), vec![Message::new(Role::User, text)]);
+    GenerateRequest { sampling: SamplingParams::greedy(), max_tokens, ..request }
 }
 
 async fn run(service: &Service, request: GenerateRequest) -> Result<Timing, InferenceError> {
@@ -85,13 +80,13 @@ async fn run(service: &Service, request: GenerateRequest) -> Result<Timing, Infe
     let (mut first, mut text) = (None, String::new());
     loop {
         match generation.next().await {
-            Some(Ok(Event::Text(piece))) => {
+            Some(Ok(Event::Piece(piece))) => {
                 first.get_or_insert_with(|| start.elapsed());
-                text.push_str(&piece);
+                text.push_str(&piece.text);
             }
-            Some(Ok(Event::Finish { usage, .. })) => {
+            Some(Ok(Event::Finish(finish))) => {
                 let total = start.elapsed();
-                return Ok(Timing { usage, first: first.unwrap_or(total), total, text });
+                return Ok(Timing { usage: finish.usage, first: first.unwrap_or(total), total, text });
             }
             Some(Err(error)) => return Err(error),
             None => return Err(InferenceError::ShuttingDown),

@@ -36,7 +36,29 @@ pub enum InferenceError {
         /// Tokens that the model can attend to.
         context_length: usize,
     },
-    /// One request alone needs more cache than the service may use.
+    /// The context does not hold the prompt and the answer, and the request is not to be shortened.
+    #[error(
+        "the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, but the model's context holds \
+         {context_length} together"
+    )]
+    ContextExceeded {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Most tokens of the answer.
+        max_tokens: usize,
+        /// Tokens that the model can attend to.
+        context_length: usize,
+    },
+    /// One request asks for more tokens than one may.
+    #[error(
+        "the request may take more than {limit} tokens with all its choices, prompts included; lower n, max_tokens \
+         or the number of prompts"
+    )]
+    RequestTooLarge {
+        /// Most tokens of one request.
+        limit: usize,
+    },
+    /// One choice alone needs more cache than the service may use.
     #[error(
         "the request needs {needed_bytes} bytes of key-value cache, the limit is {limit_bytes}; lower max_tokens"
     )]
@@ -87,6 +109,9 @@ pub enum InferenceError {
     /// The model produced NaN or infinity.
     #[error("the model produced numbers that are not finite")]
     NotFinite,
+    /// A text could not be turned into tokens.
+    #[error("the text cannot be turned into the model's tokens")]
+    Encode(#[source] hearth_data::Error),
     /// Tokens could not be turned into text.
     #[error("the model's tokens cannot be decoded")]
     Decode(#[source] hearth_data::Error),

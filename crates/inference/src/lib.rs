@@ -1,14 +1,14 @@
-//! Answers conversations with resident models: batching, sampling, streaming.
+//! Continues conversations and texts with resident models: batching, sampling, streaming.
 //!
 //! # What it is for
 //! A [`Service`] keeps one shared copy of each base model, applies any number of adapters over it without
-//! merging them, and continues many conversations at a time.
+//! merging them, and continues many prompts at a time.
 //!
 //! # Data flow
-//! [`GenerateRequest`] → the model's chat template and tokenizer → queue → batch. Each step feeds every
-//! sequence in the batch: a chunk of its prompt, or its last token. New sequences join between steps and
-//! finished ones leave. Logits → sampler → token → whole characters → text before a stop string →
-//! [`Event`]s of a [`Generation`].
+//! [`GenerateRequest`] → the model's chat template and tokenizer → queue → batch. Each choice of a request is a
+//! sequence there. Each step feeds every sequence in the batch: a chunk of its prompt, or its last token. New
+//! sequences join between steps and finished ones leave. Logits → sampler → token → whole characters → text before a
+//! stop string → [`Event`]s of a [`Generation`].
 //!
 //! # Neighbours
 //! `data` renders prompts and decodes tokens, with the same templates as training. `model` computes logits,
@@ -24,6 +24,7 @@
 mod error;
 mod models;
 mod plan;
+mod prompt;
 mod render;
 mod request;
 mod sample;
@@ -31,12 +32,20 @@ mod scheduler;
 mod sequence;
 mod service;
 mod text;
+mod transcript;
 
 pub use error::InferenceError;
 /// The backend that a service runs on, for callers that may not use `kernels` themselves.
 pub use hearth_kernels::{Cpu, CpuOptions};
 pub use plan::{PREFILL_CHUNK_TOKENS, PREFILL_TOKENS_PER_STEP};
-pub use request::{Event, FinishReason, GenerateRequest, Generation, ModelRef, Usage};
-pub use sample::{MAX_TEMPERATURE, SamplingParams};
+pub use request::{
+    Alternative, ChatInput, DEFAULT_MAX_TOKENS, Event, Finish, FinishReason, GenerateRequest, Generation,
+    Input, MAX_CHOICES, MAX_TOP_LOGPROBS, ModelRef, Overflow, Piece, PromptTokens, Times, Token, TokenScore,
+    Usage,
+};
+pub use sample::{
+    MAX_BIASED_TOKENS, MAX_LOGIT_BIAS, MAX_PENALTY, MAX_REPETITION_PENALTY, MAX_TEMPERATURE, MAX_TOP_K,
+    SamplingParams,
+};
 pub use service::{Limits, Service};
 pub use text::{MAX_STOP_BYTES, MAX_STOP_STRINGS};

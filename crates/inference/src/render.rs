@@ -8,12 +8,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use hearth_data::template::process::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES, RenderReply, RenderRequest};
 use hearth_data::template::source_of;
+use hearth_data::tokenizer::TokenBytes;
 use hearth_data::{Error, Message, Renderer, Tokenizer};
 use serde_json::Value;
 
@@ -41,6 +42,8 @@ pub(crate) struct Prompter {
     renderer: Renderer,
     /// Source of a template that is not the base's own.
     foreign: Option<String>,
+    /// What each token adds to a text; made when it is first asked for.
+    token_bytes: OnceLock<Vec<TokenBytes>>,
 }
 
 impl Prompter {
@@ -50,12 +53,31 @@ impl Prompter {
             let source = source_of(dir)?;
             let is_known = dir == base_dir || source == source_of(base_dir)?;
             Ok(if is_known {
-                Self { renderer: Renderer::open(dir, source.as_deref())?, foreign: None }
+                Self::new(Renderer::open(dir, source.as_deref())?, None)
             } else {
-                Self { renderer: Renderer::new(Tokenizer::open(dir)?, None)?, foreign: source }
+                Self::new(Renderer::new(Tokenizer::open(dir)?, None)?, source)
             })
         };
         open().map_err(|source| InferenceError::LoadRenderer { dir: dir.to_owned(), source })
+    }
+
+    fn new(renderer: Renderer, foreign: Option<String>) -> Self {
+        Self { renderer, foreign, token_bytes: OnceLock::new() }
+    }
+
+    /// What a token adds to a text; the name of one that is special.
+    pub(crate) fn bytes_of(&self, id: u32) -> Vec<u8> {
+        let all = self.token_bytes.get_or_init(|| {
+            self.tokenizer().token_bytes().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the bytes of single tokens are not known");
+                Vec::new()
+            })
+        });
+        match all.get(id as usize) {
+            Some(TokenBytes::Bytes(bytes)) => bytes.clone(),
+            Some(TokenBytes::Special(name)) => name.clone().into_bytes(),
+            Some(TokenBytes::Nothing) | None => Vec::new(),
+        }
     }
 
     /// The tokenizer.

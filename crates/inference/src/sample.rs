@@ -1,237 +1,211 @@
-//! From logits to the next token: greedy, temperature, nucleus.
+//! From logits to the next token: biases and penalties, temperature, and what is left to draw from.
+
+mod choose;
+mod score;
+
+use std::collections::{HashMap, HashSet};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::InferenceError;
 
+pub(crate) use score::Score;
+
 /// Highest temperature that a request may ask for; the API's own bound.
 pub const MAX_TEMPERATURE: f32 = 2.0;
+/// Highest `top_k`; the API's own bound.
+pub const MAX_TOP_K: usize = 100;
+/// Presence and frequency penalties are at most this, and at least its negative; the API's own bound.
+pub const MAX_PENALTY: f32 = 2.0;
+/// Highest repetition penalty; the API's own bound.
+pub const MAX_REPETITION_PENALTY: f32 = 2.0;
+/// A bias is at most this, and at least its negative; the API's own bound.
+pub const MAX_LOGIT_BIAS: f32 = 100.0;
+/// Most tokens that may have a bias.
+pub const MAX_BIASED_TOKENS: usize = 300;
 
-/// How tokens are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How tokens are chosen. The default draws from the model's distribution as it is.
+///
+/// The steps, in this order: `logit_bias` is added to the logits; `repetition_penalty`, `presence_penalty` and
+/// `frequency_penalty` change them; `temperature` divides them; the softmax of the result is cut by `top_k`,
+/// `typical_p`, `top_p` and `min_p`, each over what the one before left; one token is drawn from the rest.
+#[derive(Clone, Debug, PartialEq)]
 pub struct SamplingParams {
-    /// 0 takes the most likely token; 1 draws from the model's distribution as it is. At most
-    /// [`MAX_TEMPERATURE`].
+    /// 0 takes the most likely token; 1 leaves the distribution as it is. At most [`MAX_TEMPERATURE`].
     pub temperature: f32,
-    /// Nucleus: draws only among the most likely tokens that together hold this probability. Above 0, at most 1.
+    /// Nucleus: draws only among the most likely tokens that together hold this probability. From 0, which leaves
+    /// the most likely one, to 1, which leaves all.
     pub top_p: f32,
-    /// Seed of the draws. The same request with the same seed gives the same text.
+    /// Draws only among this many most likely tokens; 0 is all. At most [`MAX_TOP_K`].
+    pub top_k: usize,
+    /// Draws only among tokens that are at least this times as likely as the most likely one. From 0 to 1.
+    pub min_p: f32,
+    /// Locally typical: draws only among the tokens whose surprise is nearest to the mean, and that together hold
+    /// this probability. From 0, which leaves one, to 1, which leaves all.
+    pub typical_p: f32,
+    /// Divides the positive logits of tokens that the prompt or the answer has, and multiplies their negative ones.
+    /// Above 0, at most [`MAX_REPETITION_PENALTY`]; 1 is none.
+    pub repetition_penalty: f32,
+    /// Subtracted from the logits of tokens that the answer has.
+    pub presence_penalty: f32,
+    /// Subtracted from the logits of tokens, once for each time that the answer has them.
+    pub frequency_penalty: f32,
+    /// Added to the logits of single tokens, by id.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Seed of the draws. The same request with the same seed gives the same texts; each choice of a request has
+    /// draws of its own.
     pub seed: u64,
 }
 
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
 impl SamplingParams {
+    /// Always the most likely token.
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, ..Self::default() }
+    }
+
     /// # Errors
     /// [`InferenceError::InvalidParameter`] names the field that is out of its range.
     pub fn check(&self) -> Result<(), InferenceError> {
-        if !(0.0..=MAX_TEMPERATURE).contains(&self.temperature) {
-            return Err(InferenceError::InvalidParameter {
-                field: "temperature",
-                message: format!("must be from 0 to {MAX_TEMPERATURE}, not {}", self.temperature),
-            });
+        let within = |field: &'static str, value: f32, from: f32, to: f32| {
+            if (from..=to).contains(&value) {
+                return Ok(());
+            }
+            Err(invalid(field, format!("must be from {from} to {to}, not {value}")))
+        };
+        within("temperature", self.temperature, 0.0, MAX_TEMPERATURE)?;
+        within("top_p", self.top_p, 0.0, 1.0)?;
+        within("min_p", self.min_p, 0.0, 1.0)?;
+        within("typical_p", self.typical_p, 0.0, 1.0)?;
+        within("presence_penalty", self.presence_penalty, -MAX_PENALTY, MAX_PENALTY)?;
+        within("frequency_penalty", self.frequency_penalty, -MAX_PENALTY, MAX_PENALTY)?;
+        let repetition = self.repetition_penalty;
+        if !(repetition > 0.0 && repetition <= MAX_REPETITION_PENALTY) {
+            let message = format!("must be above 0 and at most {MAX_REPETITION_PENALTY}, not {repetition}");
+            return Err(invalid("repetition_penalty", message));
         }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return Err(InferenceError::InvalidParameter {
-                field: "top_p",
-                message: format!("must be above 0 and at most 1, not {}", self.top_p),
-            });
+        if self.top_k > MAX_TOP_K {
+            let message = format!("must be from 0 to {MAX_TOP_K}, not {}", self.top_k);
+            return Err(invalid("top_k", message));
         }
-        Ok(())
+        if self.logit_bias.len() > MAX_BIASED_TOKENS {
+            let message =
+                format!("may name at most {MAX_BIASED_TOKENS} tokens, not {}", self.logit_bias.len());
+            return Err(invalid("logit_bias", message));
+        }
+        self.logit_bias
+            .iter()
+            .try_for_each(|&(_, bias)| within("logit_bias", bias, -MAX_LOGIT_BIAS, MAX_LOGIT_BIAS))
     }
+
+    /// Whether the logits are changed before the temperature.
+    fn changes_logits(&self) -> bool {
+        !self.logit_bias.is_empty()
+            || self.repetition_penalty != 1.0
+            || self.presence_penalty != 0.0
+            || self.frequency_penalty != 0.0
+    }
+}
+
+fn invalid(field: &'static str, message: String) -> InferenceError {
+    InferenceError::InvalidParameter { field, message }
+}
+
+/// A chosen token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Drawn {
+    pub(crate) id: u32,
+    /// Logarithm of the probability with which it was drawn, after everything in [`SamplingParams`].
+    pub(crate) logprob: f32,
 }
 
 /// Chooses the tokens of one sequence. Each sequence has its own generator, so what else is in the batch
 /// has no influence on the draws.
 pub(crate) struct Sampler {
-    temperature: f32,
-    top_p: f64,
+    params: SamplingParams,
     rng: ChaCha8Rng,
+    /// Tokens of the prompt and the answer; kept if a repetition penalty needs them.
+    present: HashSet<u32>,
+    /// How often the answer has each of its tokens.
+    counts: HashMap<u32, u32>,
 }
 
 impl Sampler {
-    pub(crate) fn new(params: &SamplingParams) -> Self {
-        Self {
-            temperature: params.temperature,
-            top_p: f64::from(params.top_p),
-            rng: ChaCha8Rng::seed_from_u64(params.seed),
-        }
+    /// For the choice of that index in its request, after `prompt`.
+    pub(crate) fn new(params: SamplingParams, choice: usize, prompt: &[u32]) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
+        rng.set_stream(choice as u64);
+        let present =
+            if params.repetition_penalty == 1.0 { HashSet::new() } else { prompt.iter().copied().collect() };
+        Self { params, rng, present, counts: HashMap::new() }
     }
 
     /// The next token for `logits` `[V]`.
     ///
-    /// Greedy ties go to the lowest id. With `top_p` below 1 the nucleus is the shortest run of tokens, by
-    /// falling probability and then rising id, whose sum reaches `top_p` (arXiv:1904.09751).
-    ///
     /// # Errors
     /// [`InferenceError::NotFinite`] when a logit is NaN or infinite: such numbers mean a broken model.
-    pub(crate) fn next(&mut self, logits: &[f32]) -> Result<u32, InferenceError> {
+    pub(crate) fn next(&mut self, logits: &[f32]) -> Result<Drawn, InferenceError> {
         if logits.is_empty() || logits.iter().any(|x| !x.is_finite()) {
             return Err(InferenceError::NotFinite);
         }
-        let best = argmax(logits);
-        if self.temperature == 0.0 {
-            return Ok(best as u32);
+        let logits = self.adjusted(logits);
+        let uniform = || (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let drawn = choose::choose(&logits, &self.params, uniform);
+        if self.params.changes_logits() {
+            *self.counts.entry(drawn.id).or_insert(0) += 1;
+            self.present.insert(drawn.id);
         }
-        let max = f64::from(logits[best]);
-        let scale = 1.0 / f64::from(self.temperature);
-        let mut probabilities: Vec<f64> =
-            logits.iter().map(|&x| ((f64::from(x) - max) * scale).exp()).collect();
-        let sum: f64 = probabilities.iter().sum();
-        probabilities.iter_mut().for_each(|p| *p /= sum);
-
-        let candidates = if self.top_p < 1.0 {
-            nucleus(&probabilities, self.top_p)
-        } else {
-            (0..probabilities.len()).collect()
-        };
-        let total: f64 = candidates.iter().map(|&i| probabilities[i]).sum();
-        Ok(pick(&candidates, &probabilities, self.uniform() * total) as u32)
+        Ok(drawn)
     }
 
-    /// A number in `[0, 1)` with 53 random bits.
-    fn uniform(&mut self) -> f64 {
-        (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-fn argmax(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, &x) in logits.iter().enumerate() {
-        if x > logits[best] {
-            best = i;
+    /// The logits with biases and penalties.
+    ///
+    /// Sources: repetition arXiv:1909.05858, with the usual rule for negative logits; presence and frequency as
+    /// OpenAI's API defines them, over the tokens of the answer.
+    fn adjusted(&self, logits: &[f32]) -> Vec<f64> {
+        let mut logits: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
+        for &(id, bias) in &self.params.logit_bias {
+            if let Some(x) = logits.get_mut(id as usize) {
+                *x += f64::from(bias);
+            }
         }
-    }
-    best
-}
-
-/// The candidate in whose share of the cumulated probabilities `mark` falls.
-fn pick(candidates: &[usize], probabilities: &[f64], mark: f64) -> usize {
-    let mut cumulated = 0.0;
-    for &i in candidates {
-        cumulated += probabilities[i];
-        if mark < cumulated {
-            return i;
+        let repetition = f64::from(self.params.repetition_penalty);
+        if repetition != 1.0 {
+            for &id in &self.present {
+                if let Some(x) = logits.get_mut(id as usize) {
+                    *x = if *x > 0.0 { *x / repetition } else { *x * repetition };
+                }
+            }
         }
+        let (presence, frequency) =
+            (f64::from(self.params.presence_penalty), f64::from(self.params.frequency_penalty));
+        if presence != 0.0 || frequency != 0.0 {
+            for (&id, &count) in &self.counts {
+                if let Some(x) = logits.get_mut(id as usize) {
+                    *x -= presence + frequency * f64::from(count);
+                }
+            }
+        }
+        logits
     }
-    // Only rounding leads here: `mark` is below the total.
-    candidates.iter().copied().rev().find(|&i| probabilities[i] > 0.0).unwrap_or(candidates[0])
-}
-
-/// Ids of the nucleus, most likely first.
-fn nucleus(probabilities: &[f64], top_p: f64) -> Vec<usize> {
-    // All tokens below this bound hold less than `1 - top_p` together, so none of them can be needed. It
-    // spares sorting most of the vocabulary.
-    let floor = (1.0 - top_p) / probabilities.len() as f64;
-    let mut ids: Vec<usize> = (0..probabilities.len()).filter(|&i| probabilities[i] >= floor).collect();
-    ids.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
-    let mut cumulated = 0.0;
-    let mut kept = 0;
-    while kept < ids.len() && cumulated < top_p {
-        cumulated += probabilities[ids[kept]];
-        kept += 1;
-    }
-    ids.truncate(kept);
-    ids
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn params(temperature: f32, top_p: f32, seed: u64) -> SamplingParams {
-        SamplingParams { temperature, top_p, seed }
-    }
-
-    /// How often each id comes out of `n` draws.
-    fn counts(logits: &[f32], params: SamplingParams, n: usize) -> Vec<usize> {
-        let mut sampler = Sampler::new(&params);
-        let mut counts = vec![0; logits.len()];
-        for _ in 0..n {
-            counts[sampler.next(logits).unwrap() as usize] += 1;
-        }
-        counts
-    }
-
-    #[test]
-    fn greedy_takes_the_largest_and_the_lowest_id_of_equals() {
-        let check = |logits: &[f32], expect: u32| {
-            assert_eq!(Sampler::new(&params(0.0, 1.0, 1)).next(logits).unwrap(), expect);
-        };
-        check(&[0.5], 0);
-        check(&[-3.0, -1.0, -2.0], 1);
-        check(&[1.0, 7.0, 7.0, 7.0], 1);
-        check(&[0.0, -0.0], 0);
-    }
-
-    #[test]
-    fn logits_that_are_not_finite_are_an_error_at_any_temperature() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for temperature in [0.0, 1.0] {
-                let result = Sampler::new(&params(temperature, 0.9, 1)).next(&[0.0, bad, 1.0]);
-                assert!(matches!(result, Err(InferenceError::NotFinite)), "{bad} {temperature}");
-            }
-        }
-    }
-
-    #[test]
-    fn nucleus_is_the_shortest_run_that_reaches_top_p() {
-        let check = |probabilities: &[f64], top_p: f64, expect: &[usize]| {
-            assert_eq!(nucleus(probabilities, top_p), expect, "{probabilities:?} {top_p}");
-        };
-        check(&[0.1, 0.5, 0.25, 0.15], 0.5, &[1]);
-        check(&[0.1, 0.5, 0.25, 0.15], 0.51, &[1, 2]);
-        check(&[0.1, 0.5, 0.25, 0.15], 0.9, &[1, 2, 3]);
-        check(&[0.25, 0.25, 0.25, 0.25], 0.6, &[0, 1, 2]);
-        check(&[1.0, 0.0], 0.999, &[0]);
-        check(&[0.3, 0.7], 1e-9, &[1]);
-    }
-
-    #[test]
-    fn draws_follow_the_tempered_distribution() {
-        // Odds of 4:1 at temperature 1 are 16:1 at one half and 2:1 at two.
-        let logits = [4f32.ln(), 0.0];
-        for (temperature, odds) in [(0.5f32, 16.0f64), (1.0, 4.0), (2.0, 2.0)] {
-            let n = 20_000;
-            let p = odds / (1.0 + odds);
-            let got = counts(&logits, params(temperature, 1.0, 42), n)[0] as f64;
-            // Five standard deviations of a binomial; the seed is fixed, so this does not vary.
-            let bound = 5.0 * (n as f64 * p * (1.0 - p)).sqrt();
-            assert!((got - n as f64 * p).abs() <= bound, "{temperature}: {got} of {n}, expected {p}");
-        }
-    }
-
-    #[test]
-    fn tokens_outside_the_nucleus_never_come_and_those_inside_do() {
-        let logits: Vec<f32> = [0.5f32, 0.3, 0.15, 0.05].iter().map(|p| p.ln()).collect();
-        let got = counts(&logits, params(1.0, 0.9, 7), 5_000);
-        assert_eq!(got[3], 0);
-        assert!(got[..3].iter().all(|&c| c > 500), "{got:?}");
-    }
-
-    #[test]
-    fn a_seed_fixes_the_draws_and_another_changes_them() {
-        let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
-        let draws = |seed| {
-            let mut sampler = Sampler::new(&params(1.0, 0.95, seed));
-            (0..40).map(|_| sampler.next(&logits).unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(draws(3), draws(3));
-        assert_ne!(draws(3), draws(4));
-    }
-
-    #[test]
-    fn parameters_out_of_range_are_named() {
-        let check = |temperature, top_p, expect: &str| {
-            let got = params(temperature, top_p, 0).check().map_err(|e| e.to_string());
-            assert_eq!(got.err().unwrap_or_default(), expect);
-        };
-        check(0.0, 1.0, "");
-        check(2.0, 0.001, "");
-        check(2.1, 1.0, "temperature must be from 0 to 2, not 2.1");
-        check(-0.1, 1.0, "temperature must be from 0 to 2, not -0.1");
-        check(f32::NAN, 1.0, "temperature must be from 0 to 2, not NaN");
-        check(1.0, 0.0, "top_p must be above 0 and at most 1, not 0");
-        check(1.0, 1.5, "top_p must be above 0 and at most 1, not 1.5");
-        check(1.0, f32::NAN, "top_p must be above 0 and at most 1, not NaN");
-    }
-}
+mod tests;

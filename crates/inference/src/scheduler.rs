@@ -11,23 +11,33 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::models::Model;
 use crate::plan::{passes, plan};
-use crate::render::Prompt;
-use crate::sample::Sampler;
-use crate::sequence::{Events, Progress, Sequence};
+use crate::sample::Score;
+use crate::sequence::{Events, Options, Progress, Sequence, Task};
 use crate::{InferenceError, Limits};
 
 /// A request that is ready to run.
 pub(crate) struct Job {
     pub(crate) model: Model,
-    pub(crate) prompt: Prompt,
-    pub(crate) max_tokens: usize,
-    pub(crate) sampler: Sampler,
-    pub(crate) stop: Vec<String>,
+    /// Its prompts.
+    pub(crate) tasks: Vec<Arc<Task>>,
+    /// Choices of each prompt.
+    pub(crate) n: usize,
+    /// The choice that joins next; below `n` times the prompts.
+    pub(crate) next: usize,
+    pub(crate) options: Arc<Options>,
     pub(crate) events: Events,
-    /// Bytes of its cache.
-    pub(crate) cache_bytes: usize,
-    /// Its place in the queue, given back when it joins the batch or is dropped.
+    /// Its place in the queue, given back when all its choices have joined the batch or it is dropped.
     pub(crate) place: OwnedSemaphorePermit,
+}
+
+impl Job {
+    fn next_task(&self) -> &Arc<Task> {
+        &self.tasks[self.next / self.n]
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.next == self.n * self.tasks.len()
+    }
 }
 
 /// Owns all running sequences. One thread runs it.
@@ -80,27 +90,29 @@ impl Scheduler {
         true
     }
 
-    /// Moves requests into the batch, in order, while there is room for them.
+    /// Moves choices into the batch while there is room for them. Requests take turns, in order, so that one with
+    /// many choices does not keep the others out.
     fn admit(&mut self) {
         while self.running.len() < self.limits.max_batch {
             let used: usize = self.running.iter().map(|r| r.cache_bytes).sum();
-            let Some(job) =
-                self.waiting.pop_front_if(|job| used + job.cache_bytes <= self.limits.kv_cache_bytes)
-            else {
-                return;
-            };
-            let cache = job.model.base.decoder.new_cache(job.prompt.ids.len() + job.max_tokens);
-            drop(job.place);
-            let sequence = Sequence::new(
-                job.model,
-                cache,
-                job.prompt,
-                job.max_tokens,
-                job.sampler,
-                job.stop,
-                job.events,
-            );
-            self.running.push(Running { sequence, cache_bytes: job.cache_bytes });
+            let fits = |job: &mut Job| used + job.next_task().cache_bytes <= self.limits.kv_cache_bytes;
+            let Some(mut job) = self.waiting.pop_front_if(fits) else { return };
+            let task = Arc::clone(job.next_task());
+            let cache = job.model.base.decoder.new_cache(task.prompt.ids.len() + task.max_tokens);
+            let cache_bytes = task.cache_bytes;
+            let (options, events) = (Arc::clone(&job.options), job.events.clone());
+            let mut sequence = Sequence::new(job.model.clone(), cache, job.next, task, options, events);
+            job.next += 1;
+            if job.is_used_up() {
+                drop(job.place);
+            } else {
+                self.waiting.push_back(job);
+            }
+            if sequence.is_only_echo() {
+                sequence.finish_echo();
+                continue;
+            }
+            self.running.push(Running { sequence, cache_bytes });
         }
     }
 
@@ -112,12 +124,17 @@ impl Scheduler {
         let feeds = plan(&pending);
         let mut done = vec![false; self.running.len()];
         for pass in passes(&feeds, &bases) {
-            let logits = self.forward(&pass, &feeds);
+            let logits = match self.running[pass[0]].sequence.scored_next(feeds[pass[0]]) {
+                // Only prompts are scored, and those have passes of their own.
+                Some(next) if pass.len() == 1 => self.forward_scored(pass[0], &next),
+                _ => self.forward(&pass, &feeds),
+            };
             for (k, &i) in pass.iter().enumerate() {
                 let sequence = &mut self.running[i].sequence;
                 let progress = match &logits {
                     Ok(logits) => logits[k].as_ref().map(|logits| sequence.advance(logits)),
-                    Err(StepFailed) => Some(sequence.fail(InferenceError::StepFailed)),
+                    Err(StepFailed::Logged) => Some(sequence.fail(InferenceError::StepFailed)),
+                    Err(StepFailed::NotFinite) => Some(sequence.fail(InferenceError::NotFinite)),
                 };
                 done[i] = progress == Some(Progress::Done);
             }
@@ -127,8 +144,6 @@ impl Scheduler {
     }
 
     /// Feeds the sequences of one pass. Returns the logits of those that reached their end.
-    ///
-    /// A panic in the forward pass is a bug; it fails the sequences of this pass and not the server.
     fn forward(&mut self, pass: &[usize], feeds: &[usize]) -> Result<Vec<Option<Vec<f32>>>, StepFailed> {
         let base = Arc::clone(&self.running[pass[0]].sequence.model.base);
         let mut seqs: Vec<DecodeSeq<'_, Cpu>> = self
@@ -138,20 +153,59 @@ impl Scheduler {
             .filter(|(i, _)| pass.contains(i))
             .map(|(i, running)| running.sequence.feed(feeds[i]))
             .collect();
-        let decode = AssertUnwindSafe(|| base.decoder.decode(&mut seqs, &mut base.workspace()));
-        match std::panic::catch_unwind(decode) {
-            Ok(Ok(logits)) => Ok(logits),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a forward pass failed; its sequences are dropped");
-                Err(StepFailed)
+        caught(|| base.decoder.decode(&mut seqs, &mut base.workspace()))
+    }
+
+    /// Feeds one sequence as many tokens of its prompt as there are in `next`, the tokens that follow them, where their
+    /// scores are wanted. Otherwise as [`Scheduler::forward`].
+    fn forward_scored(
+        &mut self,
+        i: usize,
+        next: &[Option<u32>],
+    ) -> Result<Vec<Option<Vec<f32>>>, StepFailed> {
+        let sequence = &mut self.running[i].sequence;
+        let base = Arc::clone(&sequence.model.base);
+        let top = sequence.top_logprobs();
+        let seq = sequence.feed(next.len());
+        let is_end = seq.logits;
+        let (mut scores, mut last, mut at) = (Vec::new(), None, 0);
+        let mut each = |logits: &[f32]| {
+            if let Some(id) = next[at] {
+                scores.push(Score::of(logits, id, top));
             }
-            Err(_) => {
-                tracing::error!("a forward pass panicked; its sequences are dropped");
-                Err(StepFailed)
+            at += 1;
+            if at == next.len() && is_end {
+                last = Some(logits.to_vec());
             }
+        };
+        caught(|| base.decoder.decode_scored(seq, &mut base.workspace(), &mut each))?;
+        let scores: Result<Vec<Score>, InferenceError> = scores.into_iter().collect();
+        self.running[i].sequence.take_scores(scores.map_err(|_| StepFailed::NotFinite)?);
+        Ok(vec![last])
+    }
+}
+
+/// A forward pass whose failure is in the log.
+///
+/// A panic in it is a bug; it fails the sequences of this pass and not the server.
+fn caught<T>(pass: impl FnOnce() -> hearth_model::Result<T>) -> Result<T, StepFailed> {
+    match std::panic::catch_unwind(AssertUnwindSafe(pass)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a forward pass failed; its sequences are dropped");
+            Err(StepFailed::Logged)
+        }
+        Err(_) => {
+            tracing::error!("a forward pass panicked; its sequences are dropped");
+            Err(StepFailed::Logged)
         }
     }
 }
 
-/// The cause is in the log.
-struct StepFailed;
+/// Why a pass has no logits.
+enum StepFailed {
+    /// The cause is in the log.
+    Logged,
+    /// The model is broken.
+    NotFinite,
+}

@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearth_kernels::Cpu;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::models::Models;
+use crate::models::{Model, Models};
+use crate::prompt::Prompted;
 use crate::render::RenderProcesses;
-use crate::sample::Sampler;
 use crate::scheduler::{Job, Scheduler};
-use crate::{GenerateRequest, Generation, InferenceError, ModelRef};
+use crate::sequence::{EVENTS_BESIDE_TOKENS, Options, Task};
+use crate::{GenerateRequest, Generation, InferenceError, ModelRef, Overflow, PromptTokens};
 
 /// What the service may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct Limits {
     pub max_waiting: usize,
     /// Bytes of key-value cache of all running sequences. Requests wait while it is used up.
     pub kv_cache_bytes: usize,
+    /// Most tokens of one request: for each choice its prompt and the longest answer that it may have. It bounds the
+    /// work of a request, and the events that wait for a slow reader.
+    pub max_request_tokens: usize,
     /// Bases that stay loaded.
     pub max_bases: usize,
     /// Adapters that stay loaded.
@@ -40,6 +44,7 @@ impl Default for Limits {
             max_batch: 8,
             max_waiting: 64,
             kv_cache_bytes: 2 << 30,
+            max_request_tokens: 1 << 17,
             max_bases: 4,
             max_adapters: 32,
             max_renders: 2,
@@ -48,7 +53,7 @@ impl Default for Limits {
     }
 }
 
-/// Answers conversations. Clones are cheap and share one scheduler, which ends with the last of them.
+/// Continues prompts. Clones are cheap and share one scheduler, which ends with the last of them.
 #[derive(Clone)]
 pub struct Service {
     shared: Arc<Shared>,
@@ -97,20 +102,21 @@ impl Service {
         (Self { shared: Arc::new(shared) }, scheduler)
     }
 
-    /// Loads the model if needed, renders the conversation and queues it. The answer comes through the
-    /// returned [`Generation`].
+    /// Loads the model if needed, renders the prompts and queues the request. The answers come through the returned
+    /// [`Generation`].
     ///
     /// # Errors
-    /// Bad parameters, a conversation that the template refuses or that does not fit, a model that cannot be
-    /// loaded, or [`InferenceError::QueueFull`].
+    /// Bad parameters, a conversation that the template refuses or that does not fit, more tokens than one request
+    /// may use, a model that cannot be loaded, or [`InferenceError::QueueFull`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, InferenceError> {
+        let arrived = Instant::now();
         request.check()?;
         let place = self.place()?;
         let service = self.clone();
-        match tokio::task::spawn_blocking(move || service.enqueue(request, place)).await {
+        match tokio::task::spawn_blocking(move || service.enqueue(request, place, arrived)).await {
             Ok(generation) => generation,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(InferenceError::ShuttingDown),
@@ -137,19 +143,60 @@ impl Service {
         &self,
         request: GenerateRequest,
         place: OwnedSemaphorePermit,
+        arrived: Instant,
     ) -> Result<Generation, InferenceError> {
         let model = self.shared.models.get(&request.model)?;
-        let prompt = model.prompter.prompt(&request.messages, &[], &self.shared.renders)?;
+        check_biased(&request, &model)?;
+        let (mut tasks, mut prompts, mut tokens) = (Vec::new(), Vec::new(), 0);
+        for input in &request.inputs {
+            let prompt = Prompted::read(input, &model, &self.shared.renders)?;
+            let (ids, text) =
+                (prompt.ids.as_slice().into(), prompt.text(model.prompter.tokenizer(), 0..prompt.ids.len())?);
+            prompts.push(PromptTokens { ids, text });
+            let task = self.task(prompt, &request, &model)?;
+            tokens += request.n * (task.prompt.ids.len() + task.max_tokens);
+            if tokens > self.shared.limits.max_request_tokens {
+                let limit = self.shared.limits.max_request_tokens;
+                return Err(InferenceError::RequestTooLarge { limit });
+            }
+            tasks.push(Arc::new(task));
+        }
+        let choices = request.n * tasks.len();
+        let events = |task: &Arc<Task>| request.n * (task.max_tokens + EVENTS_BESIDE_TOKENS);
+        let (sender, events) = mpsc::channel(tasks.iter().map(events).sum());
+        let options = Options {
+            sampling: request.sampling,
+            stop: request.stop,
+            ignore_eos: request.ignore_eos,
+            echo_tokens: request.echo_tokens,
+            logprobs: request.logprobs,
+            arrived,
+        };
+        let job =
+            Job { model, tasks, n: request.n, next: 0, options: Arc::new(options), events: sender, place };
+        let inbox = self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.send(job).map_err(|_| InferenceError::ShuttingDown)?;
+        Ok(Generation { events, prompts, choices, ended: 0 })
+    }
+
+    /// What fits after the prompt.
+    fn task(
+        &self,
+        prompt: Prompted,
+        request: &GenerateRequest,
+        model: &Model,
+    ) -> Result<Task, InferenceError> {
+        let context_length = model.base.decoder.config().max_position_embeddings;
         let prompt_tokens = prompt.ids.len();
-        let config = model.base.decoder.config();
-        let (context_length, vocab_size) = (config.max_position_embeddings, config.vocab_size);
-        if prompt_tokens == 0 || prompt_tokens >= context_length {
+        let room = context_length.saturating_sub(prompt_tokens);
+        if prompt_tokens > context_length || (room == 0 && request.max_tokens > 0) {
             return Err(InferenceError::PromptTooLong { prompt_tokens, context_length });
         }
-        if let Some(&token) = prompt.ids.iter().find(|&&token| token as usize >= vocab_size) {
-            return Err(InferenceError::UnknownToken { token, vocab_size });
+        if request.max_tokens > room && request.overflow == Overflow::Refuse {
+            let max_tokens = request.max_tokens;
+            return Err(InferenceError::ContextExceeded { prompt_tokens, max_tokens, context_length });
         }
-        let max_tokens = request.max_tokens.min(context_length - prompt_tokens);
+        let max_tokens = request.max_tokens.min(room);
         let cache_bytes = model.base.decoder.cache_bytes_per_token() * (prompt_tokens + max_tokens);
         if cache_bytes > self.shared.limits.kv_cache_bytes {
             return Err(InferenceError::CacheTooSmall {
@@ -157,21 +204,19 @@ impl Service {
                 limit_bytes: self.shared.limits.kv_cache_bytes,
             });
         }
-        // One text for each token, the held rest, and the end.
-        let (sender, events) = mpsc::channel(max_tokens + 2);
-        let job = Job {
-            model,
-            prompt,
-            max_tokens,
-            sampler: Sampler::new(&request.sampling),
-            stop: request.stop,
-            events: sender,
-            cache_bytes,
-            place,
-        };
-        let inbox = self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.send(job).map_err(|_| InferenceError::ShuttingDown)?;
-        Ok(Generation { events, prompt_tokens })
+        Ok(Task { prompt, max_tokens, cache_bytes })
+    }
+}
+
+/// Refuses biases of tokens that the model does not have.
+fn check_biased(request: &GenerateRequest, model: &Model) -> Result<(), InferenceError> {
+    let vocab_size = model.base.decoder.config().vocab_size;
+    match request.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocab_size) {
+        None => Ok(()),
+        Some((id, _)) => {
+            let message = format!("names token {id}, but the model's vocabulary has {vocab_size}");
+            Err(InferenceError::InvalidParameter { field: "logit_bias", message })
+        }
     }
 }
 

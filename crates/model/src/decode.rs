@@ -7,7 +7,11 @@ use crate::error::{Error, Result};
 use crate::forward::{Attend, Call};
 use crate::lora::{Adapters, Lora};
 use crate::packed::check_tokens;
-use crate::workspace::Workspace;
+use crate::workspace::{Forward, Workspace};
+
+/// Most rows of logits in one product of [`Decoder::decode_scored`]. Few enough that a row's numbers do not depend on
+/// how many there are, and that the widest vocabularies need little memory.
+pub const SCORED_ROWS_PER_PRODUCT: usize = 8;
 
 /// Rotated keys and values of one sequence so far.
 pub struct KvCache<B: Backend> {
@@ -77,26 +81,59 @@ impl<B: Backend> Decoder<B> {
         sequences: &mut [DecodeSeq<'_, B>],
         workspace: &mut Workspace<B>,
     ) -> Result<Vec<Option<Vec<f32>>>> {
+        let mut wanted = Vec::new();
+        let mut end = 0;
+        for sequence in sequences.iter() {
+            end += sequence.tokens.len();
+            if sequence.logits {
+                // No index: `run` refuses a sequence without new tokens.
+                wanted.push(end.saturating_sub(1) as u32);
+            }
+        }
+        let Some(f) = self.run(sequences, workspace)? else { return Ok(Vec::new()) };
+        let logits = if wanted.is_empty() { Vec::new() } else { self.head_logits(&wanted, f) };
+        let mut rows = logits.chunks_exact(self.config.vocab_size);
+        Ok(sequences.iter().map(|s| if s.logits { rows.next().map(<[f32]>::to_vec) } else { None }).collect())
+    }
+
+    /// As [`Decoder::decode`] of one sequence, but gives `each` the logits `[V]` of every new token, in order.
+    ///
+    /// Only [`SCORED_ROWS_PER_PRODUCT`] rows are held at a time, and each is the same as if it alone was asked for.
+    pub fn decode_scored(
+        &self,
+        sequence: DecodeSeq<'_, B>,
+        workspace: &mut Workspace<B>,
+        each: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
+        let rows: Vec<u32> = (0..sequence.tokens.len() as u32).collect();
+        let Some(f) = self.run(&mut [sequence], workspace)? else { return Ok(()) };
+        for rows in rows.chunks(SCORED_ROWS_PER_PRODUCT) {
+            self.head_logits(rows, f).chunks_exact(self.config.vocab_size).for_each(&mut *each);
+        }
+        Ok(())
+    }
+
+    /// Runs the blocks over the new tokens of all sequences, and adds them to the caches. `None` without sequences.
+    fn run<'w>(
+        &self,
+        sequences: &mut [DecodeSeq<'_, B>],
+        workspace: &'w mut Workspace<B>,
+    ) -> Result<Option<&'w mut Forward<B>>> {
         let mut tokens = Vec::new();
         let mut positions = Vec::new();
         let mut spans = Vec::new();
         let mut adapters = Adapters::none();
-        let mut wanted = Vec::new();
         for sequence in sequences.iter() {
             let span = self.check_sequence(sequence, tokens.len())?;
-            let end = span.start + span.n_new;
             tokens.extend_from_slice(sequence.tokens);
             positions.extend((span.past..span.past + span.n_new).map(|p| p as u32));
             if let Some(lora) = sequence.lora {
-                adapters.push(span.start..end, lora);
-            }
-            if sequence.logits {
-                wanted.push((end - 1) as u32);
+                adapters.push(span.start..span.start + span.n_new, lora);
             }
             spans.push(span);
         }
         if tokens.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let f = workspace.forward(self, tokens.len());
         let mut caches: Vec<&mut KvCache<B>> = sequences.iter_mut().map(|s| &mut *s.cache).collect();
@@ -106,9 +143,23 @@ impl<B: Backend> Decoder<B> {
         for (cache, span) in caches.iter_mut().zip(&spans) {
             cache.len += span.n_new;
         }
-        let logits = if wanted.is_empty() { Vec::new() } else { self.head_logits(&wanted, f) };
-        let mut rows = logits.chunks_exact(self.config.vocab_size);
-        Ok(sequences.iter().map(|s| if s.logits { rows.next().map(<[f32]>::to_vec) } else { None }).collect())
+        Ok(Some(f))
+    }
+
+    /// Copies the first `len` tokens of a cache to the beginning of an empty one.
+    ///
+    /// Panics if a cache belongs to another decoder, if `from` has fewer tokens, or if `to` has any, or no room.
+    pub fn copy_cache(&self, from: &KvCache<B>, len: usize, to: &mut KvCache<B>) {
+        assert!(from.decoder_id == self.id && to.decoder_id == self.id, "a cache belongs to one decoder");
+        assert!(
+            to.len == 0 && len <= from.len && len <= to.capacity,
+            "an empty cache with room for the tokens"
+        );
+        let pairs = from.k.iter().zip(&mut to.k).chain(from.v.iter().zip(&mut to.v));
+        for (src, dst) in pairs {
+            self.backend.copy_rows(src, 0, len, self.config.kv_dim(), dst, 0);
+        }
+        to.len = len;
     }
 
     fn check_sequence(&self, sequence: &DecodeSeq<'_, B>, start: usize) -> Result<CachedSpan> {

@@ -45,7 +45,7 @@ mod weights;
 mod workspace;
 
 pub use crate::config::{LayerPlan, ModelConfig, Module};
-pub use crate::decode::{DecodeSeq, KvCache};
+pub use crate::decode::{DecodeSeq, KvCache, SCORED_ROWS_PER_PRODUCT};
 pub use crate::decoder::Decoder;
 pub use crate::error::{Error, Result};
 pub use crate::finite::check_weights;

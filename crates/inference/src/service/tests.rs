@@ -14,7 +14,9 @@ use tempfile::TempDir;
 use self::tiny::{CONTEXT, KV_DIM, LAYERS, write_adapter, write_base};
 use super::*;
 use crate::plan::DECODE_ROWS_PER_PASS;
-use crate::{Event, FinishReason, PREFILL_CHUNK_TOKENS, SamplingParams, Usage};
+use crate::{ChatInput, Event, FinishReason, Input, PREFILL_CHUNK_TOKENS, SamplingParams, Token, Usage};
+
+mod choices;
 
 #[path = "../../tests/tiny/mod.rs"]
 mod tiny;
@@ -29,10 +31,15 @@ struct Fixture {
     scheduler: Scheduler,
 }
 
-/// What one answer was: its pieces, its end, or its error.
+/// What one answer was: its pieces and its end.
 #[derive(Clone, Debug, PartialEq)]
 struct Answer {
+    /// The echoed prompt.
+    echo: String,
+    /// Texts of the pieces that have one.
     pieces: Vec<String>,
+    /// Of the echo and the answer.
+    tokens: Vec<Token>,
     reason: FinishReason,
     usage: Usage,
 }
@@ -74,28 +81,56 @@ impl Fixture {
 
     fn request(&self, text: &str) -> GenerateRequest {
         GenerateRequest {
-            model: self.model(),
-            messages: vec![Message::new(Role::System, "s"), Message::new(Role::User, text)],
-            sampling: SamplingParams { temperature: 0.0, top_p: 1.0, seed: 0 },
+            sampling: SamplingParams::greedy(),
             max_tokens: 24,
-            stop: vec![],
+            ..GenerateRequest::chat(self.model(), messages(text))
         }
     }
 
     fn submit(&self, request: GenerateRequest) -> Result<Generation, InferenceError> {
         request.check()?;
-        self.service.enqueue(request, self.service.place()?)
+        self.service.enqueue(request, self.service.place()?, Instant::now())
     }
 
-    /// Steps until the answer is there.
-    fn finish(&mut self, mut generation: Generation) -> Result<Answer, InferenceError> {
-        let mut pieces = Vec::new();
-        for _ in 0..2 * CONTEXT {
+    /// Steps until the only choice is there.
+    fn finish(&mut self, generation: Generation) -> Result<Answer, InferenceError> {
+        self.finish_all(generation).map(|mut answers| answers.remove(0))
+    }
+
+    /// Steps until all choices are there.
+    fn finish_all(&mut self, mut generation: Generation) -> Result<Vec<Answer>, InferenceError> {
+        let empty = Answer {
+            echo: String::new(),
+            pieces: vec![],
+            tokens: vec![],
+            reason: FinishReason::Stop,
+            usage: Usage::default(),
+        };
+        let (mut answers, mut ended) = (vec![empty; generation.choices()], 0);
+        for _ in 0..2 * CONTEXT * answers.len() {
             while let Ok(event) = generation.events.try_recv() {
                 match event? {
-                    Event::Text(piece) => pieces.push(piece),
-                    Event::Finish { reason, usage } => return Ok(Answer { pieces, reason, usage }),
+                    Event::Piece(piece) => {
+                        let answer = &mut answers[piece.choice];
+                        assert!(!piece.text.is_empty() || !piece.tokens.is_empty());
+                        answer.tokens.extend(piece.tokens);
+                        if piece.is_prompt {
+                            answer.echo = piece.text;
+                        } else if !piece.text.is_empty() {
+                            answer.pieces.push(piece.text);
+                        }
+                    }
+                    Event::Finish(finish) => {
+                        let answer = &mut answers[finish.choice];
+                        (answer.reason, answer.usage) = (finish.reason, finish.usage);
+                        assert!(finish.times.joined <= finish.times.first_token);
+                        assert!(finish.times.first_token <= finish.times.ended);
+                        ended += 1;
+                    }
                 }
+            }
+            if ended == answers.len() {
+                return Ok(answers);
             }
             assert!(self.scheduler.step());
         }
@@ -108,8 +143,13 @@ impl Fixture {
     }
 }
 
+fn messages(text: &str) -> Vec<Message> {
+    vec![Message::new(Role::System, "s"), Message::new(Role::User, text)]
+}
+
 fn sampled(request: GenerateRequest, seed: u64) -> GenerateRequest {
-    GenerateRequest { sampling: SamplingParams { temperature: 1.0, top_p: 0.95, seed }, ..request }
+    let sampling = SamplingParams { top_p: 0.95, seed, ..SamplingParams::default() };
+    GenerateRequest { sampling, ..request }
 }
 
 #[test]
@@ -275,7 +315,7 @@ fn a_template_that_is_not_the_bases_is_rendered_by_a_process() {
     let expect = fixture.answer(same);
     fs::write(fixture.dir.path().join("reply"), "").unwrap();
     assert!(matches!(fixture.submit(own.clone()), Err(InferenceError::TemplateLimits)));
-    let reply = RenderRequest::new(&template, tokenizer.special_tokens(), &own.messages, &[]).render();
+    let reply = RenderRequest::new(&template, tokenizer.special_tokens(), &messages("hello"), &[]).render();
     fs::write(fixture.dir.path().join("reply"), serde_json::to_vec(&reply).unwrap()).unwrap();
     assert_eq!(fixture.answer(own.clone()), expect);
     let reply = RenderReply::Error { message: "no".to_owned(), line: Some(2) };
@@ -369,7 +409,8 @@ fn a_running_service_answers_and_survives_readers_that_leave() {
         while let Some(event) = generation.next().await {
             last = Some(event.unwrap());
         }
-        let Some(Event::Finish { reason: FinishReason::Length, usage }) = last else { panic!("{last:?}") };
-        assert_eq!((usage.completion_tokens, usage.prompt_tokens), (24, generation.prompt_tokens()));
+        let Some(Event::Finish(finish)) = last else { panic!("{last:?}") };
+        let expect = Usage { prompt_tokens: generation.prompt_tokens(), completion_tokens: 24 };
+        assert_eq!((finish.reason, finish.usage), (FinishReason::Length, expect));
     });
 }

@@ -14,7 +14,7 @@ mod filter;
 mod given;
 mod job;
 mod mask;
-mod model;
+pub(crate) mod model;
 pub(crate) mod names;
 mod operation;
 mod quota;

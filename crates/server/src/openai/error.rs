@@ -8,10 +8,11 @@ use hearth_domain::Code;
 use hearth_inference::InferenceError;
 use serde_json::{Value, json};
 
+use super::fields::Endpoint;
 use crate::error::ServerError;
 use crate::transcode::status::http_status;
 
-/// `{"error": {"object": "error", "type", "message", "param", "code"}}` with its HTTP status.
+/// `{"error": {"object": "error", "type", "message", "param", "code", "request_id"}}` with its HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenAiError {
     /// HTTP status.
@@ -50,7 +51,7 @@ impl OpenAiError {
 
     /// The model is not there, or not for this caller: both look the same. Clients look for these words.
     pub fn model_not_found(model: &str) -> Self {
-        let model: String = model.chars().take(super::request::SHOWN_NAME_CHARS_MAX).collect();
+        let model = super::body::shown(model);
         Self {
             param: Some("model".to_owned()),
             ..Self::new(
@@ -62,7 +63,7 @@ impl OpenAiError {
     }
 
     /// The JSON body.
-    pub fn body(&self) -> Value {
+    pub fn body(&self, request_id: Option<&str>) -> Value {
         json!({
             "error": {
                 "object": "error",
@@ -70,6 +71,7 @@ impl OpenAiError {
                 "message": self.message,
                 "param": self.param,
                 "code": self.code,
+                "request_id": request_id,
             }
         })
     }
@@ -88,8 +90,13 @@ fn kind(status: StatusCode) -> &'static str {
 
 impl IntoResponse for OpenAiError {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body())).into_response()
+        (self.status, Json(self.body(current_request_id().as_deref()))).into_response()
     }
+}
+
+/// The id of the request that is being handled.
+pub(super) fn current_request_id() -> Option<String> {
+    crate::note::current().map(|note| note.request_id.clone())
 }
 
 impl From<BytesRejection> for OpenAiError {
@@ -119,20 +126,25 @@ impl From<ServerError> for OpenAiError {
     }
 }
 
-impl From<InferenceError> for OpenAiError {
-    fn from(error: InferenceError) -> Self {
+impl OpenAiError {
+    /// Of a request to this endpoint.
+    pub(super) fn of_inference(error: InferenceError, endpoint: Endpoint) -> Self {
         use InferenceError as E;
         let message = error.to_string();
+        let prompt = match endpoint {
+            Endpoint::Chat => "messages",
+            Endpoint::Completions => "prompt",
+        };
         match error {
             E::InvalidParameter { field, .. } => Self::invalid(field, message),
             E::Template(source) => {
                 Self { code: "template_error", ..Self::invalid("messages", format!("{message}: {source}")) }
             }
             E::TemplateLimits => Self { code: "template_error", ..Self::invalid("model", message) },
-            E::PromptTooLong { .. } => {
-                Self { code: "context_length_exceeded", ..Self::invalid("messages", message) }
+            E::PromptTooLong { .. } | E::ContextExceeded { .. } => {
+                Self { code: "context_length_exceeded", ..Self::invalid(prompt, message) }
             }
-            E::CacheTooSmall { .. } => Self::invalid("max_tokens", message),
+            E::CacheTooSmall { .. } | E::RequestTooLarge { .. } => Self::invalid("max_tokens", message),
             E::QueueFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message),
             E::ShuttingDown => Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message),
             E::ModelDir { .. } => {
@@ -148,7 +160,12 @@ impl From<InferenceError> for OpenAiError {
                     "the model could not be loaded",
                 )
             }
-            E::UnknownToken { .. } | E::NotFinite | E::Decode(_) | E::StepFailed | E::RenderProcess(_) => {
+            E::UnknownToken { .. }
+            | E::NotFinite
+            | E::Encode(_)
+            | E::Decode(_)
+            | E::StepFailed
+            | E::RenderProcess(_) => {
                 tracing::error!(error = %WithSources(&error), "generation failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "generation_failed", message)
             }

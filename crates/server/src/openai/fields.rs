@@ -1,89 +1,143 @@
-//! Fields of a chat request that are known but not acted on. Each may be sent with the value that means
-//! "off"; anything else is refused by name, never ignored.
+//! Which fields a request may have. Each is acted on, or is a hint that cannot change an answer, or may be sent with
+//! the values that mean "off"; anything else is refused by name, never ignored.
 
 use serde_json::{Map, Value};
 
+use super::body::shown;
 use super::error::OpenAiError;
-use super::request::SHOWN_NAME_CHARS_MAX;
 
-/// Fields that [`super::request`] reads.
-pub const SUPPORTED: [&str; 12] = [
+/// The two kinds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `chat/completions`.
+    Chat,
+    /// `completions`.
+    Completions,
+}
+
+/// Fields that [`super::options`] reads, for both endpoints.
+const SUPPORTED: &[&str] = &[
     "model",
-    "messages",
-    "temperature",
-    "top_p",
-    "max_tokens",
+    "context_length_exceeded_behavior",
+    "echo",
+    "echo_last",
+    "frequency_penalty",
+    "ignore_eos",
+    "logit_bias",
+    "logprobs",
     "max_completion_tokens",
-    "stop",
+    "max_tokens",
+    "min_p",
+    "n",
+    "perf_metrics_in_response",
+    "presence_penalty",
+    "raw_output",
+    "repetition_penalty",
+    "return_token_ids",
     "seed",
+    "stop",
     "stream",
     "stream_options",
-    "n",
-    // OpenAI defines it as a tag of the end user, for the operator's records; it never changes an answer.
-    "user",
+    "temperature",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "typical_p",
+];
+/// Fields of chats that [`super::request`] reads besides.
+const SUPPORTED_CHAT: &[&str] = &["messages", "prompt_truncate_len"];
+/// Fields of completions that [`super::request`] reads besides.
+const SUPPORTED_COMPLETIONS: &[&str] = &["prompt"];
+
+/// What a hint's value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Integer,
+    TextOrObject,
+    TextOrList,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// Fields that say how a request could be served faster, or who sent it. By definition they never change an answer, so
+/// they are checked and have no effect here: nothing is cached between requests, nothing is predicted, and there is one
+/// tier of service.
+const HINTS: &[(&str, Kind)] = &[
+    ("prediction", Kind::TextOrObject),
+    ("prompt_cache_isolation_key", Kind::Text),
+    ("prompt_cache_key", Kind::Text),
+    ("prompt_cache_max_len", Kind::Integer),
+    ("prompt_cache_retention", Kind::Text),
+    ("safety_identifier", Kind::Text),
+    // "priority" is refused: there is none.
+    ("service_tier", Kind::Word(&["auto", "default", "flex"])),
+    ("speculation", Kind::TextOrList),
+    ("user", Kind::Text),
 ];
 
 /// A field and the values, as JSON, that change nothing. `null` is always among them.
-const NOT_SUPPORTED: &[(&str, &[&str])] = &[
-    ("audio", &[]),
-    ("context_length_exceeded_behavior", &[r#""truncate""#]),
-    ("echo", &["false"]),
-    ("echo_last", &["0"]),
-    ("frequency_penalty", &["0"]),
-    ("function_call", &[r#""none""#]),
-    ("functions", &["[]"]),
-    ("ignore_eos", &["false"]),
-    ("logit_bias", &["{}"]),
-    ("logprobs", &["false"]),
+type Off = (&'static str, &'static [&'static str]);
+
+/// Fields of both endpoints that are not acted on.
+const NOT_SUPPORTED: &[Off] = &[
     ("metadata", &["{}"]),
-    ("min_p", &["0"]),
     ("mirostat_lr", &[]),
     ("mirostat_target", &[]),
+    ("reasoning_effort", &[r#""none""#, "false"]),
+    ("reasoning_history", &[]),
+    ("response_format", &[r#"{"type":"text"}"#]),
+    ("thinking", &[r#"{"type":"disabled"}"#]),
+];
+const NOT_SUPPORTED_CHAT: &[Off] = &[
+    ("audio", &[]),
+    ("function_call", &[r#""none""#]),
+    ("functions", &["[]"]),
     ("modalities", &[r#"["text"]"#]),
     ("parallel_tool_calls", &["true"]),
-    ("perf_metrics_in_response", &["false"]),
-    ("prediction", &[]),
-    ("presence_penalty", &["0"]),
-    ("prompt_cache_isolation_key", &[]),
-    ("prompt_cache_key", &[]),
-    ("prompt_cache_max_len", &[]),
-    ("prompt_cache_retention", &[]),
-    ("prompt_truncate_len", &[]),
-    ("raw_output", &["false"]),
-    ("reasoning_effort", &[r#""none""#]),
-    ("reasoning_history", &[]),
-    ("repetition_penalty", &["1"]),
-    ("response_format", &[r#"{"type":"text"}"#]),
-    ("return_token_ids", &["false"]),
     ("safe_tokenization", &["false"]),
-    ("safety_identifier", &[]),
-    ("service_tier", &[r#""auto""#, r#""default""#]),
-    ("speculation", &[]),
     ("store", &["false"]),
-    ("thinking", &[r#"{"type":"disabled"}"#]),
     ("tool_choice", &[r#""none""#, r#""auto""#]),
     ("tools", &["[]"]),
-    ("top_k", &["0"]),
-    ("top_logprobs", &["0"]),
-    ("typical_p", &["1"]),
     ("verbosity", &[]),
     ("web_search_options", &[]),
 ];
+const NOT_SUPPORTED_COMPLETIONS: &[Off] =
+    &[("best_of", &["1"]), ("images", &["[]"]), ("prompt_truncate_len", &[]), ("suffix", &[r#""""#])];
+
+/// Fields that the document of the API describes: those that are acted on, and the hints.
+#[cfg(test)]
+pub fn accepted(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
+    let more = match endpoint {
+        Endpoint::Chat => SUPPORTED_CHAT,
+        Endpoint::Completions => SUPPORTED_COMPLETIONS,
+    };
+    SUPPORTED.iter().chain(more).copied().chain(HINTS.iter().map(|(name, _)| *name))
+}
 
 /// Refuses what would be ignored otherwise.
 ///
 /// # Errors
 /// Names the first field that is not known, or known and not supported with this value.
-pub fn check(body: &Map<String, Value>) -> Result<(), OpenAiError> {
+pub fn check(body: &Map<String, Value>, endpoint: Endpoint) -> Result<(), OpenAiError> {
+    let (supported, not_supported) = match endpoint {
+        Endpoint::Chat => (SUPPORTED_CHAT, NOT_SUPPORTED_CHAT),
+        Endpoint::Completions => (SUPPORTED_COMPLETIONS, NOT_SUPPORTED_COMPLETIONS),
+    };
     for (name, value) in body {
-        if SUPPORTED.contains(&name.as_str()) {
+        if [SUPPORTED, supported].concat().contains(&name.as_str()) {
             continue;
         }
-        let Some((known, off)) = NOT_SUPPORTED.iter().find(|(known, _)| known == name) else {
-            let shown: String = name.chars().take(SHOWN_NAME_CHARS_MAX).collect();
+        if let Some((known, kind)) = HINTS.iter().find(|(known, _)| known == name) {
+            check_hint(known, *kind, value)?;
+            continue;
+        }
+        let Some((known, off)) = NOT_SUPPORTED.iter().chain(not_supported).find(|(known, _)| known == name)
+        else {
+            let name = shown(name);
             return Err(OpenAiError {
                 code: "unknown_parameter",
-                ..OpenAiError::invalid(&shown, format!("unrecognized request argument: {shown}"))
+                ..OpenAiError::invalid(&name, format!("unrecognized request argument: {name}"))
             });
         };
         if !value.is_null() && !off.iter().any(|off| means(value, off)) {
@@ -91,6 +145,23 @@ pub fn check(body: &Map<String, Value>) -> Result<(), OpenAiError> {
         }
     }
     Ok(())
+}
+
+fn check_hint(name: &str, kind: Kind, value: &Value) -> Result<(), OpenAiError> {
+    let (fits, what) = match kind {
+        Kind::Text => (value.is_string(), "a string"),
+        Kind::Integer => (value.is_i64() || value.is_u64(), "an integer"),
+        Kind::TextOrObject => (value.is_string() || value.is_object(), "a string or an object"),
+        Kind::TextOrList => (value.is_string() || value.is_array(), "a string or a list"),
+        Kind::Word(words) => match value.as_str() {
+            Some(word) if !words.contains(&word) => return Err(OpenAiError::unsupported(name)),
+            word => (word.is_some(), "a string"),
+        },
+    };
+    if fits || value.is_null() {
+        return Ok(());
+    }
+    Err(OpenAiError::invalid(name, format!("{name} must be {what}")))
 }
 
 /// Whether `value` is the JSON text `off`; numbers are compared as numbers, so that 0.0 is 0.

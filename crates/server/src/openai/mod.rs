@@ -1,14 +1,19 @@
-//! Chat with base and tuned models, in the form of OpenAI's API.
+//! Chats and completions with base and tuned models, in the form of OpenAI's API.
 //!
 //! Served under `/v1` and `/inference/v1`: clients with a base URL of their own drop the prefix. Errors have
 //! OpenAI's form, not the gateway's. A caller may use the models of its own account and those of the
 //! pseudo-account of base models; all others look as if they did not exist.
 
-mod chat;
+mod body;
+mod complete;
 mod error;
 mod fields;
+mod logprobs;
 mod lookup;
+mod messages;
 mod models;
+mod options;
+mod reply;
 mod request;
 mod stream;
 
@@ -20,10 +25,10 @@ use axum::routing::{get, post};
 
 use self::error::OpenAiError;
 #[cfg(test)]
-pub(crate) use self::fields::SUPPORTED as CHAT_REQUEST_FIELDS;
+pub(crate) use self::fields::{Endpoint, accepted as accepted_fields};
 use crate::state::AppState;
 
-/// Largest body of a chat request.
+/// Largest body of a chat or completion request.
 pub(crate) const CHAT_BODY_MAX_BYTES: usize = 4 << 20;
 
 /// Routes of this module. Each authenticates its caller itself.
@@ -33,9 +38,14 @@ pub(crate) fn router() -> Router<AppState> {
         router = router
             .route(
                 &format!("{prefix}/chat/completions"),
-                post(chat::complete).layer(DefaultBodyLimit::max(CHAT_BODY_MAX_BYTES)),
+                post(complete::chat).layer(DefaultBodyLimit::max(CHAT_BODY_MAX_BYTES)),
             )
-            .route(&format!("{prefix}/models"), get(models::list));
+            .route(
+                &format!("{prefix}/completions"),
+                post(complete::completion).layer(DefaultBodyLimit::max(CHAT_BODY_MAX_BYTES)),
+            )
+            .route(&format!("{prefix}/models"), get(models::list))
+            .route(&format!("{prefix}/models/{{*name}}"), get(models::get));
     }
     router.method_not_allowed_fallback(method_not_allowed)
 }

@@ -1,13 +1,14 @@
-//! `GET /v1/models`.
+//! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use hearth_domain::{Account, AccountId, Model, ModelKind};
 use hearth_store::{ListQuery, Store};
 use serde_json::{Value, json};
 
 use super::error::OpenAiError;
+use super::lookup;
 use crate::error::ServerError;
 use crate::limits::PAGE_SIZE_MAX;
 use crate::state::AppState;
@@ -30,6 +31,19 @@ pub(super) async fn list(
     }
     let data: Vec<Value> = models.iter().map(entry).collect();
     Ok(Json(json!({"object": "list", "data": data})))
+}
+
+/// One model, by its full name.
+///
+/// # Errors
+/// 404 for models that cannot be used, as for chats.
+pub(super) async fn get(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, OpenAiError> {
+    let caller = crate::auth::authenticate(&state, &headers).await?;
+    Ok(Json(entry(&lookup::model(&state, &caller, &name).await?)))
 }
 
 async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, ServerError> {

@@ -1,51 +1,62 @@
-//! The answer as server-sent events: the role, the text in pieces, the reason of its end, `[DONE]`.
+//! The answers as server-sent events: pieces as they come, the reason of each end, `[DONE]`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, stream};
-use hearth_inference::{Event, Generation};
+use futures::stream;
+use hearth_inference::{Event, Finish, Generation, Piece};
 use serde_json::{Value, json};
 
-use super::chat::{ReplyHead, broke_off, usage_json};
-use super::error::OpenAiError;
+use super::error::{OpenAiError, current_request_id};
+use super::fields::Endpoint;
+use super::reply::{Choice, Head, Totals};
 
 /// The last event of every stream that did not break off.
 const DONE: &str = "[DONE]";
 
-/// Sends the events of `generation` as they come. Comments keep the connection alive while it waits.
-pub(super) fn reply(head: ReplyHead, generation: Generation, include_usage: bool) -> Response {
-    let chunks = Chunks {
-        ready: VecDeque::from([chunk(
-            &head,
-            json!({"role": "assistant", "content": ""}),
-            None,
-            include_usage,
-        )]),
-        head,
-        generation: Some(generation),
-        include_usage,
-    };
-    Sse::new(chunks.into_stream()).keep_alive(KeepAlive::default()).into_response()
+/// Sends the events of `generation` as they come. Comments keep the connection alive while it waits. When the client
+/// goes away, or is cut off because it does not read, the reply is dropped and the generation stops.
+pub(super) fn reply(head: Head, generation: Generation) -> Response {
+    let events = stream::unfold(Chunks::new(head, generation), |mut chunks| async move {
+        let data = chunks.next().await?;
+        Some((Ok::<_, Infallible>(SseEvent::default().data(data)), chunks))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
 struct Chunks {
-    head: ReplyHead,
+    head: Head,
     /// Data of events that can be sent.
     ready: VecDeque<String>,
     /// Gone when it ended.
     generation: Option<Generation>,
-    include_usage: bool,
+    /// Kept if they are to be shown at the end.
+    choices: Vec<Choice>,
+    totals: Totals,
+    /// Choices that go on.
+    open: usize,
+    /// What an error in the middle of the stream is to tell.
+    request_id: Option<String>,
 }
 
 impl Chunks {
-    fn into_stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
-        stream::unfold(self, |mut chunks| async move {
-            let data = chunks.next().await?;
-            Some((Ok(SseEvent::default().data(data)), chunks))
-        })
+    fn new(head: Head, generation: Generation) -> Self {
+        let open = generation.choices();
+        let mut chunks = Self {
+            ready: VecDeque::new(),
+            choices: if head.options.raw_output { vec![Choice::default(); open] } else { Vec::new() },
+            totals: Totals::new(&head.prompts),
+            head,
+            generation: Some(generation),
+            open,
+            request_id: current_request_id(),
+        };
+        for index in 0..open {
+            chunks.begin(index);
+        }
+        chunks
     }
 
     async fn next(&mut self) -> Option<String> {
@@ -53,58 +64,106 @@ impl Chunks {
             if let Some(data) = self.ready.pop_front() {
                 return Some(data);
             }
-            let event = self.generation.as_mut()?.next().await;
-            self.take(
-                event.map(|event| event.map_err(OpenAiError::from)).unwrap_or_else(|| Err(broke_off())),
-            );
-        }
-    }
-
-    fn take(&mut self, event: Result<Event, OpenAiError>) {
-        match event {
-            Ok(Event::Text(text)) => self.push(json!({"content": text}), None),
-            Ok(Event::Finish { reason, usage }) => {
-                self.generation = None;
-                self.push(json!({}), Some(reason.as_str()));
-                if self.include_usage {
-                    self.ready.push_back(usage_chunk(&self.head, usage_json(usage)));
+            match self.generation.as_mut()?.next().await {
+                Some(Ok(Event::Piece(piece))) => self.piece(piece),
+                Some(Ok(Event::Finish(finish))) => self.finish(finish),
+                Some(Err(error)) => {
+                    self.generation = None;
+                    let error = OpenAiError::of_inference(error, self.head.endpoint);
+                    self.ready.push_back(error.body(self.request_id.as_deref()).to_string());
                 }
-                self.ready.push_back(DONE.to_owned());
-            }
-            Err(error) => {
-                self.generation = None;
-                self.ready.push_back(error.body().to_string());
+                None => self.end(),
             }
         }
     }
 
-    fn push(&mut self, delta: Value, finish_reason: Option<&str>) {
-        self.ready.push_back(chunk(&self.head, delta, finish_reason, self.include_usage));
+    /// The first chunk of a choice: chats tell the role, completions only something that was asked for.
+    fn begin(&mut self, index: usize) {
+        let with_ids = self.head.options.return_token_ids;
+        let ids = || json!(&*self.head.prompt(index).ids);
+        let chunk = match self.head.endpoint {
+            Endpoint::Chat => {
+                let delta = json!({"role": "assistant", "content": ""});
+                let mut chunk = self.chunk(json!({"index": index, "delta": delta, "finish_reason": null}));
+                if with_ids && index == 0 {
+                    chunk["prompt_token_ids"] = ids();
+                }
+                chunk
+            }
+            Endpoint::Completions if with_ids => self.chunk(json!({
+                "index": index, "text": "", "finish_reason": null, "prompt_token_ids": ids(),
+            })),
+            Endpoint::Completions => return,
+        };
+        self.ready.push_back(chunk.to_string());
     }
-}
 
-/// One chunk with a change. With usage asked for, every chunk has a `usage`, which is null but in the last.
-fn chunk(head: &ReplyHead, delta: Value, finish_reason: Option<&str>, include_usage: bool) -> String {
-    let mut chunk = frame(head, json!([{"index": 0, "delta": delta, "finish_reason": finish_reason}]));
-    if include_usage {
-        chunk["usage"] = Value::Null;
+    fn piece(&mut self, piece: Piece) {
+        let Piece { choice, is_prompt, text, tokens } = piece;
+        if let Some(kept) = self.choices.get_mut(choice).filter(|_| !is_prompt) {
+            kept.text.push_str(&text);
+            kept.tokens.extend_from_slice(&tokens);
+        }
+        let options = &self.head.options;
+        if text.is_empty() && options.logprobs.is_none() && !options.return_token_ids {
+            return;
+        }
+        let mut json = json!({"index": choice, "finish_reason": null});
+        match self.head.endpoint {
+            Endpoint::Chat => json["delta"] = json!({"content": text}),
+            Endpoint::Completions => json["text"] = text.into(),
+        }
+        let (echoed, tokens) =
+            if is_prompt { (tokens.as_slice(), [].as_slice()) } else { ([].as_slice(), tokens.as_slice()) };
+        self.head.add_tokens(&mut json, echoed, tokens);
+        let chunk = self.chunk(json);
+        self.ready.push_back(chunk.to_string());
     }
-    chunk.to_string()
-}
 
-/// The extra chunk that tells the usage: it has no choices.
-fn usage_chunk(head: &ReplyHead, usage: Value) -> String {
-    let mut chunk = frame(head, json!([]));
-    chunk["usage"] = usage;
-    chunk.to_string()
-}
+    fn finish(&mut self, finish: Finish) {
+        self.totals.add(&finish);
+        self.open -= 1;
+        let mut json = json!({"index": finish.choice, "finish_reason": finish.reason.as_str()});
+        match self.head.endpoint {
+            Endpoint::Chat => json["delta"] = json!({}),
+            Endpoint::Completions => json["text"] = "".into(),
+        }
+        if let Some(kept) = self.choices.get(finish.choice) {
+            json["raw_output"] = self.head.raw_output(finish.choice, &kept.text, &kept.tokens);
+        }
+        let mut chunk = self.chunk(json);
+        if self.open == 0 && self.head.options.perf_metrics {
+            chunk["perf_metrics"] = self.totals.perf_metrics();
+        }
+        self.ready.push_back(chunk.to_string());
+    }
 
-fn frame(head: &ReplyHead, choices: Value) -> Value {
-    json!({
-        "id": head.id,
-        "object": "chat.completion.chunk",
-        "created": head.created,
-        "model": head.model,
-        "choices": choices,
-    })
+    /// All choices ended.
+    fn end(&mut self) {
+        self.generation = None;
+        if self.head.options.include_usage {
+            // The extra chunk that tells the usage has no choices.
+            let mut chunk = self.head.frame(self.object(), json!([]));
+            chunk["usage"] = self.totals.usage();
+            self.ready.push_back(chunk.to_string());
+        }
+        self.ready.push_back(DONE.to_owned());
+    }
+
+    /// One chunk with a change of one choice. With usage asked for, every chunk has a `usage`, which is null but in the
+    /// last.
+    fn chunk(&self, choice: Value) -> Value {
+        let mut chunk = self.head.frame(self.object(), json!([choice]));
+        if self.head.options.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+
+    fn object(&self) -> &'static str {
+        match self.head.endpoint {
+            Endpoint::Chat => "chat.completion.chunk",
+            Endpoint::Completions => "text_completion",
+        }
+    }
 }

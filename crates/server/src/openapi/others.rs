@@ -45,6 +45,24 @@ fn account_parameter() -> Value {
     parameter
 }
 
+/// Path, name of the schemas, operation id, summary, description.
+const GENERATING: [(&str, &str, &str, &str, &str); 2] = [
+    (
+        "chat/completions",
+        "ChatCompletion",
+        "Inference_CreateChatCompletion",
+        "Continues a conversation",
+        "Continues a conversation with a base model or a tuned one.",
+    ),
+    (
+        "completions",
+        "Completion",
+        "Inference_CreateCompletion",
+        "Continues texts or tokens",
+        "Continues texts or tokens as they are with a base model or a tuned one.",
+    ),
+];
+
 fn inference(schemas: &mut Schemas) -> Vec<Operation> {
     super::chat::add_schemas(schemas);
     let mut all = Vec::new();
@@ -53,32 +71,34 @@ fn inference(schemas: &mut Schemas) -> Vec<Operation> {
             0 => (String::new(), String::new()),
             _ => ((index + 1).to_string(), format!(" (under {prefix})")),
         };
-        let mut content = json_content(&reference("openaiChatCompletion"));
-        content["text/event-stream"] = json!({
-            "schema": { "type": "string" },
-        });
-        let chat = reply(
-            "The answer; with `stream`, events whose data are `openaiChatCompletionChunk` objects, and `[DONE]`.",
-            Some(content),
-            &[],
-        );
         let errors = [400, 401, 403, 404, 413, 429, 500, 503];
-        all.push(operation(
-            "post",
-            &format!("{prefix}/chat/completions"),
-            json!({
-                "tags": ["Inference"],
-                "summary": format!("Continues a conversation{under}"),
-                "description": "Continues a conversation with a base model or a tuned one. A field that this server \
-                    does not act on is refused by name, unless it holds its default.",
-                "operationId": format!("Inference_CreateChatCompletion{suffix}"),
-                "requestBody": {
-                    "content": json_content(&reference("openaiChatCompletionRequest")),
-                    "required": true,
-                },
-                "responses": responses(chat, openai_error, &errors),
-            }),
-        ));
+        for (path, name, id, what, about) in GENERATING {
+            let mut content = json_content(&reference(&format!("openai{name}")));
+            content["text/event-stream"] = json!({ "schema": { "type": "string" } });
+            let answer = reply(
+                &format!(
+                    "The answer; with `stream`, events whose data are `openai{name}Chunk` objects, and `[DONE]`."
+                ),
+                Some(content),
+                &[],
+            );
+            let request = reference(&format!("openai{name}Request"));
+            all.push(operation(
+                "post",
+                &format!("{prefix}/{path}"),
+                json!({
+                    "tags": ["Inference"],
+                    "summary": format!("{what}{under}"),
+                    "description": format!(
+                        "{about} A field that this server does not act on is refused by name, unless it holds its \
+                         default."
+                    ),
+                    "operationId": format!("{id}{suffix}"),
+                    "requestBody": { "content": json_content(&request), "required": true },
+                    "responses": responses(answer, openai_error, &errors),
+                }),
+            ));
+        }
         let models = ok("The models, bases first.", &reference("openaiModelList"));
         all.push(operation(
             "get",
@@ -89,6 +109,24 @@ fn inference(schemas: &mut Schemas) -> Vec<Operation> {
                 "description": "Lists the bases that everybody may use and the models of the key's account.",
                 "operationId": format!("Inference_ListModels{suffix}"),
                 "responses": responses(models, openai_error, &[401, 403, 429, 500, 503]),
+            }),
+        ));
+        let mut name = path_parameter("model", "Full name of the model.", ".+");
+        name["example"] = "accounts/fireworks/models/smollm2-135m-instruct".into();
+        all.push(operation(
+            "get",
+            &format!("{prefix}/models/{{model}}"),
+            json!({
+                "tags": ["Inference"],
+                "summary": format!("Reads a model that the key may use{under}"),
+                "description": "Reads a model by any of the names that requests may give.",
+                "operationId": format!("Inference_GetModel{suffix}"),
+                "parameters": [name],
+                "responses": responses(
+                    ok("The model.", &reference("openaiModel")),
+                    openai_error,
+                    &[401, 403, 404, 429, 500, 503],
+                ),
             }),
         ));
     }

@@ -19,7 +19,7 @@ use super::time::timestamp;
 use crate::error::ServerError;
 
 /// Id of the one deployment of a server, which answers with every installed model.
-pub(super) const LOCAL_DEPLOYMENT: &str = "local";
+pub(crate) const LOCAL_DEPLOYMENT: &str = "local";
 
 /// The record as clients see it. With `refs`, where it is deployed.
 pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model {

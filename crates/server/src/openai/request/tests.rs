@@ -1,11 +1,18 @@
 //! Tables of bodies and what becomes of them.
 
+use hearth_data::{Message, Role};
+use hearth_inference::{DEFAULT_MAX_TOKENS, Overflow, SamplingParams};
 use serde_json::json;
 
+use super::super::options::LogprobsForm;
 use super::*;
 
-fn parse(body: &Value) -> Result<ChatRequest, OpenAiError> {
-    ChatRequest::parse(&serde_json::to_vec(body).unwrap(), 99)
+fn parse(body: &Value) -> Result<Request, OpenAiError> {
+    Request::chat(&serde_json::to_vec(body).unwrap(), 99)
+}
+
+fn parse_completion(body: &Value) -> Result<Request, OpenAiError> {
+    Request::completion(&serde_json::to_vec(body).unwrap(), 99)
 }
 
 /// A minimal request with more members.
@@ -15,52 +22,138 @@ fn with(more: Value) -> Value {
     body
 }
 
-#[test]
-fn defaults_are_filled_in() {
-    let expect = ChatRequest {
+fn default_options() -> Options {
+    Options {
         model: "accounts/a/models/m".to_owned(),
-        messages: vec![Message::new(Role::User, "hi")],
-        sampling: SamplingParams { temperature: 1.0, top_p: 1.0, seed: 99 },
-        max_tokens: 2048,
+        sampling: SamplingParams { seed: 99, ..SamplingParams::default() },
+        n: 1,
+        max_tokens: DEFAULT_MAX_TOKENS,
+        overflow: Overflow::Shorten,
         stop: vec![],
+        ignore_eos: false,
+        echo_tokens: 0,
+        logprobs: None,
+        return_token_ids: false,
+        raw_output: false,
+        perf_metrics: false,
         stream: false,
         include_usage: false,
-    };
+    }
+}
+
+fn chat(messages: Vec<Message>) -> Vec<Input> {
+    vec![Input::Chat(ChatInput { messages, truncate_tokens: None })]
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let expect = Request { options: default_options(), inputs: chat(vec![Message::new(Role::User, "hi")]) };
     assert_eq!(parse(&with(json!({}))).unwrap(), expect);
     let nulls = json!({"temperature": null, "stop": null, "stream": null, "seed": null, "max_tokens": null,
-        "tools": null, "stream_options": null, "n": null, "user": null});
+        "tools": null, "stream_options": null, "n": null, "user": null, "logprobs": null, "top_logprobs": null,
+        "logit_bias": null, "echo": null, "context_length_exceeded_behavior": null, "service_tier": null});
     assert_eq!(parse(&with(nulls)).unwrap(), expect);
 }
 
 #[test]
 fn every_supported_field_arrives() {
-    let body = json!({
-        "model": "m",
-        "messages": [
-            {"role": "system", "content": "s"},
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-            {"role": "assistant", "content": "", "tool_calls": null},
-        ],
-        "temperature": 0, "top_p": 0.5, "max_completion_tokens": 7, "stop": ["x", "y"], "seed": -1,
-        "stream": true, "stream_options": {"include_usage": true, "include_obfuscation": false},
-        "n": 1, "user": "someone",
+    let options = json!({
+        "model": "m", "temperature": 0, "top_p": 0.5, "top_k": 40, "min_p": 0.25, "typical_p": 0.75,
+        "repetition_penalty": 1.5, "presence_penalty": -1, "frequency_penalty": 2, "logit_bias": {"17": -100},
+        "max_completion_tokens": 7, "stop": ["x", "y"], "seed": -1, "stream": true,
+        "stream_options": {"include_usage": true, "include_obfuscation": false}, "n": 3, "user": "someone",
+        "ignore_eos": true, "echo_last": 4, "logprobs": true, "top_logprobs": 2, "return_token_ids": true,
+        "raw_output": true, "perf_metrics_in_response": true, "context_length_exceeded_behavior": "error",
+        "service_tier": "flex", "prompt_cache_key": "k", "prompt_cache_isolation_key": "k", "prediction": "text",
+        "speculation": [1, 2], "safety_identifier": "s", "prompt_cache_max_len": 5, "prompt_cache_retention": "24h",
     });
-    let expect = ChatRequest {
+    let expect = Options {
         model: "m".to_owned(),
-        messages: vec![
-            Message::new(Role::System, "s"),
-            Message::new(Role::User, "ab"),
-            Message::new(Role::Assistant, ""),
-        ],
-        sampling: SamplingParams { temperature: 0.0, top_p: 0.5, seed: u64::MAX },
+        sampling: SamplingParams {
+            temperature: 0.0,
+            top_p: 0.5,
+            top_k: 40,
+            min_p: 0.25,
+            typical_p: 0.75,
+            repetition_penalty: 1.5,
+            presence_penalty: -1.0,
+            frequency_penalty: 2.0,
+            logit_bias: vec![(17, -100.0)],
+            seed: u64::MAX,
+        },
+        n: 3,
         max_tokens: 7,
+        overflow: Overflow::Refuse,
         stop: vec!["x".to_owned(), "y".to_owned()],
+        ignore_eos: true,
+        echo_tokens: 4,
+        logprobs: Some((LogprobsForm::Content, 2)),
+        return_token_ids: true,
+        raw_output: true,
+        perf_metrics: true,
         stream: true,
         include_usage: true,
     };
-    assert_eq!(parse(&body).unwrap(), expect);
-    assert_eq!(parse(&with(json!({"stop": "end"}))).unwrap().stop, ["end"]);
-    assert_eq!(parse(&with(json!({"max_tokens": 5, "max_completion_tokens": 5}))).unwrap().max_tokens, 5);
+    let mut body = options.clone();
+    body["messages"] = json!([
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": "", "tool_calls": null},
+    ]);
+    body["prompt_truncate_len"] = json!(9);
+    let messages = vec![
+        Message::new(Role::System, "s"),
+        Message::new(Role::User, "ab"),
+        Message::new(Role::Assistant, ""),
+    ];
+    let inputs = vec![Input::Chat(ChatInput { messages, truncate_tokens: Some(9) })];
+    assert_eq!(parse(&body).unwrap(), Request { options: expect.clone(), inputs });
+    let mut body = options;
+    body["prompt"] = json!("p");
+    let inputs = vec![Input::Text("p".to_owned())];
+    assert_eq!(parse_completion(&body).unwrap(), Request { options: expect, inputs });
+    assert_eq!(parse(&with(json!({"stop": "end"}))).unwrap().options.stop, ["end"]);
+    let both = json!({"max_tokens": 5, "max_completion_tokens": 5});
+    assert_eq!(parse(&with(both)).unwrap().options.max_tokens, 5);
+    let echo = json!({"echo": true, "echo_last": 3});
+    assert_eq!(parse(&with(echo)).unwrap().options.echo_tokens, usize::MAX);
+}
+
+#[test]
+fn log_probabilities_are_asked_for_in_two_ways() {
+    use LogprobsForm::{Content, Legacy};
+    let check = |more: Value, expect: Option<(LogprobsForm, usize)>| {
+        assert_eq!(parse(&with(more.clone())).unwrap().options.logprobs, expect, "{more}");
+    };
+    check(json!({"logprobs": false, "top_logprobs": 0}), None);
+    check(json!({"logprobs": true}), Some((Content, 0)));
+    check(json!({"logprobs": true, "top_logprobs": 5}), Some((Content, 5)));
+    check(json!({"logprobs": 0}), Some((Legacy, 0)));
+    check(json!({"logprobs": 3}), Some((Legacy, 3)));
+    check(json!({"logprobs": 3, "top_logprobs": 1}), Some((Legacy, 1)));
+}
+
+#[test]
+fn prompts_have_four_forms() {
+    let check = |prompt: Value, expect: Result<&[Input], &str>| {
+        let body = json!({"model": "m", "prompt": prompt});
+        let got = parse_completion(&body).map(|request| request.inputs).map_err(|error| error.message);
+        assert_eq!(got, expect.map(<[Input]>::to_vec).map_err(str::to_owned), "{prompt}");
+    };
+    let form = "prompt must be a string, a list of strings, a list of token ids or a list of such lists";
+    check(json!("a"), Ok(&[Input::Text("a".to_owned())]));
+    check(json!(["a", "b"]), Ok(&[Input::Text("a".to_owned()), Input::Text("b".to_owned())]));
+    check(json!([1, 2]), Ok(&[Input::Tokens(vec![1, 2])]));
+    check(json!([[1], [2, 3]]), Ok(&[Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]));
+    check(json!([]), Err("prompt must not be empty"));
+    check(json!(null), Err("prompt is required"));
+    check(json!(7), Err(form));
+    check(json!([1, "a"]), Err(form));
+    check(json!(["a", {}]), Err(form));
+    check(json!([-1]), Err(form));
+    check(json!([1.5]), Err(form));
+    check(json!([[1], [4294967296u64]]), Err(form));
+    check(json!(vec!["a"; 129]), Err("prompt may hold at most 128 prompts, not 129"));
 }
 
 #[test]
@@ -72,24 +165,16 @@ fn what_is_not_acted_on_is_refused_by_name() {
     };
     check(json!({"tools": []}), "");
     check(json!({"tools": [{}]}), "tools: tools is not supported yet");
-    check(json!({"logprobs": false, "top_logprobs": 0}), "");
-    check(json!({"logprobs": true}), "logprobs: logprobs is not supported yet");
-    check(json!({"logprobs": 0}), "logprobs: logprobs is not supported yet");
     check(json!({"response_format": {"type": "text"}}), "");
     check(
         json!({"response_format": {"type": "json_object"}}),
         "response_format: response_format is not supported yet",
     );
-    check(json!({"top_k": 0}), "");
-    check(json!({"top_k": 40}), "top_k: top_k is not supported yet");
-    check(json!({"presence_penalty": 0.0, "repetition_penalty": 1.0}), "");
-    check(json!({"presence_penalty": 0.1}), "presence_penalty: presence_penalty is not supported yet");
-    check(json!({"n": 2}), "n: n is not supported yet");
-    check(json!({"context_length_exceeded_behavior": "truncate"}), "");
-    check(
-        json!({"context_length_exceeded_behavior": "error"}),
-        "context_length_exceeded_behavior: context_length_exceeded_behavior is not supported yet",
-    );
+    check(json!({"service_tier": "priority"}), "service_tier: service_tier is not supported yet");
+    check(json!({"reasoning_effort": "none"}), "");
+    check(json!({"reasoning_effort": "low"}), "reasoning_effort: reasoning_effort is not supported yet");
+    check(json!({"mirostat_target": 1}), "mirostat_target: mirostat_target is not supported yet");
+    check(json!({"prompt": "x"}), "prompt: unrecognized request argument: prompt");
     check(json!({"temprature": 1}), "temprature: unrecognized request argument: temprature");
     check(
         json!({"stream": true, "stream_options": {"x": 1}}),
@@ -109,8 +194,22 @@ fn wrong_types_and_values_are_named() {
     check(json!({"seed": u64::MAX}), "seed must be a 64-bit integer");
     check(json!({"stream": 1}), "stream must be true or false");
     check(json!({"user": {}}), "user must be a string");
-    check(json!({"max_tokens": 0}), "max_tokens must be at least 1, not 0");
-    check(json!({"max_completion_tokens": -4}), "max_completion_tokens must be at least 1, not -4");
+    check(json!({"n": 1.5}), "n must be a 64-bit integer");
+    check(json!({"max_completion_tokens": -4}), "max_completion_tokens must not be negative, not -4");
+    check(json!({"n": -1}), "n must not be negative, not -1");
+    check(json!({"logprobs": 6}), "logprobs must be true, false or an integer from 0 to 5");
+    check(json!({"logprobs": "yes"}), "logprobs must be true, false or an integer from 0 to 5");
+    check(json!({"top_logprobs": 2}), "top_logprobs needs logprobs to be true");
+    check(
+        json!({"context_length_exceeded_behavior": "explode"}),
+        "context_length_exceeded_behavior must be \"truncate\" or \"error\"",
+    );
+    let bias = "logit_bias must be an object of numbers, each named by a token id";
+    check(json!({"logit_bias": {"a": 1}}), bias);
+    check(json!({"logit_bias": {"1": "x"}}), bias);
+    check(json!({"logit_bias": [1]}), bias);
+    check(json!({"prompt_cache_key": 1}), "prompt_cache_key must be a string");
+    check(json!({"service_tier": 1}), "service_tier must be a string");
     check(
         json!({"max_tokens": 1, "max_completion_tokens": 2}),
         "max_tokens and max_completion_tokens differ; give one of them",
@@ -156,7 +255,7 @@ fn a_wrong_message_is_named_by_its_place() {
 #[test]
 fn bodies_that_are_not_objects_are_refused() {
     let check = |body: &[u8], expect: &str| {
-        let message = ChatRequest::parse(body, 0).unwrap_err().message;
+        let message = Request::chat(body, 0).unwrap_err().message;
         assert!(message.starts_with(expect), "{message}");
     };
     check(b"", "the request body is not valid JSON");

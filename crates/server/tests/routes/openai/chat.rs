@@ -20,6 +20,7 @@ fn a_whole_answer_has_openais_form() {
         }],
         "usage": {
             "prompt_tokens": prompt_tokens, "completion_tokens": 12, "total_tokens": prompt_tokens + 12,
+            "prompt_tokens_details": {"cached_tokens": 0},
         },
     });
     assert_eq!(reply, expect);
