@@ -146,22 +146,6 @@ impl<B: Backend> Decoder<B> {
         Ok(Some(f))
     }
 
-    /// Copies the first `len` tokens of a cache to the beginning of an empty one.
-    ///
-    /// Panics if a cache belongs to another decoder, if `from` has fewer tokens, or if `to` has any, or no room.
-    pub fn copy_cache(&self, from: &KvCache<B>, len: usize, to: &mut KvCache<B>) {
-        assert!(from.decoder_id == self.id && to.decoder_id == self.id, "a cache belongs to one decoder");
-        assert!(
-            to.len == 0 && len <= from.len && len <= to.capacity,
-            "an empty cache with room for the tokens"
-        );
-        let pairs = from.k.iter().zip(&mut to.k).chain(from.v.iter().zip(&mut to.v));
-        for (src, dst) in pairs {
-            self.backend.copy_rows(src, 0, len, self.config.kv_dim(), dst, 0);
-        }
-        to.len = len;
-    }
-
     fn check_sequence(&self, sequence: &DecodeSeq<'_, B>, start: usize) -> Result<CachedSpan> {
         let cache = &*sequence.cache;
         assert_eq!(cache.decoder_id, self.id, "a cache belongs to one decoder");

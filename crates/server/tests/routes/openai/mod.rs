@@ -2,6 +2,9 @@
 
 mod chat;
 mod chat_errors;
+mod choices;
+mod completions;
+mod logprobs;
 mod models;
 #[path = "../../../../inference/tests/tiny/mod.rs"]
 mod tiny;
@@ -74,6 +77,23 @@ fn body(model: &str, more: Value) -> Value {
 
 fn chat(server: &Server, model: &str, more: Value) -> Reply {
     server.post("/v1/chat/completions", &body(model, more))
+}
+
+/// A greedy completion of a few tokens.
+fn complete(server: &Server, prompt: Value, more: Value) -> Reply {
+    let mut body = json!({"model": BASE, "prompt": prompt, "temperature": 0, "max_tokens": 12});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    server.post("/v1/completions", &body)
+}
+
+/// The JSON of each event of a stream, without `[DONE]`, which must come last.
+fn events(reply: &Reply) -> Vec<Value> {
+    let text = std::str::from_utf8(&reply.body).unwrap();
+    assert_eq!((reply.status, reply.headers["content-type"].as_str()), (200, "text/event-stream"), "{text}");
+    let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let (last, events) = data.split_last().unwrap();
+    assert_eq!(*last, "[DONE]");
+    events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
 /// The text of a successful answer.

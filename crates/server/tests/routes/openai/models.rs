@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{BASE, FOREIGN, TUNED, server};
+use super::{BASE, FOREIGN, TUNED, answer, body, server};
 
 #[test]
 fn the_list_has_the_catalogue_and_the_callers_models() {
@@ -22,4 +22,45 @@ fn the_list_has_the_catalogue_and_the_callers_models() {
     let theirs = json!({"object": "list", "data": [base, entry(FOREIGN, "other", "HF_PEFT_ADDON")]});
     assert_eq!(server.send_as(Some(&key), "GET", "/v1/models", b"").ok(), theirs);
     assert_eq!(server.send_as(None, "GET", "/v1/models", b"").status, 401);
+}
+
+#[test]
+fn a_model_is_read_by_every_name_that_chats_take() {
+    let server = server();
+    let listed = server.get("/v1/models").ok();
+    let tuned = &listed["data"][1];
+    assert_eq!(tuned["id"], TUNED);
+    let deployed = "accounts/default/deployedModels/tuned";
+    let on = format!("{TUNED}#accounts/default/deployments/local");
+    let expect = answer(server.post("/v1/chat/completions", &body(TUNED, json!({}))));
+    for name in [TUNED, deployed, &on] {
+        let path = format!("/models/{}", name.replace('#', "%23"));
+        for prefix in ["/v1", "/inference/v1"] {
+            assert_eq!(&server.get(&format!("{prefix}{path}")).ok(), tuned, "{name}");
+        }
+        assert_eq!(
+            &server.get(&path.replace('/', "%2F").replacen("%2Fmodels%2F", "/v1/models/", 1)).ok(),
+            tuned
+        );
+        assert_eq!(answer(server.post("/v1/chat/completions", &body(name, json!({})))), expect, "{name}");
+    }
+    // A base of the catalogue on the account's own deployment, and on the catalogue's.
+    for account in ["default", "fireworks"] {
+        let name = format!("{BASE}#accounts/{account}/deployments/local");
+        assert!(!answer(server.post("/v1/chat/completions", &body(&name, json!({})))).is_empty());
+    }
+    let key = server.account("other");
+    let read = |name: &str| {
+        let path = format!("/v1/models/{}", name.replace('#', "%23"));
+        let reply = server.send_as(Some(&key), "GET", &path, b"");
+        let text = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+        (reply.status, text)
+    };
+    let foreign = format!("{FOREIGN}#accounts/default/deployments/local");
+    let unknown = format!("{FOREIGN}#accounts/other/deployments/none");
+    for name in [TUNED, &on, &foreign, &unknown, "accounts/other/deployments/local", "nothing"] {
+        let expect = format!("model not found, inaccessible, and/or not deployed: {name}");
+        assert_eq!(read(name), (404, expect));
+    }
+    assert_eq!(server.send_as(None, "GET", &format!("/v1/models/{BASE}"), b"").status, 401);
 }
