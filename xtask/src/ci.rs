@@ -29,8 +29,13 @@ pub fn run() -> Result<()> {
     )?;
     run_command(cargo().args(["build", "--release", "--package", "hearth-cli"]))?;
     let (python, python_grpc) = (setup::python(), setup::python_grpc());
-    let suites =
-        [(&python, "sdk.py"), (&python_grpc, "sdk_grpc.py"), (&python, "kill.py"), (&python, "demo.py")];
+    let suites = [
+        (&python, "sdk.py"),
+        (&python_grpc, "sdk_grpc.py"),
+        (&python, "openai_package.py"),
+        (&python, "kill.py"),
+        (&python, "demo.py"),
+    ];
     for (python, suite) in suites {
         run_command(Command::new(python).arg(format!("conformance/{suite}")))?;
     }

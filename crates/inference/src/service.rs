@@ -149,16 +149,14 @@ impl Service {
         check_biased(&request, &model)?;
         let (mut tasks, mut prompts, mut tokens) = (Vec::new(), Vec::new(), 0);
         for input in &request.inputs {
-            let prompt = Prompted::read(input, &model, &self.shared.renders)?;
-            let (ids, text) =
-                (prompt.ids.as_slice().into(), prompt.text(model.prompter.tokenizer(), 0..prompt.ids.len())?);
-            prompts.push(PromptTokens { ids, text });
-            let task = self.task(prompt, &request, &model)?;
+            let task = self.task(Prompted::read(input, &model, &self.shared.renders)?, &request, &model)?;
             tokens += request.n * (task.prompt.ids.len() + task.max_tokens);
             if tokens > self.shared.limits.max_request_tokens {
                 let limit = self.shared.limits.max_request_tokens;
                 return Err(InferenceError::RequestTooLarge { limit });
             }
+            let text = task.prompt.text(model.prompter.tokenizer(), 0..task.prompt.ids.len())?;
+            prompts.push(PromptTokens { ids: task.prompt.ids.as_slice().into(), text });
             tasks.push(Arc::new(task));
         }
         let choices = request.n * tasks.len();

@@ -24,9 +24,9 @@ impl Score {
         let max = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
         let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
         let logprob = |x: f32| (f64::from(x) - max - sum.ln()) as f32;
-        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        let mut ids: Vec<u32> = if top == 0 { Vec::new() } else { (0..logits.len() as u32).collect() };
         let order = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        if top < ids.len() && top > 0 {
+        if top < ids.len() {
             ids.select_nth_unstable_by(top - 1, order);
         }
         ids.truncate(top);

@@ -84,10 +84,11 @@ const NOT_SUPPORTED: &[Off] = &[
     ("metadata", &["{}"]),
     ("mirostat_lr", &[]),
     ("mirostat_target", &[]),
-    ("reasoning_effort", &[r#""none""#, "false"]),
+    // Also "none" is refused: a template may let its model think unless it is told not to.
+    ("reasoning_effort", &[]),
     ("reasoning_history", &[]),
     ("response_format", &[r#"{"type":"text"}"#]),
-    ("thinking", &[r#"{"type":"disabled"}"#]),
+    ("thinking", &[]),
 ];
 const NOT_SUPPORTED_CHAT: &[Off] = &[
     ("audio", &[]),

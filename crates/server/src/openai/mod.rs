@@ -18,10 +18,10 @@ mod request;
 mod stream;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Path};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use self::error::OpenAiError;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub(crate) fn router() -> Router<AppState> {
             .route(&format!("{prefix}/models"), get(models::list))
             .route(&format!("{prefix}/models/{{*name}}"), get(models::get));
     }
-    router.method_not_allowed_fallback(method_not_allowed)
+    router.route("/inference/v1/{*path}", any(unknown)).method_not_allowed_fallback(method_not_allowed)
 }
 
 /// True if errors of this path have OpenAI's form.
@@ -59,6 +59,15 @@ pub(crate) fn is_path(path: &str) -> bool {
 /// What is refused before a handler sees it.
 pub(crate) fn refusal(status: StatusCode, code: &'static str, message: String) -> Response {
     OpenAiError::new(status, code, message).into_response()
+}
+
+/// What the hosted service has under the prefix and this server does not.
+async fn unknown(method: Method, Path(path): Path<String>) -> OpenAiError {
+    let message = format!(
+        "{method} /inference/v1/{} is not supported; chat/completions, completions and models are",
+        body::shown(&path)
+    );
+    OpenAiError::new(StatusCode::NOT_FOUND, "unknown_url", message)
 }
 
 async fn method_not_allowed(method: Method) -> OpenAiError {

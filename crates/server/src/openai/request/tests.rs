@@ -171,8 +171,8 @@ fn what_is_not_acted_on_is_refused_by_name() {
         "response_format: response_format is not supported yet",
     );
     check(json!({"service_tier": "priority"}), "service_tier: service_tier is not supported yet");
-    check(json!({"reasoning_effort": "none"}), "");
-    check(json!({"reasoning_effort": "low"}), "reasoning_effort: reasoning_effort is not supported yet");
+    check(json!({"reasoning_effort": null, "thinking": null}), "");
+    check(json!({"reasoning_effort": "none"}), "reasoning_effort: reasoning_effort is not supported yet");
     check(json!({"mirostat_target": 1}), "mirostat_target: mirostat_target is not supported yet");
     check(json!({"prompt": "x"}), "prompt: unrecognized request argument: prompt");
     check(json!({"temprature": 1}), "temprature: unrecognized request argument: temprature");

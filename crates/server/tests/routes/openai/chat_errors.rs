@@ -63,6 +63,11 @@ fn bad_requests_are_named() {
         shown(&wrong_method),
         "405 invalid_request_error method_not_allowed -: method GET is not allowed here"
     );
+    assert_eq!(
+        shown(&server.post("/inference/v1/embeddings", &json!({}))),
+        "404 invalid_request_error unknown_url -: POST /inference/v1/embeddings is not supported; \
+         chat/completions, completions and models are"
+    );
 }
 
 #[test]
