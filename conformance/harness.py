@@ -46,15 +46,20 @@ def link_base(data_dir):
 class Server:
     """One `hearth serve` process; it can be killed and started again on the same data."""
 
-    def __init__(self, data_dir):
+    def __init__(self, data_dir, *options, base=True):
         self.data_dir = data_dir
+        self.options = options
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        link_base(data_dir)
+        scheme = "https" if "--tls-self-signed" in options else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.authority = data_dir / "tls/authority.pem"
+        if base:
+            link_base(data_dir)
 
     def start(self):
         self.log = open(self.data_dir / "serve.log", "ab")
-        command = [HEARTH, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}"]
+        command = [HEARTH, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
+                   *self.options]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
@@ -84,9 +89,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def server():
+def server(*options, base=True):
     with scratch() as folder:
-        running = Server(folder).start()
+        running = Server(folder, *options, base=base).start()
         try:
             yield running
         finally:

@@ -31,8 +31,9 @@ pub fn run() -> Result<()> {
     let (python, python_grpc) = (setup::python(), setup::python_grpc());
     let suites = [
         (&python, "sdk.py"),
-        (&python_grpc, "sdk_grpc.py"),
+        (&python, "tls.py"),
         (&python, "openai_package.py"),
+        (&python_grpc, "sdk_grpc.py"),
         (&python, "kill.py"),
         (&python, "demo.py"),
     ];

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
@@ -49,13 +49,17 @@ impl Ticket {
         }
     }
 
-    /// Follows the answer to its end.
-    pub(crate) fn follow(mut self, response: Response) -> Response {
+    /// Follows the answer to its end, or until its client has taken in nothing of it for `stall`.
+    pub(crate) fn follow(mut self, response: Response, stall: Duration) -> Response {
         self.status = response.status().as_u16();
         self.read_code(response.headers());
         // Of these there is nothing to send.
         self.is_whole = self.method == Method::HEAD || response.body().is_end_stream();
-        response.map(|body| Body::new(Followed { body, ticket: self }))
+        let metrics = Arc::clone(&self.metrics);
+        response.map(|body| {
+            let body = crate::reply::limited(body, stall, metrics);
+            Body::new(Followed { body, ticket: self })
+        })
     }
 
     fn read_code(&mut self, headers: &HeaderMap) {

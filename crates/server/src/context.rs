@@ -99,7 +99,7 @@ pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, n
         response
     };
     let response = note::scope(Arc::clone(&note), answered.instrument(span)).await;
-    ticket.follow(response)
+    ticket.follow(response, state.limits().write_stall_timeout)
 }
 
 async fn answer(next: Next, request: Request, surface: Surface) -> Response {

@@ -38,6 +38,7 @@ mod note;
 mod openai;
 mod openapi;
 mod rate;
+mod reply;
 mod serve;
 mod state;
 mod tls;

@@ -134,6 +134,7 @@ pub(crate) struct Metrics {
     bytes_out: Family<SurfaceLabel, Counter>,
     open: Family<SurfaceLabel, Gauge>,
     limited: Family<ClassLabel, Counter>,
+    given_up: Counter,
     connections: Family<TlsLabel, Counter>,
     connections_open: Family<TlsLabel, Gauge>,
     refused: Family<ReasonLabel, Counter>,
@@ -159,6 +160,7 @@ impl Metrics {
             bytes_out: Family::default(),
             open: Family::default(),
             limited: Family::default(),
+            given_up: Counter::default(),
             connections: Family::default(),
             connections_open: Family::default(),
             refused: Family::default(),
@@ -185,6 +187,8 @@ impl Metrics {
         to.register("http_response_body_bytes", "Bytes of response bodies", self.bytes_out.clone());
         to.register("http_requests_open", "Requests that are being answered", self.open.clone());
         to.register("rate_limited", "Requests refused because of a rate", self.limited.clone());
+        let help = "Answers that their clients did not take in";
+        to.register("http_responses_given_up", help, self.given_up.clone());
         to.register("connections", "Connections that were accepted", self.connections.clone());
         to.register("connections_open", "Connections that are open", self.connections_open.clone());
         let help = "Connections given up before their first request";
@@ -218,6 +222,11 @@ impl Metrics {
             Refusal::HandshakeTimeout => "tls_handshake_timeout",
         };
         self.refused.get_or_create(&ReasonLabel { reason: Word::Fixed(reason) }).inc();
+    }
+
+    /// A client did not take in its answer.
+    pub(crate) fn reply_given_up(&self) {
+        self.given_up.inc();
     }
 
     /// A request has ended.

@@ -4,6 +4,7 @@ mod server;
 
 mod account;
 mod api_key;
+mod bad_clients;
 mod bad_input;
 mod coverage;
 mod dataset;
@@ -13,6 +14,7 @@ mod list_rules;
 mod model;
 mod openai;
 mod openapi;
+mod operation;
 mod reflection;
 mod supervised_fine_tuning_job;
 mod tls;

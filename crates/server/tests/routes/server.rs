@@ -117,6 +117,17 @@ impl Server {
         self.running.as_ref().unwrap()
     }
 
+    /// The running server, for a test that stops it itself.
+    pub fn take_running(&mut self) -> RunningServer {
+        self.running.take().unwrap()
+    }
+
+    /// The directory of a server that was stopped.
+    pub fn give_back_dir(mut self) -> tempfile::TempDir {
+        assert!(self.running.is_none());
+        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
+    }
+
     /// Its address.
     pub fn addr(&self) -> SocketAddr {
         self.running().addr()
@@ -206,9 +217,9 @@ impl Server {
 
     /// Stops it and gives the directory back.
     pub fn stop(mut self) -> tempfile::TempDir {
-        let running = self.running.take().unwrap();
+        let running = self.take_running();
         self.runtime.block_on(running.shutdown());
-        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
+        self.give_back_dir()
     }
 }
 
