@@ -18,14 +18,14 @@ use serde_json::{Value, json};
 use crate::server::{Reply, Server};
 
 /// The base model that everybody may use.
-const BASE: &str = "accounts/fireworks/models/tiny";
+pub(crate) const BASE: &str = "accounts/fireworks/models/tiny";
 /// An adapter of the operator's account.
 const TUNED: &str = "accounts/default/models/tuned";
 /// An adapter of another account.
 const FOREIGN: &str = "accounts/other/models/secret";
 
 /// A server with the three models.
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     let dir = tempfile::tempdir().unwrap();
     install(dir.path(), BASE, None, 1);
     install(dir.path(), TUNED, Some(BASE), 2);

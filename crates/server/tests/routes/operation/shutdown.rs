@@ -76,6 +76,33 @@ fn an_upload_that_is_open_is_finished() {
 }
 
 #[test]
+fn a_chat_that_is_streamed_is_finished() {
+    let mut server = crate::openai::server();
+    let chat = json!({
+        "model": crate::openai::BASE, "stream": true, "max_tokens": 40, "temperature": 0,
+        "messages": [{"role": "user", "content": "hello"}],
+    })
+    .to_string();
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        server.key,
+        chat.len()
+    );
+    stream.write_all(format!("{head}{chat}").as_bytes()).unwrap();
+    let mut first = [0; 15];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let running = server.take_running();
+    let stopping = server.runtime().spawn(running.shutdown());
+    let rest = read_to_the_end(&mut stream);
+    assert!(rest.contains("\"finish_reason\":\"length\"") && rest.contains("data: [DONE]"), "{rest}");
+    server.runtime().block_on(stopping).unwrap();
+}
+
+#[test]
 fn what_does_not_end_is_cut_off() {
     let mut server = Server::start_with(tempfile::tempdir().unwrap(), |config| {
         config.limits.shutdown_timeout = Duration::from_millis(200);
