@@ -21,7 +21,7 @@ use crate::output;
 /// the data directory's api-key file. SIGINT or SIGTERM stops the server when open requests have ended; a second one
 /// stops it at once. SIGHUP reads the certificate again.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:\n  hearth serve --data-dir ~/hearth-data --listen 127.0.0.1:8080\n  \
+#[command(after_help = "Example:\n  hearth serve --data-dir ~/hearth-data --listen 127.0.0.1:8080\n  \
                         hearth serve --listen 0.0.0.0:8443 --tls-self-signed --tls-name models.example.org\n\n\
                         HEARTH_LOG sets what is logged, for example HEARTH_LOG=debug; HEARTH_LOG_FORMAT=json\n\
                         writes each line as JSON. docs/OPERATING.md lists limits, metrics and log fields.")]
