@@ -106,6 +106,11 @@ pub enum InferenceError {
         /// Rows of the model's embedding table.
         vocab_size: usize,
     },
+    /// No token may follow what was written, or finding those that may is too much work.
+    #[error(
+        "no answer of the form that was asked for could be found with bounded work; ask for a simpler form"
+    )]
+    ConstraintFailed,
     /// The model produced NaN or infinity.
     #[error("the model produced numbers that are not finite")]
     NotFinite,

@@ -21,6 +21,7 @@
 //! batch. Every queue and cache has a limit in [`Limits`]. A request whose reader is gone costs at most one
 //! more step. A chat template that is not the base's own never runs in this process.
 
+mod constraint;
 mod error;
 mod models;
 mod plan;
@@ -34,6 +35,7 @@ mod service;
 mod text;
 mod transcript;
 
+pub use constraint::{Constraint, Tool};
 pub use error::InferenceError;
 /// The backend that a service runs on, for callers that may not use `kernels` themselves.
 pub use hearth_kernels::{Cpu, CpuOptions};

@@ -79,12 +79,33 @@ impl Prompted {
     }
 }
 
+/// Refuses tools and their messages where the template would leave them out.
+fn needs_tools(chat: &ChatInput, model: &Model) -> Result<(), InferenceError> {
+    if model.prompter.tool_form().is_some() {
+        return Ok(());
+    }
+    let has_tools = |message: &Message| message.role == Role::Tool || !message.tool_calls.is_empty();
+    let (field, what) = if !chat.tools.is_empty() {
+        ("tools", "cannot be used")
+    } else if chat.messages.iter().any(has_tools) {
+        ("messages", "hold calls of tools, which cannot be used")
+    } else {
+        return Ok(());
+    };
+    let message = format!(
+        "{what} with this model: its chat template does not show tools; describe them in a system message and ask for \
+         JSON by response_format"
+    );
+    Err(InferenceError::InvalidParameter { field, message })
+}
+
 fn chat_prompt(
     chat: &ChatInput,
     model: &Model,
     processes: &RenderProcesses,
 ) -> Result<Prompt, InferenceError> {
-    let render = |messages: &[Message]| model.prompter.prompt(messages, &[], processes);
+    needs_tools(chat, model)?;
+    let render = |messages: &[Message]| model.prompter.prompt(messages, &chat.tools, processes);
     let whole = render(&chat.messages)?;
     let Some(most) = chat.truncate_tokens.filter(|&most| whole.ids.len() > most) else { return Ok(whole) };
     let system = usize::from(chat.messages.first().is_some_and(|message| message.role == Role::System));

@@ -15,9 +15,10 @@ use std::time::Duration;
 use hearth_data::template::process::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES, RenderReply, RenderRequest};
 use hearth_data::template::source_of;
 use hearth_data::tokenizer::TokenBytes;
-use hearth_data::{Error, Message, Renderer, Tokenizer};
+use hearth_data::{Error, Message, Renderer, StreamDecoder, Tokenizer, ToolForm};
 use serde_json::Value;
 
+use crate::constraint::Vocabulary;
 use crate::{InferenceError, Limits};
 
 /// Most requests that wait for a rendering process; one more is refused, so that slow templates leave places in
@@ -44,6 +45,10 @@ pub(crate) struct Prompter {
     foreign: Option<String>,
     /// What each token adds to a text; made when it is first asked for.
     token_bytes: OnceLock<Vec<TokenBytes>>,
+    /// How the model calls tools; `None` if its template shows none.
+    tool_form: Option<ToolForm>,
+    /// For constraints; made when the first one comes.
+    vocabulary: OnceLock<Result<Vocabulary, String>>,
 }
 
 impl Prompter {
@@ -52,17 +57,37 @@ impl Prompter {
         let open = || {
             let source = source_of(dir)?;
             let is_known = dir == base_dir || source == source_of(base_dir)?;
+            let tool_form = source.as_deref().and_then(ToolForm::of);
             Ok(if is_known {
-                Self::new(Renderer::open(dir, source.as_deref())?, None)
+                Self::new(Renderer::open(dir, source.as_deref())?, None, tool_form)
             } else {
-                Self::new(Renderer::new(Tokenizer::open(dir)?, None)?, source)
+                Self::new(Renderer::new(Tokenizer::open(dir)?, None)?, source, tool_form)
             })
         };
         open().map_err(|source| InferenceError::LoadRenderer { dir: dir.to_owned(), source })
     }
 
-    fn new(renderer: Renderer, foreign: Option<String>) -> Self {
-        Self { renderer, foreign, token_bytes: OnceLock::new() }
+    fn new(renderer: Renderer, foreign: Option<String>, tool_form: Option<ToolForm>) -> Self {
+        let (token_bytes, vocabulary) = (OnceLock::new(), OnceLock::new());
+        Self { renderer, foreign, token_bytes, tool_form, vocabulary }
+    }
+
+    /// How the model calls tools; `None` if its template shows none.
+    pub(crate) fn tool_form(&self) -> Option<ToolForm> {
+        self.tool_form
+    }
+
+    /// What turns tokens into text, with the marks of calls of this form in it.
+    pub(crate) fn decoder(&self, calls: Option<ToolForm>) -> StreamDecoder {
+        StreamDecoder::showing(self.tokenizer(), calls.map_or(&[], ToolForm::markers))
+    }
+
+    /// The tokens as constraints need them. Made by the first call, which takes some tenths of a second.
+    ///
+    /// # Errors
+    /// A sentence, when answers of this model cannot be constrained.
+    pub(crate) fn vocabulary(&self) -> Result<&Vocabulary, &str> {
+        self.vocabulary.get_or_init(|| Vocabulary::new(self.tokenizer())).as_ref().map_err(String::as_str)
     }
 
     /// What a token adds to a text; the name of one that is special.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_data::Message;
+use hearth_data::{Message, ToolForm};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::{InferenceError, SamplingParams, text};
+use crate::{Constraint, InferenceError, SamplingParams, text};
 
 /// Most choices of one request: answers to each prompt times prompts. The API's own bound of `n`.
 pub const MAX_CHOICES: usize = 128;
@@ -38,10 +39,13 @@ pub enum Input {
 }
 
 /// A conversation to answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatInput {
     /// The conversation so far.
     pub messages: Vec<Message>,
+    /// Functions that the model may call, in OpenAI's form. If there are any, marks of calls stand in the answer's
+    /// text, also where they are special tokens; [`Generation::tool_form`] tells what to look for.
+    pub tools: Vec<Value>,
     /// Leaves out the oldest messages until the rendered conversation has at most this many tokens. The leading
     /// system message and what begins with the last user message stay, even if they are longer.
     pub truncate_tokens: Option<usize>,
@@ -67,6 +71,8 @@ pub struct GenerateRequest {
     pub n: usize,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
+    /// The form that each answer must have.
+    pub constraint: Option<Constraint>,
     /// Most tokens of each answer; 0 only with `echo_tokens`. What the context leaves after the prompt limits it too.
     pub max_tokens: usize,
     /// What happens if it does.
@@ -89,6 +95,7 @@ impl GenerateRequest {
             inputs: vec![input],
             n: 1,
             sampling: SamplingParams::default(),
+            constraint: None,
             max_tokens: DEFAULT_MAX_TOKENS,
             overflow: Overflow::Shorten,
             stop: Vec::new(),
@@ -100,7 +107,7 @@ impl GenerateRequest {
 
     /// One answer to a conversation, with the defaults of the API.
     pub fn chat(model: ModelRef, messages: Vec<Message>) -> Self {
-        Self::new(model, Input::Chat(ChatInput { messages, truncate_tokens: None }))
+        Self::new(model, Input::Chat(ChatInput { messages, ..ChatInput::default() }))
     }
 
     /// # Errors
@@ -123,6 +130,12 @@ impl GenerateRequest {
         }
         if let Some(top) = self.logprobs.filter(|&top| top > MAX_TOP_LOGPROBS) {
             return invalid("top_logprobs", format!("must be from 0 to {MAX_TOP_LOGPROBS}, not {top}"));
+        }
+        if self.ignore_eos && self.constraint.is_some() {
+            return invalid(
+                "ignore_eos",
+                "does not go with an answer of a given form, which ends".to_owned(),
+            );
         }
         if self.max_tokens == 0 && self.echo_tokens == 0 {
             return invalid("max_tokens", "must be at least 1, or 0 together with echo".to_owned());
@@ -260,6 +273,7 @@ pub struct Generation {
     pub(crate) prompts: Vec<PromptTokens>,
     pub(crate) choices: usize,
     pub(crate) ended: usize,
+    pub(crate) tool_form: Option<ToolForm>,
 }
 
 impl Generation {
@@ -280,6 +294,11 @@ impl Generation {
     /// The prompts, one for each input.
     pub fn prompts(&self) -> &[PromptTokens] {
         &self.prompts
+    }
+
+    /// How the model calls tools; `None` if it is shown none.
+    pub fn tool_form(&self) -> Option<ToolForm> {
+        self.tool_form
     }
 
     /// How many choices there are.

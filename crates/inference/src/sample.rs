@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::InferenceError;
+use crate::constraint::Allowed;
 
 pub(crate) use score::Score;
 
@@ -28,8 +29,9 @@ pub const MAX_BIASED_TOKENS: usize = 300;
 /// How tokens are chosen. The default draws from the model's distribution as it is.
 ///
 /// The steps, in this order: `logit_bias` is added to the logits; `repetition_penalty`, `presence_penalty` and
-/// `frequency_penalty` change them; `temperature` divides them; the softmax of the result is cut by `top_k`,
-/// `typical_p`, `top_p` and `min_p`, each over what the one before left; one token is drawn from the rest.
+/// `frequency_penalty` change them; tokens that a constraint forbids are left out; `temperature` divides the others; the
+/// softmax of the result is cut by `top_k`, `typical_p`, `top_p` and `min_p`, each over what the one before left; one
+/// token is drawn from the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingParams {
     /// 0 takes the most likely token; 1 leaves the distribution as it is. At most [`MAX_TEMPERATURE`].
@@ -157,15 +159,33 @@ impl Sampler {
         Self { params, rng, present, counts: HashMap::new() }
     }
 
-    /// The next token for `logits` `[V]`.
+    /// The next token for `logits` `[V]`, among those that may come.
     ///
     /// # Errors
     /// [`InferenceError::NotFinite`] when a logit is NaN or infinite: such numbers mean a broken model.
-    pub(crate) fn next(&mut self, logits: &[f32]) -> Result<Drawn, InferenceError> {
+    /// [`InferenceError::ConstraintFailed`] when no token may come.
+    pub(crate) fn next(
+        &mut self,
+        logits: &[f32],
+        allowed: Option<&Allowed<'_>>,
+    ) -> Result<Drawn, InferenceError> {
         if logits.is_empty() || logits.iter().any(|x| !x.is_finite()) {
             return Err(InferenceError::NotFinite);
         }
-        let logits = self.adjusted(logits);
+        let mut logits = self.adjusted(logits);
+        if let Some(allowed) = allowed {
+            let mut any = false;
+            for (id, x) in logits.iter_mut().enumerate() {
+                if allowed.has(id as u32) {
+                    any = true;
+                } else {
+                    *x = f64::NEG_INFINITY;
+                }
+            }
+            if !any {
+                return Err(InferenceError::ConstraintFailed);
+            }
+        }
         let uniform = || (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let drawn = choose::choose(&logits, &self.params, uniform);
         if self.params.changes_logits() {

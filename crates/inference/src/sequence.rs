@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use hearth_data::{StreamDecoder, ToolForm};
 use hearth_kernels::Cpu;
 use hearth_model::{DecodeSeq, KvCache};
 use tokio::sync::mpsc;
 
+use crate::constraint::Guide;
 use crate::models::Model;
 use crate::prompt::Prompted;
 use crate::request::{Alternative, Token, TokenScore};
@@ -35,6 +37,10 @@ pub(crate) struct Options {
     pub(crate) ignore_eos: bool,
     pub(crate) echo_tokens: usize,
     pub(crate) logprobs: Option<usize>,
+    /// The way through the request's constraint, from its beginning.
+    pub(crate) guide: Option<Guide>,
+    /// Form of the calls whose marks stand in the text.
+    pub(crate) tool_form: Option<ToolForm>,
     /// When the request came.
     pub(crate) arrived: Instant,
 }
@@ -58,6 +64,7 @@ pub(crate) struct Sequence {
     tokens: Vec<u32>,
     fed: usize,
     sampler: Sampler,
+    guide: Option<Guide>,
     transcript: Transcript,
     /// Scores of the prompt's tokens from `scored_from` on.
     prompt_scores: Vec<Score>,
@@ -87,7 +94,8 @@ impl Sequence {
             tokens: prompt.ids.clone(),
             fed: 0,
             sampler: Sampler::new(options.sampling.clone(), choice, &prompt.ids),
-            transcript: Transcript::new(Vec::new(), 0),
+            guide: options.guide.clone(),
+            transcript: Transcript::new(StreamDecoder::new(), Vec::new(), 0),
             prompt_scores: Vec::new(),
             scored_from: scored_from.min(prompt.ids.len()),
             times: Times { joined: options.arrived.elapsed(), ..Times::default() },
@@ -183,7 +191,11 @@ impl Sequence {
         let (Some(logits), true) = (logits, self.task.max_tokens > 0) else {
             return Ok(Some(FinishReason::Length));
         };
-        let drawn = self.sampler.next(logits)?;
+        let allowed = match &mut self.guide {
+            None => None,
+            Some(guide) => Some(guide.allowed(&self.task.prompt.stop_ids)?),
+        };
+        let drawn = self.sampler.next(logits, allowed.as_ref())?;
         let token = self.token(drawn, logits)?;
         self.tokens.push(drawn.id);
         let model = self.model.clone();
@@ -195,6 +207,16 @@ impl Sequence {
         }
         let shown = self.transcript.push(tokenizer, token)?;
         if self.send_shown(shown) {
+            return Ok(Some(FinishReason::Stop));
+        }
+        // Nothing may follow: the end token need not be waited for.
+        let is_complete = match &mut self.guide {
+            None => false,
+            Some(guide) => guide.take(drawn.id)?,
+        };
+        if is_complete {
+            let rest = self.transcript.finish(tokenizer, None)?;
+            self.send_shown(rest);
             return Ok(Some(FinishReason::Stop));
         }
         if self.completion_len() < self.task.max_tokens {
@@ -228,7 +250,8 @@ impl Sequence {
                 tokens.push(Token { id, is_shown: true, score });
             }
         }
-        self.transcript = Transcript::new(self.options.stop.clone(), text.chars().count());
+        let decoder = self.model.prompter.decoder(self.options.tool_form);
+        self.transcript = Transcript::new(decoder, self.options.stop.clone(), text.chars().count());
         if !tokens.is_empty() {
             self.send(Ok(Event::Piece(Piece { choice: self.choice, is_prompt: true, text, tokens })));
         }

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use hearth_kernels::Cpu;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::constraint::Guide;
 use crate::models::{Model, Models};
 use crate::prompt::Prompted;
 use crate::render::RenderProcesses;
 use crate::scheduler::{Job, Scheduler};
 use crate::sequence::{EVENTS_BESIDE_TOKENS, Options, Task};
-use crate::{GenerateRequest, Generation, InferenceError, ModelRef, Overflow, PromptTokens};
+use crate::{
+    Constraint, GenerateRequest, Generation, InferenceError, Input, ModelRef, Overflow, PromptTokens,
+};
 
 /// What the service may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +162,10 @@ impl Service {
             prompts.push(PromptTokens { ids: task.prompt.ids.as_slice().into(), text });
             tasks.push(Arc::new(task));
         }
+        let guide =
+            request.constraint.as_ref().map(|constraint| constrain(constraint, &model)).transpose()?;
+        let shows_tools = |input: &Input| matches!(input, Input::Chat(chat) if !chat.tools.is_empty());
+        let tool_form = model.prompter.tool_form().filter(|_| request.inputs.iter().any(shows_tools));
         let choices = request.n * tasks.len();
         let events = |task: &Arc<Task>| request.n * (task.max_tokens + EVENTS_BESIDE_TOKENS);
         let (sender, events) = mpsc::channel(tasks.iter().map(events).sum());
@@ -168,13 +175,15 @@ impl Service {
             ignore_eos: request.ignore_eos,
             echo_tokens: request.echo_tokens,
             logprobs: request.logprobs,
+            guide,
+            tool_form,
             arrived,
         };
         let job =
             Job { model, tasks, n: request.n, next: 0, options: Arc::new(options), events: sender, place };
         let inbox = self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.send(job).map_err(|_| InferenceError::ShuttingDown)?;
-        Ok(Generation { events, prompts, choices, ended: 0 })
+        Ok(Generation { events, prompts, choices, ended: 0, tool_form })
     }
 
     /// What fits after the prompt.
@@ -204,6 +213,16 @@ impl Service {
         }
         Ok(Task { prompt, max_tokens, cache_bytes })
     }
+}
+
+/// The way through a constraint, for all answers of a request.
+fn constrain(constraint: &Constraint, model: &Model) -> Result<Guide, InferenceError> {
+    let field = constraint.field();
+    let vocabulary = model.prompter.vocabulary().map_err(|reason| {
+        let message = format!("cannot be kept to with this model's tokenizer: {reason}");
+        InferenceError::InvalidParameter { field, message }
+    })?;
+    constraint.compile(vocabulary, model.prompter.tool_form())
 }
 
 /// Refuses biases of tokens that the model does not have.

@@ -31,9 +31,9 @@ pub(crate) struct Transcript {
 
 impl Transcript {
     /// Begins after an echo of `echoed` characters.
-    pub(crate) fn new(stops: Vec<String>, echoed: usize) -> Self {
+    pub(crate) fn new(decoder: StreamDecoder, stops: Vec<String>, echoed: usize) -> Self {
         Self {
-            decoder: StreamDecoder::new(),
+            decoder,
             stops: StopMatcher::new(stops),
             decoded: echoed,
             shown: echoed,

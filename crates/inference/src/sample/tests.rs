@@ -18,7 +18,7 @@ fn counts(logits: &[f32], params: SamplingParams, n: usize) -> Vec<usize> {
     let mut sampler = sampler(params);
     let mut counts = vec![0; logits.len()];
     for _ in 0..n {
-        counts[sampler.next(logits).unwrap().id as usize] += 1;
+        counts[sampler.next(logits, None).unwrap().id as usize] += 1;
     }
     counts
 }
@@ -30,7 +30,7 @@ fn logits_of(probabilities: &[f32]) -> Vec<f32> {
 #[test]
 fn greedy_takes_the_largest_and_the_lowest_id_of_equals() {
     let check = |logits: &[f32], id: u32| {
-        let drawn = sampler(SamplingParams::greedy()).next(logits).unwrap();
+        let drawn = sampler(SamplingParams::greedy()).next(logits, None).unwrap();
         assert_eq!(drawn, Drawn { id, logprob: 0.0 });
     };
     check(&[0.5], 0);
@@ -43,7 +43,7 @@ fn greedy_takes_the_largest_and_the_lowest_id_of_equals() {
 fn logits_that_are_not_finite_are_an_error_at_any_temperature() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for temperature in [0.0, 1.0] {
-            let result = sampler(params(temperature, 0.9, 1)).next(&[0.0, bad, 1.0]);
+            let result = sampler(params(temperature, 0.9, 1)).next(&[0.0, bad, 1.0], None);
             assert!(matches!(result, Err(InferenceError::NotFinite)), "{bad} {temperature}");
         }
         assert!(matches!(Score::of(&[0.0, bad], 0, 1), Err(InferenceError::NotFinite)), "{bad}");
@@ -119,7 +119,7 @@ fn a_seed_fixes_the_draws_and_another_seed_or_choice_changes_them() {
     let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
     let draws = |seed, choice| {
         let mut sampler = Sampler::new(params(1.0, 0.95, seed), choice, &[]);
-        (0..40).map(|_| sampler.next(&logits).unwrap().id).collect::<Vec<_>>()
+        (0..40).map(|_| sampler.next(&logits, None).unwrap().id).collect::<Vec<_>>()
     };
     assert_eq!(draws(3, 0), draws(3, 0));
     assert_ne!(draws(3, 0), draws(4, 0));
@@ -133,7 +133,7 @@ fn biases_and_penalties_turn_the_choice() {
     let greedy = SamplingParams::greedy();
     let draws = |params: SamplingParams, prompt: &[u32]| {
         let mut sampler = Sampler::new(params, 0, prompt);
-        (0..4).map(|_| sampler.next(&logits).unwrap().id).collect::<Vec<_>>()
+        (0..4).map(|_| sampler.next(&logits, None).unwrap().id).collect::<Vec<_>>()
     };
     let check = |params: SamplingParams, prompt: &[u32], expect: &[u32]| {
         assert_eq!(draws(params.clone(), prompt), expect, "{params:?} {prompt:?}");
@@ -157,7 +157,7 @@ fn the_logprob_of_a_draw_is_that_of_what_it_was_drawn_from() {
     let logits = logits_of(&[0.5, 0.3, 0.15, 0.05]);
     let mut sampler = sampler(SamplingParams { top_k: 2, ..params(1.0, 1.0, 7) });
     for _ in 0..20 {
-        let drawn = sampler.next(&logits).unwrap();
+        let drawn = sampler.next(&logits, None).unwrap();
         let expect = [0.625f32, 0.375][drawn.id as usize].ln();
         assert!((drawn.logprob - expect).abs() <= 1e-6, "{drawn:?}");
     }
@@ -268,7 +268,7 @@ proptest! {
         let expect = reference::cut(&reference::softmax(&wide, params.temperature.into()), &params);
         let mut sampler = sampler(params);
         for _ in 0..8 {
-            let drawn = sampler.next(&logits).unwrap();
+            let drawn = sampler.next(&logits, None).unwrap();
             let p = expect[drawn.id as usize];
             prop_assert!((f64::from(drawn.logprob).exp() - p).abs() <= 1e-6, "{:?} {}", drawn, p);
         }

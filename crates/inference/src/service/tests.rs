@@ -17,6 +17,7 @@ use crate::plan::DECODE_ROWS_PER_PASS;
 use crate::{ChatInput, Event, FinishReason, Input, PREFILL_CHUNK_TOKENS, SamplingParams, Token, Usage};
 
 mod choices;
+mod constraints;
 
 #[path = "../../tests/tiny/mod.rs"]
 mod tiny;

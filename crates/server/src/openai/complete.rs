@@ -39,14 +39,14 @@ async fn answer(
 ) -> Result<Response, OpenAiError> {
     let caller = crate::auth::authenticate(&state, &headers).await?;
     let body = body?;
-    let Request { options, inputs } = match endpoint {
+    let Request { options, inputs, tools } = match endpoint {
         Endpoint::Chat => Request::chat(&body, rand::random())?,
         Endpoint::Completions => Request::completion(&body, rand::random())?,
     };
     let model = lookup::find(&state, &caller, &options.model).await?;
     let generation = state.inference().generate(options.request(model, inputs)).await;
     let generation = generation.map_err(|error| OpenAiError::of_inference(error, endpoint))?;
-    let head = Head::new(endpoint, options, &generation);
+    let head = Head::new(endpoint, options, tools, &generation);
     if head.options.stream {
         return Ok(stream::reply(head, generation));
     }

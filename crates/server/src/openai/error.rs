@@ -144,6 +144,7 @@ impl OpenAiError {
             E::PromptTooLong { .. } | E::ContextExceeded { .. } => {
                 Self { code: "context_length_exceeded", ..Self::invalid(prompt, message) }
             }
+            E::ConstraintFailed => Self::new(StatusCode::BAD_REQUEST, "constraint_failed", message),
             E::CacheTooSmall { .. } | E::RequestTooLarge { .. } => Self::invalid("max_tokens", message),
             E::QueueFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message),
             E::ShuttingDown => Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message),

@@ -33,6 +33,7 @@ const SUPPORTED: &[&str] = &[
     "presence_penalty",
     "raw_output",
     "repetition_penalty",
+    "response_format",
     "return_token_ids",
     "seed",
     "stop",
@@ -45,7 +46,8 @@ const SUPPORTED: &[&str] = &[
     "typical_p",
 ];
 /// Fields of chats that [`super::request`] reads besides.
-const SUPPORTED_CHAT: &[&str] = &["messages", "prompt_truncate_len"];
+const SUPPORTED_CHAT: &[&str] =
+    &["messages", "parallel_tool_calls", "prompt_truncate_len", "tool_choice", "tools"];
 /// Fields of completions that [`super::request`] reads besides.
 const SUPPORTED_COMPLETIONS: &[&str] = &["prompt"];
 
@@ -87,7 +89,6 @@ const NOT_SUPPORTED: &[Off] = &[
     // Also "none" is refused: a template may let its model think unless it is told not to.
     ("reasoning_effort", &[]),
     ("reasoning_history", &[]),
-    ("response_format", &[r#"{"type":"text"}"#]),
     ("thinking", &[]),
 ];
 const NOT_SUPPORTED_CHAT: &[Off] = &[
@@ -95,11 +96,8 @@ const NOT_SUPPORTED_CHAT: &[Off] = &[
     ("function_call", &[r#""none""#]),
     ("functions", &["[]"]),
     ("modalities", &[r#"["text"]"#]),
-    ("parallel_tool_calls", &["true"]),
     ("safe_tokenization", &["false"]),
     ("store", &["false"]),
-    ("tool_choice", &[r#""none""#, r#""auto""#]),
-    ("tools", &["[]"]),
     ("verbosity", &[]),
     ("web_search_options", &[]),
 ];

@@ -15,7 +15,10 @@ mod models;
 mod options;
 mod reply;
 mod request;
+mod response_format;
 mod stream;
+mod tool_calls;
+mod tools;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path};
@@ -26,6 +29,7 @@ use axum::routing::{any, get, post};
 use self::error::OpenAiError;
 #[cfg(test)]
 pub(crate) use self::fields::{Endpoint, accepted as accepted_fields};
+pub(crate) use self::tools::MAX_TOOLS;
 use crate::state::AppState;
 
 /// Largest body of a chat or completion request.

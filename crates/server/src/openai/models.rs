@@ -3,7 +3,10 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use hearth_data::ToolForm;
+use hearth_data::template::source_of;
 use hearth_domain::{Account, AccountId, Model, ModelKind};
+use hearth_store::installed::model_dir;
 use hearth_store::{ListQuery, Store};
 use serde_json::{Value, json};
 
@@ -29,8 +32,7 @@ pub(super) async fn list(
     if caller.account != catalogue {
         models.extend(of_account(store, &caller.account).await?);
     }
-    let data: Vec<Value> = models.iter().map(entry).collect();
-    Ok(Json(json!({"object": "list", "data": data})))
+    Ok(Json(json!({"object": "list", "data": entries(&state, models).await?})))
 }
 
 /// One model, by its full name.
@@ -43,7 +45,8 @@ pub(super) async fn get(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, OpenAiError> {
     let caller = crate::auth::authenticate(&state, &headers).await?;
-    Ok(Json(entry(&lookup::model(&state, &caller, &name).await?)))
+    let model = lookup::model(&state, &caller, &name).await?;
+    Ok(Json(entries(&state, vec![model]).await?.remove(0)))
 }
 
 async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, ServerError> {
@@ -61,7 +64,19 @@ async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, Se
     Ok(models)
 }
 
-fn entry(model: &Model) -> Value {
+/// What is shown of models. Their chat templates are read for it, which blocks.
+async fn entries(state: &AppState, models: Vec<Model>) -> Result<Vec<Value>, ServerError> {
+    let state = state.clone();
+    let entries = move || models.iter().map(|model| entry(&state, model)).collect();
+    tokio::task::spawn_blocking(entries)
+        .await
+        .map_err(|error| ServerError::internal("the models cannot be shown", error))
+}
+
+fn entry(state: &AppState, model: &Model) -> Value {
+    let template = source_of(&model_dir(state.data_dir(), &model.account, &model.id));
+    // One that cannot be read is found out by the first chat.
+    let shows_tools = template.is_ok_and(|source| source.as_deref().and_then(ToolForm::of).is_some());
     let kind = match model.kind {
         ModelKind::Base { .. } => "HF_BASE_MODEL",
         ModelKind::Adapter { .. } => "HF_PEFT_ADDON",
@@ -74,7 +89,7 @@ fn entry(model: &Model) -> Value {
         "kind": kind,
         "supports_chat": true,
         "supports_image_input": false,
-        "supports_tools": false,
+        "supports_tools": shows_tools,
         "context_length": model.context_length,
     })
 }

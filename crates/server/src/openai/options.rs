@@ -1,12 +1,14 @@
 //! What chats and completions may both ask for.
 
 use hearth_inference::{
-    DEFAULT_MAX_TOKENS, GenerateRequest, Input, MAX_TOP_LOGPROBS, ModelRef, Overflow, SamplingParams,
+    Constraint, DEFAULT_MAX_TOKENS, GenerateRequest, Input, MAX_TOP_LOGPROBS, ModelRef, Overflow,
+    SamplingParams,
 };
 use serde_json::Value;
 
 use super::body::{Fields, shown};
 use super::error::OpenAiError;
+use super::response_format::response_format;
 
 /// The two forms of log probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Options {
     pub model: String,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
+    /// The form that answers must have.
+    pub constraint: Option<Constraint>,
     /// Answers to each prompt.
     pub n: usize,
     /// Most tokens of each answer.
@@ -63,6 +67,7 @@ impl Options {
         Ok(Self {
             model,
             sampling: sampling(fields, random_seed)?,
+            constraint: response_format(fields.get("response_format"))?,
             n: fields.count("n")?.unwrap_or(1),
             max_tokens: max_tokens(fields)?,
             overflow: if behavior == Some(1) { Overflow::Refuse } else { Overflow::Shorten },
@@ -88,6 +93,7 @@ impl Options {
             inputs,
             n: self.n,
             sampling: self.sampling.clone(),
+            constraint: self.constraint.clone(),
             max_tokens: self.max_tokens,
             overflow: self.overflow,
             stop: self.stop.clone(),

@@ -5,13 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
-use hearth_inference::{Event, Finish, Generation, PromptTokens, Token, Usage};
+use hearth_inference::{Event, Finish, FinishReason, Generation, PromptTokens, Token, Usage};
 use serde_json::{Value, json};
 
 use super::error::OpenAiError;
 use super::fields::Endpoint;
 use super::logprobs;
 use super::options::Options;
+use super::tool_calls::{Call, CallFinder};
+use super::tools::Tools;
 
 /// Random bytes of a reply's id.
 const ID_BYTES: usize = 12;
@@ -21,12 +23,19 @@ pub(super) struct Head {
     pub(super) endpoint: Endpoint,
     pub(super) options: Options,
     pub(super) prompts: Vec<PromptTokens>,
+    /// What finds calls in each answer, if the model was shown tools.
+    finder: Option<CallFinder>,
     id: String,
     created: u64,
 }
 
 impl Head {
-    pub(super) fn new(endpoint: Endpoint, options: Options, generation: &Generation) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        options: Options,
+        tools: Option<Tools>,
+        generation: &Generation,
+    ) -> Self {
         let prefix = match endpoint {
             Endpoint::Chat => "chatcmpl",
             Endpoint::Completions => "cmpl",
@@ -35,6 +44,9 @@ impl Head {
             endpoint,
             options,
             prompts: generation.prompts().to_vec(),
+            finder: tools
+                .zip(generation.tool_form())
+                .map(|(tools, form)| CallFinder::new(form, &tools.names, tools.parallel)),
             id: format!("{prefix}-{}", hex::encode(rand::random::<[u8; ID_BYTES]>())),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }
@@ -49,6 +61,11 @@ impl Head {
             "model": self.options.model,
             "choices": choices,
         })
+    }
+
+    /// What finds calls in the answers, one for each; none if the model was shown no tools.
+    pub(super) fn finders(&self, choices: usize) -> Vec<CallFinder> {
+        self.finder.iter().flat_map(|finder| std::iter::repeat_n(finder.clone(), choices)).collect()
     }
 
     /// The prompt of a choice.
@@ -141,7 +158,29 @@ pub(super) struct Choice {
     echoed: Vec<Token>,
     pub(super) text: String,
     pub(super) tokens: Vec<Token>,
+    /// Calls that the text held. They are not in `content`.
+    calls: Vec<Call>,
+    content: Option<String>,
     finish_reason: &'static str,
+}
+
+impl Choice {
+    /// Takes the calls out of the text.
+    fn find_calls(&mut self, finder: &mut CallFinder) {
+        let mut found = finder.push(&self.text);
+        let rest = finder.finish();
+        found.text.push_str(&rest.text);
+        found.calls.extend(rest.calls);
+        if !found.calls.is_empty() {
+            self.finish_reason = finish_reason(self.finish_reason, true);
+        }
+        (self.content, self.calls) = (Some(found.text), found.calls);
+    }
+}
+
+/// Why a choice ended, if it has calls or not.
+pub(super) fn finish_reason(reason: &'static str, has_calls: bool) -> &'static str {
+    if has_calls && reason == FinishReason::Stop.as_str() { "tool_calls" } else { reason }
 }
 
 /// Waits for all choices and shows them.
@@ -164,6 +203,9 @@ pub(super) async fn whole(head: Head, mut generation: Generation) -> Result<Resp
                 choices[finish.choice].finish_reason = finish.reason.as_str();
             }
         }
+    }
+    for (choice, mut finder) in choices.iter_mut().zip(head.finders(generation.choices())) {
+        choice.find_calls(&mut finder);
     }
     let choices: Vec<Value> =
         choices.iter().enumerate().map(|(i, choice)| choice_json(&head, i, choice)).collect();
@@ -192,10 +234,17 @@ pub(super) async fn whole(head: Head, mut generation: Generation) -> Result<Resp
 }
 
 fn choice_json(head: &Head, index: usize, choice: &Choice) -> Value {
-    let text = format!("{}{}", choice.echo, choice.text);
+    let text = format!("{}{}", choice.echo, choice.content.as_ref().unwrap_or(&choice.text));
     let mut json = json!({"index": index, "finish_reason": choice.finish_reason});
     match head.endpoint {
-        Endpoint::Chat => json["message"] = json!({"role": "assistant", "content": text}),
+        Endpoint::Chat if choice.calls.is_empty() => {
+            json["message"] = json!({"role": "assistant", "content": text});
+        }
+        Endpoint::Chat => {
+            let content = if text.is_empty() { Value::Null } else { text.into() };
+            let calls: Vec<Value> = choice.calls.iter().map(Call::json).collect();
+            json["message"] = json!({"role": "assistant", "content": content, "tool_calls": calls});
+        }
         Endpoint::Completions => json["text"] = text.into(),
     }
     head.add_tokens(&mut json, &choice.echoed, &choice.tokens);

@@ -8,6 +8,7 @@ use super::error::OpenAiError;
 use super::fields::{self, Endpoint};
 use super::messages::messages;
 use super::options::Options;
+use super::tools::{Tools, tools};
 
 /// What is to be continued, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Request {
     pub options: Options,
     /// The conversation, or the prompts.
     pub inputs: Vec<Input>,
+    /// Tools that the model is shown.
+    pub tools: Option<Tools>,
 }
 
 impl Request {
@@ -27,12 +30,22 @@ impl Request {
         let body = object(body)?;
         fields::check(&body, Endpoint::Chat)?;
         let fields = Fields(&body);
-        let options = Options::read(fields, random_seed)?;
+        let mut options = Options::read(fields, random_seed)?;
+        let tools = tools(fields)?;
+        if let Some(tools) = &tools {
+            if options.constraint.is_some() {
+                let message = "response_format does not go with tools; leave one of them out, or set tool_choice to \
+                               \"none\"";
+                return Err(OpenAiError::invalid("response_format", message));
+            }
+            options.constraint.clone_from(&tools.constraint);
+        }
         let chat = ChatInput {
             messages: messages(fields.get("messages"))?,
+            tools: tools.as_ref().map_or_else(Vec::new, |tools| tools.shown.clone()),
             truncate_tokens: fields.count("prompt_truncate_len")?,
         };
-        Ok(Self { options, inputs: vec![Input::Chat(chat)] })
+        Ok(Self { options, inputs: vec![Input::Chat(chat)], tools })
     }
 
     /// Reads the body of a completion request, as [`Request::chat`].
@@ -44,7 +57,7 @@ impl Request {
         fields::check(&body, Endpoint::Completions)?;
         let fields = Fields(&body);
         let options = Options::read(fields, random_seed)?;
-        Ok(Self { options, inputs: prompts(fields.get("prompt"))? })
+        Ok(Self { options, inputs: prompts(fields.get("prompt"))?, tools: None })
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::error::{OpenAiError, current_request_id};
 use super::fields::Endpoint;
-use super::reply::{Choice, Head, Totals};
+use super::reply::{Choice, Head, Totals, finish_reason};
+use super::tool_calls::{Call, CallFinder, Found};
 
 /// The last event of every stream that did not break off.
 const DONE: &str = "[DONE]";
@@ -34,6 +35,8 @@ struct Chunks {
     generation: Option<Generation>,
     /// Kept if they are to be shown at the end.
     choices: Vec<Choice>,
+    /// One for each choice, if the model was shown tools.
+    finders: Vec<CallFinder>,
     totals: Totals,
     /// Choices that go on.
     open: usize,
@@ -47,6 +50,7 @@ impl Chunks {
         let mut chunks = Self {
             ready: VecDeque::new(),
             choices: if head.options.raw_output { vec![Choice::default(); open] } else { Vec::new() },
+            finders: head.finders(open),
             totals: Totals::new(&head.prompts),
             head,
             generation: Some(generation),
@@ -104,26 +108,57 @@ impl Chunks {
             kept.text.push_str(&text);
             kept.tokens.extend_from_slice(&tokens);
         }
+        let found = match self.finders.get_mut(choice).filter(|_| !is_prompt) {
+            Some(finder) => finder.push(&text),
+            None => Found { text, calls: Vec::new() },
+        };
+        let text = &found.text;
         let options = &self.head.options;
         if text.is_empty() && options.logprobs.is_none() && !options.return_token_ids {
-            return;
+            return self.calls(choice, &found);
         }
         let mut json = json!({"index": choice, "finish_reason": null});
         match self.head.endpoint {
             Endpoint::Chat => json["delta"] = json!({"content": text}),
-            Endpoint::Completions => json["text"] = text.into(),
+            Endpoint::Completions => json["text"] = text.as_str().into(),
         }
         let (echoed, tokens) =
             if is_prompt { (tokens.as_slice(), [].as_slice()) } else { ([].as_slice(), tokens.as_slice()) };
         self.head.add_tokens(&mut json, echoed, tokens);
         let chunk = self.chunk(json);
         self.ready.push_back(chunk.to_string());
+        self.calls(choice, &found);
+    }
+
+    /// The chunks of calls.
+    fn calls(&mut self, choice: usize, found: &Found) {
+        for delta in found.calls.iter().flat_map(Call::deltas) {
+            let json = json!({"index": choice, "delta": {"tool_calls": [delta]}, "finish_reason": null});
+            let chunk = self.chunk(json);
+            self.ready.push_back(chunk.to_string());
+        }
+    }
+
+    /// What of a choice was held back, since it could have been a call.
+    fn rest(&mut self, choice: usize) -> bool {
+        let Some(finder) = self.finders.get_mut(choice) else { return false };
+        let found = finder.finish();
+        let has_calls = finder.found_any();
+        if !found.text.is_empty() {
+            let json = json!({"index": choice, "delta": {"content": found.text}, "finish_reason": null});
+            let chunk = self.chunk(json);
+            self.ready.push_back(chunk.to_string());
+        }
+        self.calls(choice, &found);
+        has_calls
     }
 
     fn finish(&mut self, finish: Finish) {
         self.totals.add(&finish);
         self.open -= 1;
-        let mut json = json!({"index": finish.choice, "finish_reason": finish.reason.as_str()});
+        let has_calls = self.rest(finish.choice);
+        let reason = finish_reason(finish.reason.as_str(), has_calls);
+        let mut json = json!({"index": finish.choice, "finish_reason": reason});
         match self.head.endpoint {
             Endpoint::Chat => json["delta"] = json!({}),
             Endpoint::Completions => json["text"] = "".into(),

@@ -7,6 +7,7 @@ use hearth_inference::{
 use serde_json::{Map, Value, json};
 
 use super::schema::{Schemas, reference};
+use super::tools::{response_format, tool_calls, tools};
 
 /// Adds all of them.
 pub(super) fn add_schemas(schemas: &mut Schemas) {
@@ -93,6 +94,7 @@ fn options() -> Map<String, Value> {
             ],
         },
         "ignore_eos": flag("Goes on after tokens that end an answer."),
+        "response_format": response_format(),
         "seed": {
             "type": ["integer", "null"], "format": "int64",
             "description": "The same seed gives the same answers. Each choice has draws of its own.",
@@ -148,6 +150,7 @@ fn chat_request() -> Value {
     let mut properties = options();
     let messages = json!({ "type": "array", "minItems": 1, "items": reference("openaiChatMessage") });
     properties.insert("messages".to_owned(), messages);
+    properties.extend(tools());
     properties.insert(
         "prompt_truncate_len".to_owned(),
         count(None, "Leaves out the oldest messages until the prompt has at most this many tokens."),
@@ -188,10 +191,16 @@ fn message() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "role": { "enum": ["system", "user", "assistant"] },
-            "content": { "anyOf": [{ "type": "string" }, { "type": "array", "items": part }] },
+            "role": { "enum": ["system", "user", "assistant", "tool"] },
+            "content": {
+                "description": "May be missing where `tool_calls` are.",
+                "anyOf": [{ "type": "string" }, { "type": "array", "items": part }, { "type": "null" }],
+            },
+            "tool_calls": tool_calls(false),
+            "tool_call_id": { "type": ["string", "null"], "description": "The call that a tool answers." },
+            "name": { "type": ["string", "null"], "description": "Of a tool that answers." },
         },
-        "required": ["role", "content"],
+        "required": ["role"],
     })
 }
 
@@ -325,10 +334,14 @@ fn choice(name: &str, text: Value, finish_reason: Value) -> Value {
 fn chat_completion() -> Value {
     let message = json!({
         "type": "object",
-        "properties": { "role": { "const": "assistant" }, "content": { "type": "string" } },
+        "properties": {
+            "role": { "const": "assistant" },
+            "content": { "type": ["string", "null"], "description": "Null where there are only calls." },
+            "tool_calls": tool_calls(false),
+        },
         "required": ["role", "content"],
     });
-    let choice = choice("message", message, json!(["stop", "length"]));
+    let choice = choice("message", message, json!(["stop", "length", "tool_calls"]));
     let mut frame = frame("A whole answer.", "chat.completion", &choice, &reference("openaiUsage"));
     frame["properties"]["prompt_token_ids"] = ids();
     frame
@@ -337,9 +350,13 @@ fn chat_completion() -> Value {
 fn chat_chunk() -> Value {
     let delta = json!({
         "type": "object",
-        "properties": { "role": { "const": "assistant" }, "content": { "type": "string" } },
+        "properties": {
+            "role": { "const": "assistant" },
+            "content": { "type": "string" },
+            "tool_calls": tool_calls(true),
+        },
     });
-    let choice = choice("delta", delta, json!(["stop", "length", null]));
+    let choice = choice("delta", delta, json!(["stop", "length", "tool_calls", null]));
     let usage = json!({ "anyOf": [reference("openaiUsage"), { "type": "null" }] });
     let description = "A part of an answer, as the data of one event.";
     let mut frame = frame(description, "chat.completion.chunk", &choice, &usage);

@@ -12,6 +12,7 @@ mod operation;
 mod others;
 mod replies;
 mod schema;
+mod tools;
 
 use std::sync::LazyLock;
 

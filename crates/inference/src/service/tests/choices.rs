@@ -313,7 +313,7 @@ fn old_messages_are_left_out_to_fit_a_prompt() {
     all.extend((0..6).flat_map(turn));
     all.push(Message::new(Role::User, "last"));
     let prompt = |messages: &[Message], truncate_tokens: Option<usize>| {
-        let input = Input::Chat(ChatInput { messages: messages.to_vec(), truncate_tokens });
+        let input = Input::Chat(ChatInput { messages: messages.to_vec(), tools: vec![], truncate_tokens });
         let request = GenerateRequest { inputs: vec![input], ..fixture.request("") };
         fixture.submit(request).unwrap().prompts()[0].clone()
     };

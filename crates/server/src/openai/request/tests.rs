@@ -1,7 +1,7 @@
 //! Tables of bodies and what becomes of them.
 
-use hearth_data::{Message, Role};
-use hearth_inference::{DEFAULT_MAX_TOKENS, Overflow, SamplingParams};
+use hearth_data::{Message, Role, ToolCall};
+use hearth_inference::{Constraint, DEFAULT_MAX_TOKENS, Overflow, SamplingParams};
 use serde_json::json;
 
 use super::super::options::LogprobsForm;
@@ -27,6 +27,7 @@ fn default_options() -> Options {
         model: "accounts/a/models/m".to_owned(),
         sampling: SamplingParams { seed: 99, ..SamplingParams::default() },
         n: 1,
+        constraint: None,
         max_tokens: DEFAULT_MAX_TOKENS,
         overflow: Overflow::Shorten,
         stop: vec![],
@@ -42,15 +43,16 @@ fn default_options() -> Options {
 }
 
 fn chat(messages: Vec<Message>) -> Vec<Input> {
-    vec![Input::Chat(ChatInput { messages, truncate_tokens: None })]
+    vec![Input::Chat(ChatInput { messages, ..ChatInput::default() })]
 }
 
 #[test]
 fn defaults_are_filled_in() {
-    let expect = Request { options: default_options(), inputs: chat(vec![Message::new(Role::User, "hi")]) };
+    let inputs = chat(vec![Message::new(Role::User, "hi")]);
+    let expect = Request { options: default_options(), inputs, tools: None };
     assert_eq!(parse(&with(json!({}))).unwrap(), expect);
     let nulls = json!({"temperature": null, "stop": null, "stream": null, "seed": null, "max_tokens": null,
-        "tools": null, "stream_options": null, "n": null, "user": null, "logprobs": null, "top_logprobs": null,
+        "tools": null, "tool_choice": null, "parallel_tool_calls": null, "response_format": null, "stream_options": null, "n": null, "user": null, "logprobs": null, "top_logprobs": null,
         "logit_bias": null, "echo": null, "context_length_exceeded_behavior": null, "service_tier": null});
     assert_eq!(parse(&with(nulls)).unwrap(), expect);
 }
@@ -58,6 +60,7 @@ fn defaults_are_filled_in() {
 #[test]
 fn every_supported_field_arrives() {
     let options = json!({
+        "response_format": {"type": "json_object"},
         "model": "m", "temperature": 0, "top_p": 0.5, "top_k": 40, "min_p": 0.25, "typical_p": 0.75,
         "repetition_penalty": 1.5, "presence_penalty": -1, "frequency_penalty": 2, "logit_bias": {"17": -100},
         "max_completion_tokens": 7, "stop": ["x", "y"], "seed": -1, "stream": true,
@@ -81,6 +84,7 @@ fn every_supported_field_arrives() {
             logit_bias: vec![(17, -100.0)],
             seed: u64::MAX,
         },
+        constraint: Some(Constraint::json_object()),
         n: 3,
         max_tokens: 7,
         overflow: Overflow::Refuse,
@@ -106,12 +110,12 @@ fn every_supported_field_arrives() {
         Message::new(Role::User, "ab"),
         Message::new(Role::Assistant, ""),
     ];
-    let inputs = vec![Input::Chat(ChatInput { messages, truncate_tokens: Some(9) })];
-    assert_eq!(parse(&body).unwrap(), Request { options: expect.clone(), inputs });
+    let inputs = vec![Input::Chat(ChatInput { messages, tools: vec![], truncate_tokens: Some(9) })];
+    assert_eq!(parse(&body).unwrap(), Request { options: expect.clone(), inputs, tools: None });
     let mut body = options;
     body["prompt"] = json!("p");
     let inputs = vec![Input::Text("p".to_owned())];
-    assert_eq!(parse_completion(&body).unwrap(), Request { options: expect, inputs });
+    assert_eq!(parse_completion(&body).unwrap(), Request { options: expect, inputs, tools: None });
     assert_eq!(parse(&with(json!({"stop": "end"}))).unwrap().options.stop, ["end"]);
     let both = json!({"max_tokens": 5, "max_completion_tokens": 5});
     assert_eq!(parse(&with(both)).unwrap().options.max_tokens, 5);
@@ -164,11 +168,11 @@ fn what_is_not_acted_on_is_refused_by_name() {
         assert_eq!(got.unwrap_or_default(), expect, "{more}");
     };
     check(json!({"tools": []}), "");
-    check(json!({"tools": [{}]}), "tools: tools is not supported yet");
+    check(json!({"functions": [{}]}), "functions: functions is not supported yet");
     check(json!({"response_format": {"type": "text"}}), "");
     check(
-        json!({"response_format": {"type": "json_object"}}),
-        "response_format: response_format is not supported yet",
+        json!({"response_format": {"type": "xml"}}),
+        "response_format.type: response_format.type must be \"text\", \"json_object\", \"json_schema\" or \"grammar\"",
     );
     check(json!({"service_tier": "priority"}), "service_tier: service_tier is not supported yet");
     check(json!({"reasoning_effort": null, "thinking": null}), "");
@@ -230,12 +234,38 @@ fn a_wrong_message_is_named_by_its_place() {
         assert_eq!(error.message, expect, "{message}");
     };
     check(json!("hi"), "messages[1] must be an object");
-    check(json!({"content": "x"}), "messages[1].role must be \"system\", \"user\" or \"assistant\"");
+    let roles = "messages[1].role must be \"system\", \"user\", \"assistant\" or \"tool\"";
+    check(json!({"content": "x"}), roles);
+    check(json!({"role": "bot", "content": "x"}), roles);
     check(
-        json!({"role": "bot", "content": "x"}),
-        "messages[1].role must be \"system\", \"user\" or \"assistant\"",
+        json!({"role": "developer", "content": "x"}),
+        "messages[1].role \"developer\" is not supported yet",
     );
-    check(json!({"role": "tool", "content": "x"}), "messages[1].role \"tool\" is not supported yet");
+    check(
+        json!({"role": "tool", "content": "x"}),
+        "messages[1].tool_call_id is required: the id of the call that is answered",
+    );
+    check(
+        json!({"role": "tool", "content": "x", "tool_call_id": 1}),
+        "messages[1].tool_call_id must be a string",
+    );
+    check(
+        json!({"role": "user", "content": "x", "tool_calls": [1]}),
+        "messages[1].tool_calls is not supported yet",
+    );
+    let form = "messages[1].tool_calls[0] must be {\"id\": string, \"type\": \"function\", \"function\": \
+                {\"name\": string, \"arguments\": JSON text of an object}}";
+    for call in [
+        json!(1),
+        json!({"id": "1"}),
+        json!({"id": "1", "function": {"name": "f", "arguments": "["}}),
+        json!({"id": "1", "function": {"name": "f", "arguments": "[]"}}),
+        json!({"id": "1", "function": {"arguments": "{}"}}),
+        json!({"function": {"name": "f", "arguments": "{}"}}),
+        json!({"id": "1", "type": "other", "function": {"name": "f", "arguments": "{}"}}),
+    ] {
+        check(json!({"role": "assistant", "tool_calls": [call]}), form);
+    }
     check(json!({"role": "user"}), "messages[1].content must be a string or a list of text parts");
     check(
         json!({"role": "user", "content": null}),
@@ -262,4 +292,39 @@ fn bodies_that_are_not_objects_are_refused() {
     check(b"{\"model\": \"\xff\"}", "the request body is not valid JSON");
     check(b"[]", "the request body must be an object");
     check("[".repeat(100_000).as_bytes(), "the request body is not valid JSON");
+}
+
+#[test]
+fn tools_and_their_messages_arrive() {
+    let call = json!({"id": "c1", "type": "function", "index": 0,
+        "function": {"name": "go", "arguments": "{\"b\": 1, \"a\": [2.0]}"}});
+    let function = json!({"type": "function", "function": {"name": "go", "strict": true}});
+    let request = parse(&with(json!({"tools": [function], "tool_choice": "any", "messages": [
+        {"role": "user", "content": "q", "tool_calls": []},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "name": "go", "content": "r"},
+    ]})))
+    .unwrap();
+    let arguments = json!({"b": 1, "a": [2.0]}).as_object().unwrap().clone();
+    let call = ToolCall { id: "c1".to_owned(), name: "go".to_owned(), arguments };
+    let messages = vec![
+        Message::new(Role::User, "q"),
+        Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
+        Message {
+            tool_call_id: Some("c1".to_owned()),
+            name: Some("go".to_owned()),
+            ..Message::new(Role::Tool, "r")
+        },
+    ];
+    let chat = ChatInput { messages, tools: vec![function], truncate_tokens: None };
+    assert_eq!(request.inputs, [Input::Chat(chat)]);
+    assert!(matches!(request.options.constraint, Some(Constraint::ToolCalls { parallel: true, .. })));
+    assert_eq!(request.tools.unwrap().names, ["go"]);
+
+    let both = json!({"tools": [{"type": "function", "function": {"name": "f"}}], "response_format":
+        {"type": "json_object"}});
+    assert_eq!(parse(&with(both.clone())).unwrap_err().param.as_deref(), Some("response_format"));
+    let mut off = both;
+    off["tool_choice"] = json!("none");
+    assert_eq!(parse(&with(off)).unwrap().options.constraint, Some(Constraint::json_object()));
 }

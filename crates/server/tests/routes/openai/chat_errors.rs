@@ -36,8 +36,8 @@ fn bad_requests_are_named() {
         "400 invalid_request_error invalid_value stop: stop may hold at most 4 strings, not 5",
     );
     check(
-        json!({"tools": [{}]}),
-        "400 invalid_request_error unsupported_parameter tools: tools is not supported yet",
+        json!({"functions": [{}]}),
+        "400 invalid_request_error unsupported_parameter functions: functions is not supported yet",
     );
     check(
         json!({"colour": 1}),

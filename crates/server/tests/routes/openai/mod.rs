@@ -6,8 +6,10 @@ mod choices;
 mod completions;
 mod logprobs;
 mod models;
+mod response_format;
 #[path = "../../../../inference/tests/tiny/mod.rs"]
 mod tiny;
+mod tools;
 
 use std::path::Path;
 
@@ -39,10 +41,18 @@ fn model_ref(name: &str) -> ModelRef {
 }
 
 fn install(data_dir: &Path, name: &str, base: Option<&str>, seed: u64) {
+    install_with(data_dir, name, base, seed, None);
+}
+
+/// With a chat template of its own, if one is given.
+fn install_with(data_dir: &Path, name: &str, base: Option<&str>, seed: u64, template: Option<&str>) {
     let staged = installed::stage(data_dir).unwrap();
     match base {
         None => tiny::write_base(&staged, seed),
         Some(_) => tiny::write_adapter(&staged, seed),
+    }
+    if let Some(template) = template {
+        std::fs::write(staged.join("chat_template.jinja"), template).unwrap();
     }
     let manifest = ModelManifest {
         version: ModelManifest::VERSION,
@@ -99,4 +109,13 @@ fn events(reply: &Reply) -> Vec<Value> {
 /// The text of a successful answer.
 fn answer(reply: Reply) -> String {
     reply.ok()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+/// The JSON of each event of a stream, and whether `[DONE]` came last.
+fn events(body: &[u8]) -> (Vec<Value>, bool) {
+    let text = std::str::from_utf8(body).unwrap();
+    let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let done = data.last() == Some(&"[DONE]");
+    let events = data.iter().filter(|d| **d != "[DONE]").map(|d| serde_json::from_str(d).unwrap()).collect();
+    (events, done)
 }
