@@ -7,7 +7,7 @@
 //! # Data flow
 //! [`GenerateRequest`] → the model's chat template and tokenizer → queue → batch. Each choice of a request is a
 //! sequence there. Each step feeds every sequence in the batch: a chunk of its prompt, or its last token. New
-//! sequences join between steps and finished ones leave. Logits → sampler → token → whole characters → text before a
+//! sequences join between steps and finished ones leave. Logits → what a constraint allows → sampler → token → whole characters → text before a
 //! stop string → [`Event`]s of a [`Generation`].
 //!
 //! # Neighbours
@@ -19,7 +19,8 @@
 //! No account, model name or database appears here: models are directories. One thread owns the batch; it
 //! never loads a model and never waits for a reader. The text of a request does not depend on what else is in the
 //! batch. Every queue and cache has a limit in [`Limits`]. A request whose reader is gone costs at most one
-//! more step. A chat template that is not the base's own never runs in this process.
+//! more step. A [`Constraint`] forbids tokens of its own request and does nothing else; its work is bounded, whatever it
+//! is. A chat template that is not the base's own never runs in this process.
 
 mod constraint;
 mod error;

@@ -108,7 +108,7 @@ fn a_constraint_that_is_not_supported_is_refused_by_its_field() {
 
 #[test]
 fn tools_need_a_template_that_shows_them() {
-    let mut fixture = Fixture::new(Limits::default());
+    let fixture = Fixture::new(Limits::default());
     let function = json!({"type": "function", "function": {"name": "go", "parameters": {"type": "object"}}});
     let with_tools = |request: GenerateRequest| {
         let chat =

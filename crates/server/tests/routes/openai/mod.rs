@@ -110,12 +110,3 @@ fn events(reply: &Reply) -> Vec<Value> {
 fn answer(reply: Reply) -> String {
     reply.ok()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
-
-/// The JSON of each event of a stream, and whether `[DONE]` came last.
-fn events(body: &[u8]) -> (Vec<Value>, bool) {
-    let text = std::str::from_utf8(body).unwrap();
-    let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    let done = data.last() == Some(&"[DONE]");
-    let events = data.iter().filter(|d| **d != "[DONE]").map(|d| serde_json::from_str(d).unwrap()).collect();
-    (events, done)
-}
