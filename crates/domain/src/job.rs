@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
 use crate::id::{AccountId, DatasetRef, JobId, ModelId, ModelRef};
-use crate::record::{Dataset, DatasetFormat, DatasetState, Model, ModelKind};
+use crate::dataset::{Dataset, DatasetFormat, DatasetState};
+use crate::record::{Model, ModelKind};
 
 /// Longest display name, in characters.
 pub const DISPLAY_NAME_MAX_CHARS: usize = 63;

@@ -16,6 +16,8 @@
 //! All state changes of a job go through one table, [`state::transition`].
 
 pub mod code;
+pub mod dataset;
+pub mod dataset_validation_job;
 pub mod id;
 pub mod job;
 pub mod record;
@@ -23,13 +25,16 @@ pub mod schedule;
 pub mod state;
 
 pub use code::{Code, Status};
+pub use dataset::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState};
+pub use dataset_validation_job::{
+    DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
+};
 pub use id::{
     AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
 pub use record::{
-    Account, ApiKey, Dataset, DatasetFile, DatasetFormat, DatasetState, Job, JobProgress, Model, ModelKind,
-    Role,
+    Account, ApiKey, Job, JobProgress, Model, ModelKind, Role,
 };
 pub use state::{JobEvent, JobState, TransitionError, transition};

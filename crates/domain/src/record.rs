@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Status;
-use crate::id::{AccountId, DatasetId, DatasetRef, JobId, ModelId, ModelRef};
+use crate::id::{AccountId, JobId, ModelId, ModelRef};
 use crate::job::JobSettings;
 use crate::state::{JobEvent, JobState, TransitionError, transition};
 
@@ -61,79 +61,6 @@ pub struct ApiKey {
     pub create_time_ms: i64,
     /// When it stops working.
     pub expire_time_ms: Option<i64>,
-}
-
-/// Where a dataset stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DatasetState {
-    /// Files may be uploaded; nothing may use it.
-    Uploading,
-    /// All files are there and were checked.
-    Ready,
-}
-
-/// Form of the rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DatasetFormat {
-    /// Not known yet.
-    #[default]
-    Unspecified,
-    /// `messages`.
-    Chat,
-    /// `prompt` and `completion`.
-    Completion,
-    /// Rows for reinforcement learning.
-    Rl,
-}
-
-/// One file of a dataset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatasetFile {
-    /// Name, without directories.
-    pub name: String,
-    /// Size: announced before the upload, true after it.
-    pub size_bytes: u64,
-    /// Lower-case hex digest; `None` until the file is there.
-    pub sha256: Option<String>,
-}
-
-/// Rows to train on or to evaluate with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dataset {
-    /// Owner.
-    pub account: AccountId,
-    /// Id.
-    pub id: DatasetId,
-    /// For people.
-    pub display_name: String,
-    /// Where it stands.
-    pub state: DatasetState,
-    /// What is wrong with its files, or OK.
-    pub status: Status,
-    /// Form of its rows.
-    pub format: DatasetFormat,
-    /// Number of rows: announced before the check, true after it.
-    pub example_count: u64,
-    /// Its files, in the order in which they are read.
-    pub files: Vec<DatasetFile>,
-    /// Email of who made it.
-    pub created_by: String,
-    /// When it was made.
-    pub create_time_ms: i64,
-    /// When it was changed last.
-    pub update_time_ms: i64,
-}
-
-impl Dataset {
-    /// Most files of one dataset.
-    pub const FILES_MAX: usize = 256;
-
-    /// Its resource name, as a typed reference.
-    pub fn name(&self) -> DatasetRef {
-        DatasetRef { account: self.account.clone(), id: self.id.clone() }
-    }
 }
 
 /// What a model is.

@@ -21,8 +21,9 @@ use crate::state::AppState;
 pub(crate) const ROUTE: &str = "/gateway.Gateway/{rpc}";
 /// Most characters of an unknown RPC's name that the answer repeats.
 const RPC_NAME_MAX_CHARS: usize = 80;
-/// The one call that reads whole files before it answers.
-const VALIDATE_PATH: &str = "/gateway.Gateway/ValidateDatasetUpload";
+/// The calls that read whole files before they answer.
+const LONG_PATHS: [&str; 2] =
+    ["/gateway.Gateway/ValidateDatasetUpload", "/gateway.Gateway/SplitDataset"];
 
 /// True if the client speaks gRPC.
 pub(crate) fn is_grpc(request: &Request) -> bool {
@@ -83,7 +84,8 @@ fn unknown_rpc(path: &str) -> Option<String> {
 
 /// Hands a call to the service. Caller and face stand in the extensions.
 pub(crate) async fn dispatch(state: &AppState, request: Request) -> Response {
-    let limit = if request.uri().path() == VALIDATE_PATH { VALIDATE_TIMEOUT } else { CONTROL_TIMEOUT };
+    let is_long = LONG_PATHS.contains(&request.uri().path());
+    let limit = if is_long { VALIDATE_TIMEOUT } else { CONTROL_TIMEOUT };
     let mut service =
         GatewayServer::new(Gateway::new(state.clone())).max_decoding_message_size(CONTROL_BODY_MAX_BYTES);
     match tokio::time::timeout(limit, service.call(request)).await {

@@ -11,7 +11,7 @@ pub const CONTROL_BODY_MAX_BYTES: usize = 4 << 20;
 pub const REFLECTION_MESSAGE_MAX_BYTES: usize = 64 << 10;
 /// Longest time that a control-plane call may take before DEADLINE_EXCEEDED.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest time that checking the rows of a dataset may take (`:validateUpload`, `:upload`).
+/// Longest time that reading all rows of a dataset may take (`:validateUpload`, `:upload`, `:splitDataset`).
 pub const VALIDATE_TIMEOUT: Duration = Duration::from_secs(900);
 /// Largest file of the multipart `:upload`.
 pub const MULTIPART_FILE_MAX_BYTES: u64 = 150 << 20;
@@ -126,3 +126,12 @@ impl Default for ServerLimits {
         }
     }
 }
+/// Rows of a page of `:preview` when none are asked for, and at most.
+pub const PREVIEW_ROWS_DEFAULT: usize = 20;
+/// See [`PREVIEW_ROWS_DEFAULT`].
+pub const PREVIEW_ROWS_MAX: usize = 200;
+/// Bytes of rows on a page of `:preview` or `:renderPreview`; gRPC clients take 4 MiB. A longer row is left out of the
+/// first with a note of its length, and stands alone on a page of the second.
+pub const PREVIEW_PAGE_MAX_BYTES: usize = 2 << 20;
+/// Datasets that `:splitDataset` makes of one.
+pub const SPLIT_PARTS_MAX: usize = 500;

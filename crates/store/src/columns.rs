@@ -61,6 +61,26 @@ macro_rules! reference {
     };
 }
 
+/// The dataset that another one was made of in this way.
+macro_rules! dataset_source {
+    ($kind:literal) => {
+        concat!(
+            "CASE record ->> '$.source.kind' WHEN '",
+            $kind,
+            "' THEN ",
+            reference!("source.dataset", "datasets"),
+            " ELSE '' END"
+        )
+    };
+}
+
+/// A dataset's format as the API calls it.
+macro_rules! format_name {
+    ($format:literal) => {
+        concat!("CASE ", $format, " WHEN 'unspecified' THEN 'format_unspecified' ELSE ", $format, " END")
+    };
+}
+
 type Columns = &'static [(&'static str, Column)];
 
 const ACCOUNT: Columns = columns! {
@@ -86,6 +106,9 @@ const DATASET: Columns = columns! {
         "example_count" = "record ->> '$.example_count'",
         "created_by" = "record ->> '$.created_by'",
         "status.message" = "record ->> '$.status.message'",
+        "source_job_name" = "coalesce(record ->> '$.source_job_name', '')",
+        "transformed.source_dataset_id" = dataset_source!("transformed"),
+        "splitted.source_dataset_id" = dataset_source!("splitted"),
     }
     Form::Time => {
         "create_time" = "create_time_ms",
@@ -93,7 +116,8 @@ const DATASET: Columns = columns! {
     }
     Form::LowerName => {
         "state" = "record ->> '$.state'",
-        "format" = "CASE record ->> '$.format' WHEN 'unspecified' THEN 'format_unspecified' ELSE record ->> '$.format' END",
+        "format" = format_name!("record ->> '$.format'"),
+        "transformed.original_format" = format_name!("coalesce(record ->> '$.source.format', 'unspecified')"),
     }
     Form::UpperName("") => {
         "status.code" = "record ->> '$.status.code'",

@@ -23,6 +23,7 @@ mod model;
 mod owned;
 
 pub use api_key::NewApiKey;
+pub use dataset::NewDataset;
 pub use job::{JobEventRow, RunReport, StoredJob};
 pub use owned::Owned;
 

@@ -51,7 +51,10 @@ pub enum StoreError {
     #[error("pageSize {0} is below 0")]
     PageSize(i32),
     /// Not a plain file name.
-    #[error("file name {0:?} is not allowed: 1 to 200 bytes, no slash, no control character, no dot first")]
+    #[error(
+        "file name {0:?} is not allowed: 1 to 200 bytes (a letter outside ASCII takes three for each of its own), no \
+         slash, no control character, no dot first"
+    )]
     FileName(String),
     /// More bytes than allowed.
     #[error("upload is larger than {limit_bytes} bytes")]

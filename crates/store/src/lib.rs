@@ -25,12 +25,14 @@ mod list_index;
 mod objects;
 mod page;
 mod sign;
+mod staging;
 
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
-pub use datastore::{JobEventRow, NewApiKey, Owned, RunReport, Store, StoredJob};
+pub use datastore::{JobEventRow, NewApiKey, NewDataset, Owned, RunReport, Store, StoredJob};
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};
 pub use page::{ListPage, ListQuery, Order, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 pub use sign::UrlSigner;
+pub use staging::{StagedFile, StagedWriter, Staging};

@@ -10,12 +10,14 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use hearth_domain::DatasetRef;
 use object_store::local::LocalFileSystem;
+use object_store::path::PathPart;
 use object_store::{MultipartUpload, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
 use crate::error::{StoreError, io_error};
+use crate::staging::{STAGING, Staging};
 
-/// Longest file name, in bytes.
+/// Longest file name, in bytes, as it stands on disk: there a byte that is not ASCII, and some others, take three.
 const FILE_NAME_MAX_BYTES: usize = 200;
 /// First part of every key.
 const DATASETS: &str = "datasets";
@@ -32,7 +34,7 @@ impl ObjectKey {
     /// A file of a dataset: `datasets/{account}/{dataset}/{file}`.
     pub fn dataset_file(dataset: &DatasetRef, file: &str) -> Result<Self, StoreError> {
         let bad = file.is_empty()
-            || file.len() > FILE_NAME_MAX_BYTES
+            || PathPart::from(file).as_ref().len() > FILE_NAME_MAX_BYTES
             || file.starts_with('.')
             || file.chars().any(|c| c == '/' || c == '\\' || c.is_control());
         if bad {
@@ -183,9 +185,14 @@ impl Objects {
         }
     }
 
-    /// Removes what a server that was killed left: unfinished uploads, and the files of datasets that are not in
+    /// Removes what a server that was killed left: unfinished uploads, what was staged, and the files of datasets that are not in
     /// `known` (account and id). Blocking; only while nobody uploads.
     pub(crate) fn sweep(&self, known: &BTreeSet<(String, String)>) -> Result<(), StoreError> {
+        let staging = self.root.join(STAGING);
+        match std::fs::remove_dir_all(&staging) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &staging)(error))?,
+            _ => {}
+        }
         for account in entries(&self.root.join(DATASETS))? {
             for dataset in entries(&account)? {
                 if !known.contains(&(last_name(&account), last_name(&dataset))) {
@@ -200,6 +207,11 @@ impl Objects {
             }
         }
         Ok(())
+    }
+
+    /// A directory for files that are made here and not uploaded. Blocking.
+    pub fn staging(&self) -> Result<Staging, StoreError> {
+        Staging::new(&self.root)
     }
 
     /// Where an object lies on this machine. Objects are never changed in place, so a hard link is a copy.

@@ -23,19 +23,7 @@ fn acme() -> AccountId {
 }
 
 fn dataset(id: &str, create_time_ms: i64) -> Dataset {
-    Dataset {
-        account: acme(),
-        id: DatasetId::new(id).unwrap(),
-        display_name: String::new(),
-        state: DatasetState::Uploading,
-        status: Status::default(),
-        format: DatasetFormat::Unspecified,
-        example_count: 0,
-        files: vec![],
-        created_by: String::new(),
-        create_time_ms,
-        update_time_ms: create_time_ms,
-    }
+    Dataset::new(DatasetRef { account: acme(), id: DatasetId::new(id).unwrap() }, "", create_time_ms)
 }
 
 fn model_ref(account: &str, id: &str) -> ModelRef {

@@ -3,21 +3,16 @@
 use super::*;
 use crate::code::Status;
 use crate::id::DatasetId;
-use crate::record::DatasetFile;
+use crate::dataset::DatasetFile;
 
 fn ready(id: &str) -> Dataset {
+    let name =
+        DatasetRef { account: AccountId::new("acme").unwrap(), id: DatasetId::new(id).unwrap() };
     Dataset {
-        account: AccountId::new("acme").unwrap(),
-        id: DatasetId::new(id).unwrap(),
-        display_name: String::new(),
         state: DatasetState::Ready,
-        status: Status::default(),
         format: DatasetFormat::Chat,
         example_count: 300,
-        files: vec![],
-        created_by: String::new(),
-        create_time_ms: 0,
-        update_time_ms: 0,
+        ..Dataset::new(name, "", 0)
     }
 }
 
@@ -130,7 +125,7 @@ fn steps_of_the_default_rate_are_the_jobs() {
     let check = |change: fn(&mut JobRequest), bytes, expect| {
         let (mut request, mut facts) = (request(), facts());
         change(&mut request);
-        let file = DatasetFile { name: "rows.jsonl".into(), size_bytes: bytes, sha256: None };
+        let file = DatasetFile::announced("rows.jsonl", bytes);
         facts.dataset.as_mut().unwrap().files = vec![file];
         assert_eq!(resolve(&request, &facts).unwrap().learning_rate, expect);
     };

@@ -19,6 +19,8 @@ use crate::state::AppState;
 
 /// Name of the form's part that holds the file.
 const FILE_PART: &str = "file";
+/// Room for what stands around the file in a form.
+const FORM_MAX_BYTES: u64 = 64 << 10;
 /// How clients of the hosted storage say how many bytes they will send: `smallest,largest`.
 const LENGTH_RANGE_HEADER: &str = "x-goog-content-length-range";
 
@@ -32,6 +34,10 @@ pub(crate) async fn dataset_upload(
     let caller = crate::auth::authenticate(&state, request.headers()).await?;
     let name = names::dataset("name", &name)?;
     caller.may_change(&name.account)?;
+    // A client that says at once that it has too much need not send it.
+    if content_length(request.headers()).is_some_and(|bytes| bytes > MULTIPART_FILE_MAX_BYTES + FORM_MAX_BYTES) {
+        return Err(ServerError::TooLarge { what: "the upload", max_bytes: MULTIPART_FILE_MAX_BYTES });
+    }
     files::uploading(&state, &name).await?;
     let file = store_part(&state, &name, request).await?;
     let dataset = match dataset_check(&state, &name).await {
@@ -118,8 +124,12 @@ pub(crate) async fn signed_put(
     Ok(Body::empty().into_response())
 }
 
-/// How many bytes must come: the registered size, if one was given and nothing has been uploaded yet;
-/// what the length-range header says; and what Content-Length says.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// How many bytes must come: the announced size, if there is one; what the length-range header says; and what
+/// Content-Length says.
 fn size_rule(registered: &DatasetFile, headers: &HeaderMap) -> Result<SizeRule, ServerError> {
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -133,8 +143,8 @@ fn size_rule(registered: &DatasetFile, headers: &HeaderMap) -> Result<SizeRule, 
                 ServerError::invalid(format!("header {LENGTH_RANGE_HEADER} is not of the form least,most"))
             })?,
     };
-    let length = text(header::CONTENT_LENGTH.as_str()).and_then(number);
-    let exact = if registered.size_bytes > 0 { Some(registered.size_bytes) } else { length };
+    let length = content_length(headers);
+    let exact = if registered.announced_bytes > 0 { Some(registered.announced_bytes) } else { length };
     let (least, most) = (range.0, range.1.min(SIGNED_FILE_MAX_BYTES));
     match exact {
         Some(size) if !(least..=most).contains(&size) => Err(ServerError::invalid(format!(

@@ -159,18 +159,13 @@ impl World {
     }
 
     fn dataset(&self) -> Dataset {
+        let name = DatasetRef { account: account(), id: DatasetId::new("rows").unwrap() };
         Dataset {
-            account: account(),
-            id: DatasetId::new("rows").unwrap(),
-            display_name: String::new(),
             state: DatasetState::Ready,
-            status: Status::default(),
             format: DatasetFormat::Chat,
             example_count: 5,
-            files: vec![DatasetFile { name: "rows.jsonl".into(), size_bytes: 3, sha256: None }],
-            created_by: String::new(),
-            create_time_ms: 1,
-            update_time_ms: 1,
+            files: vec![DatasetFile::stored("rows.jsonl", 3, String::new())],
+            ..Dataset::new(name, "", 1)
         }
     }
 

@@ -3,13 +3,69 @@
 use hearth_domain::{AccountId, Dataset, DatasetRef};
 
 use super::Store;
+use super::owned::insert;
 use crate::error::StoreError;
+use crate::objects::{ObjectKey, Objects};
 use crate::page::{ListPage, ListQuery};
+use crate::staging::{StagedFile, Staging, move_in};
+
+/// A dataset that begins with its files.
+#[derive(Debug)]
+pub struct NewDataset {
+    /// Its record.
+    pub dataset: Dataset,
+    /// What belongs in the places of the record's files, in the same order.
+    pub files: Vec<StagedFile>,
+}
+
+impl NewDataset {
+    fn places(self) -> Result<Vec<(ObjectKey, StagedFile)>, StoreError> {
+        assert_eq!(self.dataset.files.len(), self.files.len(), "every file of the record was made");
+        let name = self.dataset.name();
+        let key = |file: &hearth_domain::DatasetFile| ObjectKey::dataset_file(&name, &file.name);
+        self.dataset.files.iter().zip(self.files).map(|(record, file)| Ok((key(record)?, file))).collect()
+    }
+}
+
+/// Removes files that were moved in without a record.
+fn take_back(objects: &Objects, names: &[DatasetRef]) {
+    for name in names {
+        // What stays is swept at the next start.
+        let _ = objects.delete_dataset(name);
+    }
+}
 
 impl Store {
     /// Adds a dataset. `ALREADY_EXISTS` if the id is taken.
     pub async fn dataset_create(&self, dataset: &Dataset) -> Result<(), StoreError> {
         self.create(dataset).await
+    }
+
+    /// Adds datasets together with their files, out of one staging directory: all of them, or none, whatever happens in
+    /// between. `ALREADY_EXISTS` names the first whose id is taken.
+    pub async fn dataset_create_whole(&self, new: Vec<NewDataset>, staging: Staging) -> Result<(), StoreError> {
+        // Nobody else can make these datasets, or files for them, until the transaction ends; and a server that dies
+        // before it leaves files without a record, which the next one sweeps.
+        let mut tx = self.begin_write().await?;
+        for one in &new {
+            insert(&mut *tx, &one.dataset).await?;
+        }
+        let objects = self.objects.clone();
+        let moving = tokio::task::spawn_blocking(move || {
+            let names: Vec<DatasetRef> = new.iter().map(|one| one.dataset.name()).collect();
+            let mut places = Vec::new();
+            for one in new {
+                places.extend(one.places()?);
+            }
+            let moved = move_in(&objects, &places);
+            if moved.is_err() {
+                take_back(&objects, &names);
+            }
+            drop(staging);
+            moved
+        });
+        moving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        tx.commit().await.map_err(StoreError::Database)
     }
 
     /// Reads a dataset.

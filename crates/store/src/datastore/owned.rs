@@ -1,6 +1,6 @@
 //! Resources of an account that are one record each: the verbs that they share.
 
-use hearth_domain::{AccountId, Dataset};
+use hearth_domain::{AccountId, Dataset, DatasetValidationJob};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -52,6 +52,7 @@ macro_rules! owned {
 
 owned! {
     Dataset: "dataset", "dataset", "datasets";
+    DatasetValidationJob: "dataset_validation_job", "dataset validation job", "datasetValidationJobs";
 }
 
 /// `accounts/{account}/{collection}/{id}`.
@@ -68,19 +69,27 @@ fn sql<T: Owned>(text: &str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(text.replace("{table}", T::TABLE))
 }
 
+/// Adds a record, perhaps as a part of a transaction.
+pub(super) async fn insert<T: Owned>(
+    executor: impl sqlx::SqliteExecutor<'_>,
+    new: &T,
+) -> Result<(), StoreError> {
+    let insert = "INSERT INTO {table} (account, id, create_time_ms, record) VALUES (?1, ?2, ?3, ?4)";
+    sqlx::query(sql::<T>(insert))
+        .bind(new.account().as_str())
+        .bind(new.id())
+        .bind(new.create_time_ms())
+        .bind(record(new))
+        .execute(executor)
+        .await
+        .map_err(insert_error(T::KIND, name::<T>(new.account(), new.id())))?;
+    Ok(())
+}
+
 impl Store {
     /// Adds a record. `ALREADY_EXISTS` if the id is taken.
     pub async fn create<T: Owned>(&self, new: &T) -> Result<(), StoreError> {
-        let insert = "INSERT INTO {table} (account, id, create_time_ms, record) VALUES (?1, ?2, ?3, ?4)";
-        sqlx::query(sql::<T>(insert))
-            .bind(new.account().as_str())
-            .bind(new.id())
-            .bind(new.create_time_ms())
-            .bind(record(new))
-            .execute(&self.pool)
-            .await
-            .map_err(insert_error(T::KIND, name::<T>(new.account(), new.id())))?;
-        Ok(())
+        insert(&self.pool, new).await
     }
 
     /// Reads a record.

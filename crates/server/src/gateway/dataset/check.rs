@@ -151,14 +151,17 @@ pub(crate) async fn dataset_check(state: &AppState, name: &DatasetRef) -> Result
 }
 
 /// Names and places of the registered files, all of which must be there.
-fn uploaded_files(state: &AppState, dataset: &Dataset) -> Result<Vec<(String, PathBuf)>, ServerError> {
+pub(super) fn uploaded_files(
+    state: &AppState,
+    dataset: &Dataset,
+) -> Result<Vec<(String, PathBuf)>, ServerError> {
     let name = dataset.name();
     if dataset.files.is_empty() {
         return Err(ServerError::FailedPrecondition(format!(
             "dataset {name} has no files; call getUploadEndpoint and upload them first"
         )));
     }
-    if let Some(missing) = dataset.files.iter().find(|file| file.sha256.is_none()) {
+    if let Some(missing) = dataset.files.iter().find(|file| !file.is_stored()) {
         return Err(ServerError::FailedPrecondition(format!(
             "file {:?} of dataset {name} has not been uploaded",
             missing.name

@@ -1,18 +1,14 @@
 //! `CreateDataset`.
 
-use hearth_domain::{Dataset, DatasetFormat, DatasetId, DatasetState, Status};
+use hearth_domain::{Dataset, DatasetId, DatasetRef};
 use hearth_proto::gateway as pb;
 
+use super::{copy, fields};
 use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, names};
 
-/// Fields of the dataset that are acted on.
-const SUPPORTED_FIELDS: &[&str] = &["displayName", "exampleCount", "format", "userUploaded"];
-/// Longest display name, in characters.
-const DISPLAY_NAME_MAX_CHARS: usize = 63;
-
-/// Makes a dataset without files, in state UPLOADING.
+/// Makes a dataset: without files, in state UPLOADING, or READY with those of another dataset.
 pub(in crate::gateway) async fn dataset_create(
     call: &Call,
     request: pb::CreateDatasetRequest,
@@ -24,48 +20,27 @@ pub(in crate::gateway) async fn dataset_create(
     }
     let id = DatasetId::new(request.dataset_id)
         .map_err(|error| ServerError::field("datasetId", error.to_string()))?;
-    if !request.source_dataset_id.is_empty() || !request.filter.is_empty() {
+    if !request.filter.is_empty() {
         return Err(ServerError::Unimplemented(
-            "sourceDatasetId, filter: this server makes datasets of uploaded files only; leave them out"
+            "filter: this server copies all rows of sourceDatasetId; leave it out, or upload the rows that you want"
                 .to_owned(),
         ));
     }
     let given = request.dataset.unwrap_or_default();
-    refuse_other("Dataset", "dataset.", &given, SUPPORTED_FIELDS)?;
-    if given.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
-        let limit = format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters");
-        return Err(ServerError::field("dataset.displayName", limit));
-    }
-    let example_count = u64::try_from(given.example_count).map_err(|_| {
-        ServerError::field("dataset.exampleCount", format!("{} is below 0", given.example_count))
-    })?;
-    let now_ms = crate::now_ms();
-    let dataset = Dataset {
-        account,
-        id,
-        format: format(given.format())?,
-        display_name: given.display_name,
-        state: DatasetState::Uploading,
-        status: Status::default(),
-        example_count,
-        files: Vec::new(),
-        created_by: call.caller.email.clone(),
-        create_time_ms: now_ms,
-        update_time_ms: now_ms,
+    refuse_other("Dataset", "dataset.", &given, fields::SUPPORTED)?;
+    let name = DatasetRef { account, id };
+    let new = Dataset {
+        display_name: fields::display_name(given.display_name)?,
+        example_count: fields::example_count(given.example_count)?,
+        format: fields::format(given.format)?,
+        source_job_name: fields::source_job_name(&call.caller, given.source_job_name)?,
+        ..Dataset::new(name, call.caller.email.clone(), crate::now_ms())
     };
-    call.state.store().dataset_create(&dataset).await?;
+    let dataset = if request.source_dataset_id.is_empty() {
+        call.state.store().dataset_create(&new).await?;
+        new
+    } else {
+        copy::dataset_copy(call, new, &request.source_dataset_id).await?
+    };
     Ok(super::to_pb(&dataset))
-}
-
-fn format(format: pb::dataset::Format) -> Result<DatasetFormat, ServerError> {
-    Ok(match format {
-        pb::dataset::Format::Unspecified => DatasetFormat::Unspecified,
-        pb::dataset::Format::Chat => DatasetFormat::Chat,
-        pb::dataset::Format::Completion => DatasetFormat::Completion,
-        pb::dataset::Format::Rl => {
-            return Err(ServerError::Unimplemented(
-                "dataset.format: this server has no use for RL rows; give CHAT or COMPLETION".to_owned(),
-            ));
-        }
-    })
 }

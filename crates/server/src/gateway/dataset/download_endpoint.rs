@@ -19,7 +19,7 @@ pub(in crate::gateway) async fn dataset_download_endpoint(
         ));
     }
     let dataset = call.state.store().dataset_get(&name).await?;
-    let there = dataset.files.iter().filter(|file| file.sha256.is_some());
+    let there = dataset.files.iter().filter(|file| file.is_stored());
     let filename_to_signed_urls = there
         .map(|file| {
             (file.name.clone(), signed::dataset_file_url(&call.state, &call.context, &name, &file.name))

@@ -1,7 +1,9 @@
 //! The set of files of a dataset: what may be registered, and when.
 
+use std::collections::HashMap;
+
 use hearth_domain::{Dataset, DatasetFile, DatasetRef, DatasetState, Status};
-use hearth_store::{ObjectKey, PutOutcome, StagedObject, StoreError};
+use hearth_store::{NewDataset, ObjectKey, PutOutcome, StagedObject, Staging, StoreError};
 
 use crate::error::ServerError;
 use crate::limits::SIGNED_FILE_MAX_BYTES;
@@ -39,6 +41,18 @@ pub(super) fn check_count(count: usize) -> Result<(), ServerError> {
     Err(ServerError::field("filenameToSize", what))
 }
 
+/// No two names that some file systems take for one.
+pub(super) fn check_cases(files: &[DatasetFile]) -> Result<(), ServerError> {
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for file in files {
+        if let Some(other) = seen.insert(file.name.to_lowercase(), &file.name) {
+            let what = format!("{other:?} and {:?} differ only in capital letters; rename one", file.name);
+            return Err(ServerError::field("filenameToSize", what));
+        }
+    }
+    Ok(())
+}
+
 /// Fails unless files may still change.
 fn must_be_uploading(dataset: &Dataset) -> Result<(), StoreError> {
     match dataset.state {
@@ -58,7 +72,8 @@ pub(crate) async fn uploading(state: &AppState, name: &DatasetRef) -> Result<Dat
     Ok(dataset)
 }
 
-/// Replaces the set of files.
+/// Replaces the set of files. One that is there already and has the announced size needs no other upload: clients ask
+/// for new URLs in the middle of a long series, with the whole set.
 pub(super) async fn register(
     state: &AppState,
     name: &DatasetRef,
@@ -66,9 +81,26 @@ pub(super) async fn register(
 ) -> Result<Dataset, ServerError> {
     let _lock = state.dataset_lock(name).await;
     let before = state.store().dataset_get(name).await?;
-    let after = state.store().dataset_update(name, |dataset| set_files(dataset, files)).await?;
+    let register = |dataset: &mut Dataset| {
+        let old = std::mem::take(&mut dataset.files);
+        let files = files.into_iter().map(|new| kept(&old, new)).collect();
+        set_files(dataset, files)
+    };
+    let after = state.store().dataset_update(name, register).await?;
     remove_replaced(state, &before, &after).await?;
     Ok(after)
+}
+
+/// The new registration of a file, with what is there of it.
+fn kept(old: &[DatasetFile], new: DatasetFile) -> DatasetFile {
+    let fits = |old: &&DatasetFile| {
+        let size_fits = new.announced_bytes == 0 || new.announced_bytes == old.size_bytes;
+        old.name == new.name && old.is_stored() && size_fits
+    };
+    match old.iter().find(fits) {
+        Some(old) => DatasetFile { announced_bytes: new.announced_bytes, ..old.clone() },
+        None => new,
+    }
 }
 
 /// Removes the files of `before` that are not among those of `after`.
@@ -98,7 +130,8 @@ pub(crate) fn set_uploaded(dataset: &mut Dataset, file: DatasetFile) -> Result<(
             message: "got another set of files meanwhile; ask for new upload urls",
         });
     };
-    // The size stays as announced: 0 lets the file be sent again with another size.
+    // What was announced stays: the file may be sent again.
+    registered.size_bytes = file.size_bytes;
     registered.sha256 = file.sha256;
     dataset.update_time_ms = crate::now_ms();
     Ok(())
@@ -115,7 +148,7 @@ pub(crate) async fn publish(
 ) -> Result<DatasetFile, ServerError> {
     let _lock = state.dataset_lock(name).await;
     let PutOutcome { size_bytes, sha256 } = staged.outcome().clone();
-    let file = DatasetFile { name: file, size_bytes, sha256: Some(sha256) };
+    let file = DatasetFile::stored(file, size_bytes, sha256);
     let noted = async {
         let before = state.store().dataset_get(name).await?;
         note(&mut before.clone(), file.clone())?;
@@ -132,6 +165,18 @@ pub(crate) async fn publish(
     let after = state.store().dataset_update(name, |dataset| note(dataset, file.clone())).await?;
     remove_replaced(state, &before, &after).await?;
     Ok(file)
+}
+
+/// Adds datasets that begin with their files: all of them or none. Goes on when the caller no longer waits.
+pub(crate) async fn create_whole(
+    state: &AppState,
+    new: Vec<NewDataset>,
+    staging: Staging,
+) -> Result<(), ServerError> {
+    let store = state.store().clone();
+    let creating = tokio::spawn(async move { store.dataset_create_whole(new, staging).await });
+    let created = creating.await.map_err(|source| ServerError::internal("making datasets", source))?;
+    Ok(created?)
 }
 
 /// Unregisters and removes a file that was refused, if it is still the dataset's only one.

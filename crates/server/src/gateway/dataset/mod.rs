@@ -1,11 +1,14 @@
 //! Datasets.
 
 pub(crate) mod check;
+mod copy;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod download_endpoint;
+mod fields;
 pub(crate) mod files;
 pub(super) mod get;
+mod lines;
 pub(super) mod list;
 pub(super) mod preview;
 pub(super) mod render_preview;
@@ -15,7 +18,7 @@ pub(super) mod upload;
 pub(super) mod upload_endpoint;
 pub(super) mod validate_upload;
 
-use hearth_domain::{Dataset, DatasetFile, DatasetFormat, DatasetState};
+use hearth_domain::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState};
 use hearth_proto::gateway as pb;
 
 use super::time::timestamp;
@@ -34,11 +37,28 @@ pub(crate) fn to_pb(dataset: &Dataset) -> pb::Dataset {
         state: state.into(),
         status: Some(super::status_to_pb(&dataset.status)),
         example_count: i64::try_from(dataset.example_count).unwrap_or(i64::MAX),
-        data_source: Some(pb::dataset::DataSource::UserUploaded(pb::UserUploaded {})),
+        data_source: Some(source_to_pb(&dataset.source)),
+        source_job_name: dataset.source_job_name.clone(),
         format: format_to_pb(dataset.format).into(),
         created_by: dataset.created_by.clone(),
         files: dataset.files.iter().map(file_to_pb).collect(),
         ..Default::default()
+    }
+}
+
+fn source_to_pb(source: &DatasetSource) -> pb::dataset::DataSource {
+    match source {
+        DatasetSource::UserUploaded => pb::dataset::DataSource::UserUploaded(pb::UserUploaded {}),
+        DatasetSource::Transformed { dataset, format } => {
+            pb::dataset::DataSource::Transformed(pb::Transformed {
+                source_dataset_id: dataset.to_string(),
+                filter: String::new(),
+                original_format: format_to_pb(*format).into(),
+            })
+        }
+        DatasetSource::Splitted { dataset } => {
+            pb::dataset::DataSource::Splitted(pb::Splitted { source_dataset_id: dataset.to_string() })
+        }
     }
 }
 

@@ -2,15 +2,17 @@
 
 use hearth_proto::gateway as pb;
 
+use super::upload_endpoint::register;
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Not there yet.
+/// The same as `GetDatasetUploadEndpoint`, under its older name.
 pub(in crate::gateway) async fn dataset_upload(
     call: &Call,
     request: pb::UploadDatasetRequest,
 ) -> Result<pb::UploadDatasetResponse, ServerError> {
-    let account = names::dataset("name", &request.name)?.account;
-    call.caller.may_change(&account)?;
-    Err(ServerError::Unimplemented("UploadDataset is not supported by this server yet".to_owned()))
+    let name = names::dataset("name", &request.name)?;
+    call.caller.may_change(&name.account)?;
+    let filename_to_signed_urls = register(call, &name, &request.filename_to_size).await?;
+    Ok(pb::UploadDatasetResponse { filename_to_signed_urls })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hearth_domain::DatasetFile;
+use hearth_domain::{DatasetFile, DatasetRef};
 use hearth_proto::gateway as pb;
 
 use super::files;
@@ -17,22 +17,25 @@ pub(in crate::gateway) async fn dataset_upload_endpoint(
 ) -> Result<pb::GetDatasetUploadEndpointResponse, ServerError> {
     let name = names::dataset("name", &request.name)?;
     call.caller.may_change(&name.account)?;
-    let mut registered = Vec::with_capacity(request.filename_to_size.len());
-    for (file, size) in &request.filename_to_size {
-        files::check_name("filenameToSize", &name, file)?;
-        registered.push(DatasetFile {
-            name: file.clone(),
-            size_bytes: files::check_size(file, *size)?,
-            sha256: None,
-        });
-    }
-    files::check_count(registered.len())?;
-    files::register(&call.state, &name, registered).await?;
-    let urls: BTreeMap<String, String> = request
-        .filename_to_size
-        .keys()
-        .map(|file| (file.clone(), signed::upload_url(&call.state, &call.context, &name, file)))
-        .collect();
-    let reply = pb::GetDatasetUploadEndpointResponse { filename_to_signed_urls: urls };
+    let filename_to_signed_urls = register(call, &name, &request.filename_to_size).await?;
+    let reply = pb::GetDatasetUploadEndpointResponse { filename_to_signed_urls };
     mask::apply("GetDatasetUploadEndpointResponse", reply, request.read_mask.as_ref())
+}
+
+/// Registers files, in the order of their names, and signs a URL for each.
+pub(super) async fn register(
+    call: &Call,
+    name: &DatasetRef,
+    sizes: &BTreeMap<String, i64>,
+) -> Result<BTreeMap<String, String>, ServerError> {
+    files::check_count(sizes.len())?;
+    let mut registered = Vec::with_capacity(sizes.len());
+    for (file, size) in sizes {
+        files::check_name("filenameToSize", name, file)?;
+        registered.push(DatasetFile::announced(file, files::check_size(file, *size)?));
+    }
+    files::check_cases(&registered)?;
+    files::register(&call.state, name, registered).await?;
+    let url = |file: &String| (file.clone(), signed::upload_url(&call.state, &call.context, name, file));
+    Ok(sizes.keys().map(url).collect())
 }

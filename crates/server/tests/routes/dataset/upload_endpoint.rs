@@ -201,4 +201,84 @@ fn names_and_counts_are_checked() {
     check(json!({"a.csv": 1}), ".jsonl");
     check(json!({"a.jsonl": -1}), "size -1");
     check(json!({"a.jsonl": "x"}), "line 1 column");
+    check(json!({"a.jsonl": 1, "A.jsonl": 1}), "capital letters");
+    check(json!({"a\u{0}.jsonl": 1}), "file name");
+    check(json!({"a\\b.jsonl": 1}), "file name");
+    check(json!({"a/../b.jsonl": 1}), "file name");
+    check(json!({"..jsonl": 1}), "file name");
+    check(json!({format!("{}.jsonl", "a".repeat(195)): 1}), "file name");
+    check(json!({format!("{}.jsonl", "é".repeat(33)): 1}), "file name");
+    let many = |count: usize| (0..count).map(|i| (format!("{i}.jsonl"), json!(1))).collect();
+    check(Value::Object(many(257)), "has 257 files");
+    let body = json!({"filenameToSize": Value::Object(many(256))});
+    let urls = server.post(&format!("{DATASET}:getUploadEndpoint"), &body).ok();
+    assert_eq!(urls["filenameToSignedUrls"].as_object().unwrap().len(), 256);
+}
+
+/// Hostile names that are plain file names all the same.
+#[test]
+fn names_come_back_as_they_were() {
+    let server = server();
+    let long = format!("{}.jsonl", "a".repeat(194));
+    let names = [
+        "%2e%2e%2fa.jsonl",
+        "a b+c&d=e?#.jsonl",
+        "~$(id);'\"`.jsonl",
+        "çöü 数据.jsonl",
+        "a.jsonl.jsonl",
+        "con.jsonl",
+        "-rf.jsonl",
+        &long,
+    ];
+    let rows = rows();
+    let sizes: Value = names.iter().map(|name| ((*name).to_owned(), json!(rows.len()))).collect();
+    let urls = server.post(&format!("{DATASET}:getUploadEndpoint"), &json!({"filenameToSize": sizes})).ok();
+    for name in names {
+        let url = urls["filenameToSignedUrls"][name].as_str().unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(server.request(&[], "PUT", url, rows.as_bytes()).status, 200, "{name}");
+    }
+    assert_eq!(validate(&server), (200, json!({})));
+    assert_eq!(files(&server).len(), names.len());
+    let urls = server.get(&format!("{DATASET}:getDownloadEndpoint")).ok();
+    for name in names {
+        let url = urls["filenameToSignedUrls"][name].as_str().unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(server.request(&[], "GET", url, b"").body, rows.as_bytes(), "{name}");
+    }
+}
+
+/// What fireworks-ai does in a long series of uploads: it asks for all URLs again.
+#[test]
+fn files_that_are_there_stay_when_urls_are_asked_for_again() {
+    let server = server();
+    let two: String = rows().lines().take(2).map(|line| format!("{line}\n")).collect();
+    let ask = |sizes: Value| {
+        server.post(&format!("{DATASET}:getUploadEndpoint"), &json!({"filenameToSize": sizes})).ok()
+            ["filenameToSignedUrls"]
+            .clone()
+    };
+    let put = |urls: &Value, name: &str| server.request(&[], "PUT", urls[name].as_str().unwrap(), two.as_bytes());
+    let size = two.len();
+    let urls = ask(json!({"a.jsonl": size, "b.jsonl": size}));
+    assert_eq!(put(&urls, "a.jsonl").status, 200);
+    let urls = ask(json!({"a.jsonl": size, "b.jsonl": size}));
+    assert_eq!(put(&urls, "b.jsonl").status, 200);
+    // A file of another size is another file.
+    let shown = |sizes: Value| {
+        ask(sizes);
+        let dataset = server.get(DATASET).ok();
+        let there = |file: &Value| (file["sizeBytes"].clone(), file["sha256"] != "");
+        dataset["files"].as_array().unwrap().iter().map(there).collect::<Vec<_>>()
+    };
+    let is = json!(size.to_string());
+    assert_eq!(shown(json!({"a.jsonl": size, "b.jsonl": 0})), [(is.clone(), true), (is.clone(), true)]);
+    assert_eq!(shown(json!({"a.jsonl": size, "b.jsonl": 7})), [(is, true), (json!("7"), false)]);
+    assert_eq!(validate(&server).0, 400);
+    let urls = ask(json!({"a.jsonl": size, "b.jsonl": size}));
+    assert_eq!(put(&urls, "b.jsonl").status, 200);
+    assert_eq!(validate(&server), (200, json!({})));
+    let dataset = server.get(DATASET).ok();
+    assert_eq!((&dataset["exampleCount"], &dataset["files"][1]["name"]), (&json!("4"), &json!("b.jsonl")));
+    use sha2::Digest;
+    let sha256 = hex::encode(sha2::Sha256::digest(&two));
+    assert_eq!(dataset["files"][0]["sha256"], sha256);
 }

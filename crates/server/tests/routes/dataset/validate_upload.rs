@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::upload_files;
 use crate::server::{Server, rows};
 use crate::snapshot;
 
@@ -10,14 +11,7 @@ const DATASET: &str = "/v1/accounts/default/datasets/rows";
 /// Uploads files and validates them.
 fn validate(files: &[(&str, &[u8])]) -> (Server, crate::server::Reply) {
     let server = Server::start();
-    server.post("/v1/accounts/default/datasets", &json!({"datasetId": "rows"})).ok();
-    let sizes: serde_json::Map<String, serde_json::Value> =
-        files.iter().map(|(name, bytes)| ((*name).to_owned(), json!(bytes.len()))).collect();
-    let reply = server.post(&format!("{DATASET}:getUploadEndpoint"), &json!({"filenameToSize": sizes})).ok();
-    for (name, bytes) in files {
-        let url = reply["filenameToSignedUrls"][*name].as_str().unwrap();
-        assert_eq!(server.request(&[], "PUT", url, bytes).status, 200);
-    }
+    upload_files(&server, "rows", files);
     let reply = server.post(&format!("{DATASET}:validateUpload"), &json!({}));
     (server, reply)
 }

@@ -1,0 +1,94 @@
+//! Checks of datasets that run in the background.
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::Status;
+use crate::id::{AccountId, DatasetRef, DatasetValidationJobId};
+
+/// What the rows have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetValidationFormat {
+    /// Conversations that can be trained on.
+    Chat,
+    /// Conversations that could be trained on if an answer followed.
+    ChatRelaxed,
+    /// Chat requests that end with something to answer.
+    BatchInferenceStrict,
+    /// Chat requests.
+    BatchInferenceAllowTrailingAssistant,
+    /// Chat requests; the same as [`Self::BatchInferenceAllowTrailingAssistant`].
+    BatchInference,
+}
+
+/// Where a check stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetValidationState {
+    /// Waits for its turn.
+    Pending,
+    /// Rows are being read. A server that finds it like this when it starts begins again.
+    Running,
+    /// Every row was read; the result says what came of it.
+    Completed,
+    /// Not every row could be read; the status says why.
+    Failed,
+}
+
+impl DatasetValidationState {
+    /// Nothing happens any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetValidationResult {
+    /// Every row is as it should be.
+    Success,
+    /// Some are not.
+    Failure,
+}
+
+/// A check of the rows of datasets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetValidationJob {
+    /// Owner.
+    pub account: AccountId,
+    /// Id.
+    pub id: DatasetValidationJobId,
+    /// For people.
+    pub display_name: String,
+    /// What is checked.
+    pub datasets: Vec<DatasetRef>,
+    /// Whether the client named one dataset as such and not as a list.
+    pub is_single: bool,
+    /// What the rows have to be.
+    pub format: DatasetValidationFormat,
+    /// Where it stands.
+    pub state: DatasetValidationState,
+    /// Why it failed, or OK.
+    pub status: Status,
+    /// What came of it; `None` until it is complete.
+    pub result: Option<DatasetValidationResult>,
+    /// The first bad rows with lines and fields, one on a line; empty if there are none.
+    pub validation_error: String,
+    /// Email of who made it.
+    pub created_by: String,
+    /// When it was made.
+    pub create_time_ms: i64,
+    /// When it was changed last.
+    pub update_time_ms: i64,
+}
+
+impl DatasetValidationJob {
+    /// Most datasets of one check.
+    pub const DATASETS_MAX: usize = 20;
+
+    /// `accounts/{account}/datasetValidationJobs/{job}`.
+    pub fn name(&self) -> String {
+        format!("accounts/{}/datasetValidationJobs/{}", self.account, self.id)
+    }
+}
