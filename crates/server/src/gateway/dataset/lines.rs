@@ -55,10 +55,12 @@ impl Lines {
     pub(super) fn open(files: Vec<PathBuf>, at: Place) -> io::Result<Option<Self>> {
         let Some(path) = files.get(at.file) else { return Ok(None) };
         let mut file = File::open(path)?;
-        if at.offset > file.metadata()?.len() {
+        let len = file.metadata()?.len();
+        if at.offset > len {
             return Ok(None);
         }
-        if at.offset > 0 {
+        // The last line needs no line break.
+        if (1..len).contains(&at.offset) {
             let mut before = [0];
             file.seek(SeekFrom::Start(at.offset - 1))?;
             file.read_exact(&mut before)?;
@@ -66,6 +68,7 @@ impl Lines {
                 return Ok(None);
             }
         }
+        file.seek(SeekFrom::Start(at.offset))?;
         let input = Some(BufReader::with_capacity(BUFFER_BYTES, file));
         Ok(Some(Self { files, at, input, buffer: Vec::new() }))
     }
