@@ -9,14 +9,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, RowError};
-use crate::row::{Message, Role, Row, RowContent};
+use crate::row::{Message, Row, RowContent};
+use crate::template::turns::{Fault, Turns, UNSTABLE, is_trained};
 use crate::template::{self, ChatTemplate};
 use crate::tokenizer::Tokenizer;
 
-const UNSTABLE: &str = "the chat template writes the conversation up to this turn differently when more follows, so \
-    the trained tokens cannot be told; split the row so that this turn is the last, or change the template";
-const FIRST: &str = "the chat template has no prompt for an answer to nothing; put a system or user message before it, \
-    or give it weight 0";
 const JOINED: &str = "an earlier answer begins with white space that the tokenizer joins with the text before it; \
     remove that white space";
 const NO_END: &str = "the chat template writes no end-of-turn token after this turn, so the model would not learn to \
@@ -109,23 +106,28 @@ impl Renderer {
 
     /// The training sample of a row. The error names the row's line.
     pub fn sample(&self, row: &Row) -> Result<Sample, RowError> {
-        let (mut tokens, mut weights) = (Vec::new(), Vec::new());
         let spans = match &row.content {
             RowContent::Chat(messages) => self.chat(messages),
             RowContent::Completion { prompt, completion } => self.completion(prompt, completion),
         };
-        for span in spans.map_err(|fault| fault.at(row.line))? {
-            weights.resize(weights.len() + span.tokens.len(), if span.trained { 1.0 } else { 0.0 });
-            tokens.extend(span.tokens);
+        sample_of(row.line, spans)
+    }
+
+    /// As [`Renderer::sample_within`] for a conversation, from what its template writes and the ids at which that
+    /// template's turns end; see [`template::process`].
+    pub fn sample_from_turns(
+        &self,
+        line: u64,
+        turns: &Turns,
+        stop_ids: &[u32],
+        max_tokens: usize,
+    ) -> Result<Option<Sample>, RowError> {
+        let whole_len = || self.tokenizer.encode(&turns.full).map(|ids| ids.len());
+        if turns.trained > 1 && whole_len().map_err(|error| Fault::from(error).at(line))? > max_tokens {
+            return Ok(None);
         }
-        if let Some(first) = weights.first_mut() {
-            *first = 0.0;
-        }
-        let sample = Sample { line: row.line, tokens, weights };
-        if sample.trained_tokens() == 0 {
-            return Err(RowError::new(row.line, "", "the row has no token to train"));
-        }
-        Ok(sample)
+        let sample = sample_of(line, self.spans(turns, stop_ids))?;
+        Ok((sample.tokens.len() <= max_tokens).then_some(sample))
     }
 
     /// As [`Renderer::sample`], or `None` if the row is longer than `max_tokens`. Finding the trained tokens takes
@@ -164,39 +166,36 @@ impl Renderer {
         Ok(vec![Span { tokens: given, trained: false }, Span { tokens: learnt, trained: true }])
     }
 
-    /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt.
     fn chat(&self, messages: &[Message]) -> Result<Vec<Span>, Fault> {
-        let template = self.chat_template()?;
-        let full = template.render(messages, &[], false)?;
+        self.spans(&self.chat_template()?.turns(messages)?, &self.stop_ids)
+    }
+
+    /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt.
+    fn spans(&self, turns: &Turns, stop_ids: &[u32]) -> Result<Vec<Span>, Fault> {
+        let full = turns.full.as_str();
         let mut spans: Vec<Span> = Vec::new();
         let mut done: Vec<u32> = Vec::new();
         let mut rest: Vec<u32> = Vec::new();
-        for (index, message) in messages.iter().enumerate() {
-            if !is_trained(message) {
-                continue;
-            }
-            let fault = |message: &str| Fault::new(format!("/messages/{index}"), message);
-            let prompt_text = template.render(&messages[..index], &[], true)?;
-            let turn_text = template.render(&messages[..=index], &[], false)?;
-            if index == 0 && !turn_text.starts_with(&prompt_text) {
-                return Err(fault(FIRST));
-            }
-            if !full.starts_with(&turn_text) || !turn_text.starts_with(&prompt_text) {
-                return Err(fault(UNSTABLE));
-            }
-            let prompt = self.tokenizer.encode(&prompt_text)?;
+        for (number, turn) in turns.turns.iter().enumerate() {
+            let fault = |message: &str| Fault::new(format!("/messages/{}", turn.index), message);
+            let (prompt_text, turn_text) = (&full[..turn.prompt_bytes], &full[..turn.turn_bytes]);
+            let prompt = self.tokenizer.encode(prompt_text)?;
             let before = prompt.strip_prefix(done.as_slice()).ok_or_else(|| fault(JOINED))?;
-            let mut answer = self.after(&prompt, &turn_text, &prompt_text)?;
-            let answer_len = self.answer_len(&answer)?.ok_or_else(|| fault(NO_END))?;
+            let mut answer = self.after(&prompt, turn_text, prompt_text)?;
+            let answer_len = self.answer_len(&answer, stop_ids)?.ok_or_else(|| fault(NO_END))?;
             rest = answer.split_off(answer_len);
             // The last trained turn's rest goes to the end of the text; those before it are not used.
-            if turn_text.len() < full.len() && !messages[index + 1..].iter().any(is_trained) {
-                let all = self.after(&prompt, &full, &prompt_text)?;
+            let is_last = number + 1 == turns.turns.len() && turns.fault.is_none();
+            if is_last && turn_text.len() < full.len() {
+                let all = self.after(&prompt, full, prompt_text)?;
                 rest = all.strip_prefix(answer.as_slice()).ok_or_else(|| fault(UNSTABLE))?.to_vec();
             }
             spans.push(Span { tokens: before.to_vec(), trained: false });
             done = [prompt.as_slice(), &answer].concat();
             spans.push(Span { tokens: answer, trained: true });
+        }
+        if let Some(fault) = &turns.fault {
+            return Err(fault.clone());
         }
         spans.push(Span { tokens: rest, trained: false });
         Ok(spans)
@@ -214,12 +213,12 @@ impl Renderer {
 
     /// How many of a turn's tokens are its answer with the end-of-turn token, after which only white space may
     /// follow; `None` if there is no such token.
-    fn answer_len(&self, turn: &[u32]) -> Result<Option<usize>, Error> {
+    fn answer_len(&self, turn: &[u32], stop_ids: &[u32]) -> Result<Option<usize>, Error> {
         let Some(end) = turn.iter().rposition(|id| self.tokenizer.is_added(*id)) else {
             return Ok(None);
         };
         let after = self.tokenizer.decode(&turn[end + 1..], false)?;
-        let ends = self.stop_ids.contains(&turn[end]) && after.trim().is_empty();
+        let ends = stop_ids.contains(&turn[end]) && after.trim().is_empty();
         Ok(ends.then_some(end + 1))
     }
 }
@@ -236,8 +235,20 @@ fn stop_ids(tokenizer: &Tokenizer, answer: &str) -> Result<Vec<u32>, Error> {
     Ok(stop_ids)
 }
 
-fn is_trained(message: &Message) -> bool {
-    message.role == Role::Assistant && message.trained
+fn sample_of(line: u64, spans: Result<Vec<Span>, Fault>) -> Result<Sample, RowError> {
+    let (mut tokens, mut weights) = (Vec::new(), Vec::new());
+    for span in spans.map_err(|fault| fault.at(line))? {
+        weights.resize(weights.len() + span.tokens.len(), if span.trained { 1.0 } else { 0.0 });
+        tokens.extend(span.tokens);
+    }
+    if let Some(first) = weights.first_mut() {
+        *first = 0.0;
+    }
+    let sample = Sample { line, tokens, weights };
+    if sample.trained_tokens() == 0 {
+        return Err(RowError::new(line, "", "the row has no token to train"));
+    }
+    Ok(sample)
 }
 
 /// Tokens that are trained or not.
@@ -246,25 +257,9 @@ struct Span {
     trained: bool,
 }
 
-/// A row's fault, before its line is known.
-struct Fault {
-    pointer: String,
-    message: String,
-}
-
 impl Fault {
-    fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Fault { pointer: pointer.into(), message: message.into() }
-    }
-
     fn at(self, line: u64) -> RowError {
         RowError::new(line, self.pointer, self.message)
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Fault::new("", error.to_string())
     }
 }
 

@@ -11,6 +11,7 @@
 mod json;
 pub mod process;
 mod tools;
+pub mod turns;
 
 use std::io::Write;
 use std::path::Path;

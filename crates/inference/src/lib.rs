@@ -30,6 +30,7 @@ mod prompt;
 mod render;
 mod request;
 mod sample;
+mod samples;
 mod scheduler;
 mod sequence;
 mod service;
@@ -50,5 +51,6 @@ pub use sample::{
     MAX_BIASED_TOKENS, MAX_LOGIT_BIAS, MAX_PENALTY, MAX_REPETITION_PENALTY, MAX_TEMPERATURE, MAX_TOP_K,
     SamplingParams,
 };
+pub use samples::{Sampler, Segment};
 pub use service::{Limits, Service};
 pub use text::{MAX_STOP_BYTES, MAX_STOP_STRINGS};

@@ -79,6 +79,12 @@ impl Models {
         Ok(Model { base, lora: Some(lora), prompter: self.prompter(base_key, adapter_key)? })
     }
 
+    /// Tokenizer and chat template of a base, whose weights need not be loaded.
+    pub(crate) fn base_prompter(&self, dir: &Path) -> Result<Arc<Prompter>, InferenceError> {
+        let key = DirKey::of(dir)?;
+        self.prompter(key.clone(), key)
+    }
+
     fn prompter(&self, base: DirKey, model: DirKey) -> Result<Arc<Prompter>, InferenceError> {
         let key = (base, model);
         self.prompters.get(&key, || Prompter::open(&key.1.dir, &key.0.dir))

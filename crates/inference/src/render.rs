@@ -105,6 +105,11 @@ impl Prompter {
         }
     }
 
+    /// Tokenizer and template; without the template if it is not the base's own.
+    pub(crate) fn renderer(&self) -> &Renderer {
+        &self.renderer
+    }
+
     /// The tokenizer.
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         self.renderer.tokenizer()
@@ -127,6 +132,9 @@ impl Prompter {
                         ids.and_then(|ids| Ok((ids, self.renderer.stop_ids_from_text(&answer)?)))
                     }
                     RenderReply::Error { message, line } => Err(Error::Template { message, line }),
+                    RenderReply::Turns { .. } => {
+                        Err(Error::Template { message: "its process answered something else".into(), line: None })
+                    }
                 }
             }
         };
@@ -163,7 +171,7 @@ impl RenderProcesses {
         }
     }
 
-    fn render(&self, request: &RenderRequest) -> Result<RenderReply, InferenceError> {
+    pub(crate) fn render(&self, request: &RenderRequest) -> Result<RenderReply, InferenceError> {
         let request = serde_json::to_vec(request).expect("strings are JSON");
         if request.len() > MAX_REQUEST_BYTES {
             return Err(InferenceError::TemplateLimits);

@@ -1,18 +1,20 @@
 //! The handle that callers hold.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hearth_data::template::process::{RenderReply, RenderRequest};
 use hearth_kernels::Cpu;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::constraint::Guide;
 use crate::models::{Model, Models};
 use crate::prompt::Prompted;
-use crate::render::RenderProcesses;
+use crate::render::{Prompter, RenderProcesses};
 use crate::scheduler::{Job, Scheduler};
 use crate::sequence::{EVENTS_BESIDE_TOKENS, Options, Task};
 use crate::{
@@ -124,6 +126,16 @@ impl Service {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(InferenceError::ShuttingDown),
         }
+    }
+
+    /// Tokenizer and chat template of a base. Blocks while they load.
+    pub(crate) fn base_prompter(&self, dir: &Path) -> Result<Arc<Prompter>, InferenceError> {
+        self.shared.models.base_prompter(dir)
+    }
+
+    /// Lets a process render. Blocks.
+    pub(crate) fn render(&self, request: &RenderRequest) -> Result<RenderReply, InferenceError> {
+        self.shared.renders.render(request)
     }
 
     /// Loads a model before it is needed, so that the first answer does not wait for it. Blocks.

@@ -63,6 +63,25 @@ pub const SIGNED_URL_LIFE: Duration = Duration::from_secs(3600);
 pub const ROW_ERRORS_SHOWN: usize = 10;
 /// Row errors that stand in the message itself.
 pub const ROW_ERRORS_IN_MESSAGE: usize = 3;
+/// Rows of a page of `:preview` when none are asked for, and at most.
+pub const PREVIEW_ROWS_DEFAULT: usize = 20;
+/// See [`PREVIEW_ROWS_DEFAULT`].
+pub const PREVIEW_ROWS_MAX: usize = 200;
+/// Bytes of rows on a page of `:preview` or `:renderPreview`; gRPC clients take 4 MiB. A longer row is left out of the
+/// first with a note of its length, and stands alone on a page of the second.
+pub const PREVIEW_PAGE_MAX_BYTES: usize = 2 << 20;
+/// Datasets that `:splitDataset` makes of one.
+pub const SPLIT_PARTS_MAX: usize = 500;
+/// Rows of a page of `:renderPreview` when none are asked for, and at most.
+pub const RENDER_ROWS_DEFAULT: usize = 10;
+/// See [`RENDER_ROWS_DEFAULT`].
+pub const RENDER_ROWS_MAX: usize = 50;
+/// Calls of `:renderPreview` that may run at the same time; one more gets RESOURCE_EXHAUSTED.
+pub const RENDER_PREVIEWS_MAX: usize = 2;
+/// Checks of datasets that may wait; one more gets RESOURCE_EXHAUSTED.
+pub const VALIDATIONS_QUEUED_MAX: usize = 64;
+/// Checks of datasets that run at the same time.
+pub const VALIDATIONS_RUNNING_MAX: usize = 2;
 
 /// Limits that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,12 +145,3 @@ impl Default for ServerLimits {
         }
     }
 }
-/// Rows of a page of `:preview` when none are asked for, and at most.
-pub const PREVIEW_ROWS_DEFAULT: usize = 20;
-/// See [`PREVIEW_ROWS_DEFAULT`].
-pub const PREVIEW_ROWS_MAX: usize = 200;
-/// Bytes of rows on a page of `:preview` or `:renderPreview`; gRPC clients take 4 MiB. A longer row is left out of the
-/// first with a note of its length, and stands alone on a page of the second.
-pub const PREVIEW_PAGE_MAX_BYTES: usize = 2 << 20;
-/// Datasets that `:splitDataset` makes of one.
-pub const SPLIT_PARTS_MAX: usize = 500;

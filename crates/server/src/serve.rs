@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServerError;
+use crate::gateway::dataset_validation_job::Runner as ValidationRunner;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::limits::{ServerLimits, TLS_RELOAD_INTERVAL};
@@ -91,6 +92,7 @@ pub struct RunningServer {
     stop: Stop,
     listener: JoinHandle<()>,
     scheduler: Scheduler,
+    validations: ValidationRunner,
     store: Store,
     // Held until the end: it keeps other servers off the directory.
     lock: File,
@@ -143,6 +145,7 @@ impl RunningServer {
             tracing::error!(%error, "the listener failed");
         }
         self.scheduler.shutdown().await;
+        self.validations.shutdown().await;
         self.store.close().await;
         drop(self.lock);
     }
@@ -199,6 +202,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let settings =
         Settings { public_url: config.public_url, limits: Arc::clone(&limits), stop: stop.clone() };
     let state = AppState::new(store.clone(), inference, wake, addr, settings);
+    let validations = ValidationRunner::start(&state).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(taking)?;
     if let Some(tls) = tls.clone() {
         tokio::spawn(keep_fresh(tls, stop.draining.clone()));
@@ -206,7 +210,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let metrics = Arc::clone(state.metrics());
     let listening = Listening { app: router(state), tls: tls.clone(), limits, metrics, stop: stop.clone() };
     let listener = tokio::spawn(listen::run(listener, listening));
-    Ok(RunningServer { addr, new_key, tls, shutdown_delay, stop, listener, scheduler, store, lock })
+    Ok(RunningServer { addr, new_key, tls, shutdown_delay, stop, listener, scheduler, validations, store, lock })
 }
 
 /// Reads certificates again from time to time: other programs renew files, and the own one ends after a year.

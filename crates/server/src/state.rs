@@ -9,10 +9,11 @@ use hearth_domain::{AccountId, DatasetRef, JobId};
 use hearth_inference::Service;
 use hearth_run::RunDir;
 use hearth_store::{Objects, Store, StoreError, UrlSigner};
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ServerError;
-use crate::limits::{DATASET_LOCKS, ServerLimits};
+use crate::gateway::dataset_validation_job::Validations;
+use crate::limits::{DATASET_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
 use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::rate::Rates;
@@ -52,6 +53,8 @@ struct Inner {
     settings: Settings,
     transcoder: Transcoder,
     uploads: Uploads,
+    render_previews: Arc<Semaphore>,
+    validations: Validations,
     rates: Rates,
     metrics: Arc<Metrics>,
     dataset_locks: [Mutex<()>; DATASET_LOCKS],
@@ -70,6 +73,7 @@ impl AppState {
         let uploads = Uploads::new(&settings.limits);
         let rates = Rates::new(&settings.limits);
         let metrics = Arc::new(Metrics::new());
+        let render_previews = Arc::new(Semaphore::new(RENDER_PREVIEWS_MAX));
         let dataset_locks = std::array::from_fn(|_| Mutex::new(()));
         Self {
             inner: Arc::new(Inner {
@@ -80,6 +84,8 @@ impl AppState {
                 settings,
                 transcoder,
                 uploads,
+                render_previews,
+                validations: Validations::new(),
                 rates,
                 metrics,
                 dataset_locks,
@@ -166,6 +172,20 @@ impl AppState {
         let mut hash = DefaultHasher::new();
         (name.account.as_str(), name.id.as_str()).hash(&mut hash);
         self.inner.dataset_locks[(hash.finish() % DATASET_LOCKS as u64) as usize].lock().await
+    }
+
+    /// The queue of checks of datasets.
+    pub(crate) fn validations(&self) -> &Validations {
+        &self.inner.validations
+    }
+
+    /// The right to render rows for a preview; RESOURCE_EXHAUSTED when others do.
+    pub(crate) fn render_permit(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+        Arc::clone(&self.inner.render_previews).try_acquire_owned().map_err(|_| {
+            ServerError::ResourceExhausted(format!(
+                "{RENDER_PREVIEWS_MAX} previews are being rendered; try again in a moment"
+            ))
+        })
     }
 
     /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run, of this caller or of all.

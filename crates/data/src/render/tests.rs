@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::row::Role;
 use crate::row::Role::{Assistant, System, User};
 use crate::template::process::{RenderReply, RenderRequest};
 use crate::tokenizer::SpecialTokens;
@@ -377,4 +378,58 @@ fn texts_from_outside_give_the_same_ids() {
         RenderRequest::new("\n{{ raise_exception('no') }}", &SpecialTokens::default(), &messages, &[]);
     let message = "refused the conversation: no".to_owned();
     assert_eq!(refuses.render(), RenderReply::Error { message, line: Some(2) });
+}
+
+/// What another process writes makes the sample that the trainer makes in its own.
+#[track_caller]
+fn check_apart(template: &str, row: &Row, max_tokens: usize) {
+    let inside = tiny(Some(template));
+    let outside = Renderer::new(Tokenizer::open(&tiny_dir()).unwrap(), None).unwrap();
+    let RowContent::Chat(messages) = &row.content else { unreachable!() };
+    let request = RenderRequest::for_training(template, outside.tokenizer().special_tokens(), messages);
+    let request: RenderRequest = serde_json::from_slice(&serde_json::to_vec(&request).unwrap()).unwrap();
+    let reply = serde_json::to_vec(&request.render()).unwrap();
+    let expect = inside.sample_within(row, max_tokens);
+    match serde_json::from_slice(&reply).unwrap() {
+        RenderReply::Turns { turns, answer } => {
+            assert!(turns.is_sound());
+            let stop_ids = outside.stop_ids_from_text(&answer).unwrap();
+            assert_eq!(stop_ids, inside.stop_ids());
+            assert_eq!(outside.sample_from_turns(row.line, &turns, &stop_ids, max_tokens), expect);
+        }
+        RenderReply::Error { message, line } => {
+            assert_eq!(Error::Template { message, line }.to_string(), expect.unwrap_err().message);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn samples_are_the_same_from_another_process() {
+    let own = crate::template::source_of(&tiny_dir()).unwrap().unwrap();
+    // Writes the last turn in another way, refuses a word, and writes no end.
+    let unstable = "{% for m in messages %}{{ m.role }}{% if not loop.last %}+{% endif %}{{ m.content }}<|im_end|>\
+        {% endfor %}{% if add_generation_prompt %}assistant{% endif %}";
+    let refuses = "{% for m in messages %}{% if m.content == 'no' %}{{ raise_exception('not this') }}{% endif %}\
+        [{{ m.role }}]{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    let endless = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}\
+        {% if add_generation_prompt %}[assistant]{% endif %}";
+    let long = "word ".repeat(100);
+    let mut rows = vec![
+        chat(&[(User, "q"), (Assistant, "a")]),
+        chat(&[(System, "s"), (User, "q"), (Assistant, "é\n"), (User, "🦀"), (Assistant, " b ")]),
+        chat(&[(User, "q"), (Assistant, "a"), (User, "no"), (Assistant, "b")]),
+        chat(&[(Assistant, "first"), (User, "q"), (Assistant, "a")]),
+        chat(&[(User, "q"), (Assistant, &long), (User, "q"), (Assistant, "a")]),
+        chat(&[(User, "q"), (Assistant, &long)]),
+    ];
+    let RowContent::Chat(messages) = &mut rows[1].content else { unreachable!() };
+    messages[2].trained = false;
+    for template in [own.as_str(), unstable, refuses, endless] {
+        for row in &rows {
+            for max_tokens in [16, 64, 1000] {
+                check_apart(template, row, max_tokens);
+            }
+        }
+    }
 }

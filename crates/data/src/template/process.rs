@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ChatTemplate;
+use super::turns::Turns;
 use crate::error::Error;
 use crate::row::Message;
 use crate::tokenizer::SpecialTokens;
@@ -25,6 +26,8 @@ pub struct RenderRequest {
     special_tokens: SpecialTokens,
     messages: Vec<Message>,
     tools: Vec<Value>,
+    /// Whether the conversation is trained on, and not answered.
+    for_training: bool,
 }
 
 /// What came of a [`RenderRequest`].
@@ -36,6 +39,13 @@ pub enum RenderReply {
         /// The conversation with the opening of an assistant turn.
         prompt: String,
         /// What follows the prompt for a short answer: the end-of-turn token stands there.
+        answer: String,
+    },
+    /// What a training sample is made of.
+    Turns {
+        /// The conversation.
+        turns: Turns,
+        /// As in [`RenderReply::Rendered`].
         answer: String,
     },
     /// The template is not usable, or refused this conversation; as [`Error::Template`].
@@ -60,20 +70,31 @@ impl RenderRequest {
             special_tokens: special_tokens.clone(),
             messages: messages.to_vec(),
             tools: tools.to_vec(),
+            for_training: false,
         }
+    }
+
+    /// A request for what a training sample of `messages` is made of; the reply is [`RenderReply::Turns`].
+    pub fn for_training(template: &str, special_tokens: &SpecialTokens, messages: &[Message]) -> Self {
+        Self { for_training: true, ..Self::new(template, special_tokens, messages, &[]) }
     }
 
     /// Renders in this process.
     pub fn render(&self) -> RenderReply {
         match self.try_render() {
-            Ok((prompt, answer)) => RenderReply::Rendered { prompt, answer },
+            Ok(reply) => reply,
             Err(Error::Template { message, line }) => RenderReply::Error { message, line },
             Err(error) => RenderReply::Error { message: error.to_string(), line: None },
         }
     }
 
-    fn try_render(&self) -> Result<(String, String), Error> {
+    fn try_render(&self) -> Result<RenderReply, Error> {
         let template = ChatTemplate::compile(&self.template, &self.special_tokens)?;
-        Ok((template.render(&self.messages, &self.tools, true)?, template.short_answer()?))
+        if self.for_training {
+            let turns = template.turns(&self.messages)?;
+            return Ok(RenderReply::Turns { turns, answer: template.short_answer()? });
+        }
+        let prompt = template.render(&self.messages, &self.tools, true)?;
+        Ok(RenderReply::Rendered { prompt, answer: template.short_answer()? })
     }
 }

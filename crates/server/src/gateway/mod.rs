@@ -7,7 +7,7 @@ mod account;
 mod api_key;
 mod batch_inference_job;
 pub(crate) mod dataset;
-mod dataset_validation_job;
+pub(crate) mod dataset_validation_job;
 mod deployed_model;
 mod deployment;
 mod filter;

@@ -8,6 +8,7 @@ mod bad_clients;
 mod bad_input;
 mod coverage;
 mod dataset;
+mod dataset_validation_job;
 mod grpc;
 mod lifecycle;
 mod list_rules;

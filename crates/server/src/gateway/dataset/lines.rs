@@ -48,6 +48,8 @@ pub(super) struct Line<'a> {
     pub(super) bytes: &'a [u8],
     /// Its line, counted from 1 over all files.
     pub(super) number: u64,
+    /// Longer than [`MAX_LINE_BYTES`]; what stands there is left out.
+    pub(super) is_too_long: bool,
 }
 
 impl Lines {
@@ -78,13 +80,12 @@ impl Lines {
         self.at
     }
 
-    /// The next row that is not blank; the rules are those of [`hearth_data::RowReader`]. Checked files have no longer
-    /// lines than [`MAX_LINE_BYTES`], so a longer one is an error.
+    /// The next row that is not blank; the rules are those of [`hearth_data::RowReader`].
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let Some(input) = &mut self.input else { return Ok(None) };
             self.buffer.clear();
-            let read = input.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut self.buffer)?;
+            let mut read = input.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut self.buffer)? as u64;
             if read == 0 {
                 self.input = None;
                 let next = self.at.file + 1;
@@ -95,18 +96,21 @@ impl Lines {
                 continue;
             }
             let is_first = self.at.offset == 0;
-            self.at.offset += read as u64;
-            self.at.lines += 1;
-            if self.buffer.last() == Some(&b'\n') {
+            let is_whole = self.buffer.last() == Some(&b'\n');
+            let is_too_long = !is_whole && self.buffer.len() > MAX_LINE_BYTES;
+            if is_too_long {
+                self.buffer = Vec::new();
+                read += input.skip_until(b'\n')? as u64;
+            } else if is_whole {
                 self.buffer.pop();
-            } else if read > MAX_LINE_BYTES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than any checked one"));
             }
+            self.at.offset += read;
+            self.at.lines += 1;
             let skipped = if is_first && self.buffer.starts_with(BOM) { BOM.len() } else { 0 };
-            if self.buffer[skipped..].trim_ascii().is_empty() {
+            if self.buffer[skipped..].trim_ascii().is_empty() && !is_too_long {
                 continue;
             }
-            return Ok(Some(Line { bytes: &self.buffer[skipped..], number: self.at.lines }));
+            return Ok(Some(Line { bytes: &self.buffer[skipped..], number: self.at.lines, is_too_long }));
         }
     }
 }

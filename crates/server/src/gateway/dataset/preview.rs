@@ -53,6 +53,9 @@ pub(in crate::gateway) async fn dataset_preview(
 
 /// A row that is too long for a page is not cut: it is left out, and says how long it is.
 fn example(line: &Line<'_>) -> Result<pb::Example, ServerError> {
+    if line.is_too_long {
+        return Err(ServerError::internal("reading a checked row", "it is longer than any checked row"));
+    }
     let bytes = line.bytes.trim_ascii_end();
     if bytes.len() > PREVIEW_PAGE_MAX_BYTES {
         return Ok(pb::Example { content: String::new(), omitted_bytes: bytes.len() as i64 });

@@ -1,16 +1,155 @@
 //! `RenderDatasetPreview`.
 
+use hearth_data::{Row, RowReader};
+use hearth_domain::job::{CONTEXT_LENGTH_MIN, JINJA_TEMPLATE_MAX_BYTES};
+use hearth_domain::{AccountId, Model, ModelKind};
+use hearth_inference::{InferenceError, Sampler};
 use hearth_proto::gateway as pb;
+use hearth_store::installed;
+use prost::Message;
 
+use super::check;
+use super::lines::{Line, Lines, Pages, page_size, wrong_token};
+use super::preview::{read_error, ready};
 use crate::error::ServerError;
-use crate::gateway::{Call, names};
+use crate::gateway::job::create::base_model;
+use crate::gateway::{Call, names, total_size};
+use crate::limits::{PREVIEW_PAGE_MAX_BYTES, RENDER_ROWS_DEFAULT, RENDER_ROWS_MAX};
 
-/// Not there yet.
+/// Shows rows as the tokens that a job with these settings would train on, with the loss weight of each: the same code
+/// makes them. A page ends early when it has enough bytes; a row is never divided.
 pub(in crate::gateway) async fn dataset_render_preview(
     call: &Call,
     request: pb::RenderDatasetPreviewRequest,
 ) -> Result<pb::RenderDatasetPreviewResponse, ServerError> {
-    let account = names::dataset("name", &request.name)?.account;
-    call.caller.may_read(&account)?;
-    Err(ServerError::Unimplemented("RenderDatasetPreview is not supported by this server yet".to_owned()))
+    let name = names::dataset("name", &request.name)?;
+    call.caller.may_read(&name.account)?;
+    let rows = page_size(request.page_size, RENDER_ROWS_DEFAULT, RENDER_ROWS_MAX)?;
+    if request.jinja_template.len() > JINJA_TEMPLATE_MAX_BYTES {
+        let what = format!("is longer than {JINJA_TEMPLATE_MAX_BYTES} bytes");
+        return Err(ServerError::field("jinjaTemplate", what));
+    }
+    crate::state::sync_models(call.state.store()).await?;
+    let base = base(call, &name.account, &request.base_model).await?;
+    let context_length = context_length(request.context_length, &base)?;
+    let dataset = ready(&call.state, &name).await?;
+    let question =
+        format!("render|{}|{}|{context_length}|{}", base.name(), base.create_time_ms, request.jinja_template);
+    let pages = Pages::new(&dataset, &question);
+    let place = pages.read(&request.page_token)?;
+    let files = check::uploaded_files(&call.state, &dataset)?.into_iter().map(|(_, path)| path).collect();
+    let total_size = total_size(dataset.example_count);
+    let permit = call.state.render_permit()?;
+    let state = call.state.clone();
+    let rendering = tokio::task::spawn_blocking(move || {
+        // The work goes on when nobody waits any more, and counts until its end.
+        let _permit = permit;
+        let installed = installed::read(state.data_dir(), &base.account, &base.id)?;
+        let template = Some(request.jinja_template.as_str()).filter(|template| !template.is_empty());
+        let sampler = state.inference().sampler(&installed.dir, template).map_err(render_error)?;
+        let mut lines = Lines::open(files, place).map_err(read_error)?.ok_or_else(wrong_token)?;
+        let mut reply = pb::RenderDatasetPreviewResponse { total_size, ..Default::default() };
+        let mut bytes = 0;
+        loop {
+            let before = lines.place();
+            let Some(line) = lines.next().map_err(read_error)? else { return Ok(reply) };
+            let is_too_much =
+                |more: usize| !reply.examples.is_empty() && bytes + more > PREVIEW_PAGE_MAX_BYTES;
+            let rendered = if reply.examples.len() == rows || is_too_much(line.bytes.len()) {
+                None
+            } else {
+                Some(example(&sampler, &line, context_length)?).filter(|one| !is_too_much(one.encoded_len()))
+            };
+            let Some(example) = rendered else {
+                reply.next_page_token = pages.write(before);
+                return Ok(reply);
+            };
+            bytes += example.encoded_len();
+            reply.examples.push(example);
+        }
+    });
+    rendering.await.map_err(|source| ServerError::internal("rendering rows", source))?
+}
+
+/// The base model whose tokenizer is used.
+async fn base(call: &Call, account: &AccountId, text: &str) -> Result<Model, ServerError> {
+    if text.is_empty() {
+        return Err(ServerError::field("baseModel", "is required"));
+    }
+    let found = base_model(call, account, text).await?;
+    let model = found.ok_or_else(|| ServerError::NotFound(format!("baseModel: there is no model {text}")))?;
+    match model.kind {
+        ModelKind::Base { .. } => Ok(model),
+        ModelKind::Adapter { base_model, .. } => {
+            Err(ServerError::field("baseModel", format!("{text} is an adapter; give its base, {base_model}")))
+        }
+    }
+}
+
+/// Longest sample; a job has the same rules and the same default.
+fn context_length(asked: i32, base: &Model) -> Result<usize, ServerError> {
+    let most = i32::try_from(base.context_length).unwrap_or(i32::MAX);
+    match asked {
+        0 => Ok(base.context_length as usize),
+        asked if (CONTEXT_LENGTH_MIN..=most).contains(&asked) => Ok(asked as usize),
+        wrong => {
+            let what =
+                format!("{wrong} is not between {CONTEXT_LENGTH_MIN} and {most}, the model's (0 is the default)");
+            Err(ServerError::field("contextLength", what))
+        }
+    }
+}
+
+fn example(
+    sampler: &Sampler,
+    line: &Line<'_>,
+    context_length: usize,
+) -> Result<pb::RenderedExample, ServerError> {
+    let number = i64::try_from(line.number).unwrap_or(i64::MAX);
+    let dropped = |reason: String| pb::RenderedExample {
+        line: number,
+        renderings: Vec::new(),
+        dropped_reason: reason,
+    };
+    let row: Row = match RowReader::new(line.bytes).next() {
+        Some(Ok(row)) => row,
+        // Such a row was not there when the dataset was checked.
+        Some(Err(error)) => return Ok(dropped(error.to_string())),
+        None => return Ok(dropped("the line is blank".to_owned())),
+    };
+    let row = Row { line: line.number, ..row };
+    let sample = match sampler.sample_within(&row, context_length).map_err(render_error)? {
+        Ok(Some(sample)) => sample,
+        Ok(None) => return Ok(dropped(format!("longer than {context_length} tokens, so training leaves it out"))),
+        Err(error) => return Ok(dropped(format!("a job fails at this row: {error}"))),
+    };
+    let count = |tokens: usize| i32::try_from(tokens).unwrap_or(i32::MAX);
+    let segment = |segment: hearth_inference::Segment| pb::rendered_datum::Segment {
+        text: segment.text,
+        loss_weight: segment.weight,
+        token_ids: segment.tokens.iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect(),
+    };
+    let datum = pb::RenderedDatum {
+        token_count: count(sample.tokens.len()),
+        trained_token_count: count(sample.trained_tokens()),
+        segments: sampler.segments(&sample).map_err(render_error)?.into_iter().map(segment).collect(),
+    };
+    Ok(pb::RenderedExample {
+        line: number,
+        renderings: vec![pb::Rendering { rendered_datums: vec![datum] }],
+        dropped_reason: String::new(),
+    })
+}
+
+/// What the client can change is said to it.
+fn render_error(error: InferenceError) -> ServerError {
+    match error {
+        InferenceError::Template(cause) => ServerError::field("jinjaTemplate", cause.to_string()),
+        InferenceError::TemplateLimits => ServerError::field(
+            "jinjaTemplate",
+            "needs more memory or time for a row of this page than is allowed here, or writes too long a text",
+        ),
+        InferenceError::QueueFull { .. } => ServerError::ResourceExhausted(error.to_string()),
+        other => ServerError::internal("rendering rows", other),
+    }
 }

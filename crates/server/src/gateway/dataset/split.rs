@@ -1,7 +1,6 @@
 //! `SplitDataset`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearth_domain::{Dataset, DatasetFile, DatasetId, DatasetRef, DatasetSource, DatasetState};
@@ -10,6 +9,7 @@ use hearth_store::{NewDataset, Staging, StagedWriter};
 
 use super::lines::{Lines, Place};
 use super::preview::{read_error, ready};
+use super::stop::StopOnDrop;
 use super::{check, files};
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
@@ -56,7 +56,7 @@ pub(in crate::gateway) async fn dataset_split(
     let total_examples = i64::try_from(source.example_count).unwrap_or(i64::MAX);
     let objects = call.state.objects().clone();
     let stop = StopOnDrop::default();
-    let stopped = Arc::clone(&stop.0);
+    let stopped = stop.flag();
     let writing = tokio::task::spawn_blocking(move || {
         let mut staging = objects.staging()?;
         let made = write_parts(&mut staging, paths, records, chunk_size, &stopped)?;
@@ -107,16 +107,6 @@ async fn must_be_free(call: &Call, name: &DatasetRef) -> Result<(), ServerError>
     }
 }
 
-/// Tells the thread that writes when nobody waits any more.
-#[derive(Default)]
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Writes the rows of all parts, and into the records what was written. Blocking.
 fn write_parts(
     staging: &mut Staging,
@@ -125,7 +115,7 @@ fn write_parts(
     chunk_size: u64,
     stopped: &AtomicBool,
 ) -> Result<Vec<NewDataset>, ServerError> {
-    let changed = || ServerError::internal("splitting a dataset", "its files have another number of rows");
+    let changed = || ServerError::internal("splitting a dataset", "its files are not those that were checked");
     let mut lines = Lines::open(paths, Place::default()).map_err(read_error)?.ok_or_else(changed)?;
     let mut made = Vec::with_capacity(records.len());
     for mut dataset in records {
@@ -157,6 +147,9 @@ fn write_part(
             return Err(ServerError::DeadlineExceeded("nobody waits for the parts any more".to_owned()));
         }
         let Some(line) = lines.next().map_err(read_error)? else { return Ok(written) };
+        if line.is_too_long {
+            return Err(ServerError::internal("splitting a dataset", "a row is longer than any checked row"));
+        }
         file.write(line.bytes)?;
         file.write(b"\n")?;
     }

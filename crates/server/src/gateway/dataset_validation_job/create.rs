@@ -1,18 +1,113 @@
 //! `CreateDatasetValidationJob`.
 
+use hearth_domain::{
+    AccountId, DatasetRef, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
+    DatasetValidationState, Status,
+};
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
-use crate::gateway::{Call, names};
+use crate::gateway::dataset::check::uploaded_files;
+use crate::gateway::given::refuse_other;
+use crate::gateway::{Call, mask, names};
 
-/// Not there yet.
+/// Fields that are acted on.
+const SUPPORTED: &[&str] = &["displayName", "datasetName", "datasetNames", "format"];
+/// Longest display name, in characters.
+const DISPLAY_NAME_MAX_CHARS: usize = 63;
+
+/// Queues a check of the rows of uploaded datasets, READY or not, and answers at once.
 pub(in crate::gateway) async fn dataset_validation_job_create(
     call: &Call,
     request: pb::CreateDatasetValidationJobRequest,
 ) -> Result<pb::DatasetValidationJob, ServerError> {
     let account = names::account("parent", &request.parent)?;
     call.caller.may_change(&account)?;
-    Err(ServerError::Unimplemented(
-        "CreateDatasetValidationJob is not supported by this server yet".to_owned(),
-    ))
+    let given = request
+        .dataset_validation_job
+        .ok_or_else(|| ServerError::field("datasetValidationJob", "is required"))?;
+    refuse_other("DatasetValidationJob", "datasetValidationJob.", &given, SUPPORTED)?;
+    let id = match request.dataset_validation_job_id.as_str() {
+        "" => DatasetValidationJobId::generate(rand::random()),
+        id => DatasetValidationJobId::new(id)
+            .map_err(|error| ServerError::field("datasetValidationJobId", error.to_string()))?,
+    };
+    if given.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
+        let what = format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters");
+        return Err(ServerError::field("displayName", what));
+    }
+    let format = format(given.format())?;
+    let is_single = !given.dataset_name.is_empty();
+    let datasets = datasets(call, &account, &given).await?;
+    let now_ms = crate::now_ms();
+    let job = DatasetValidationJob {
+        account,
+        id,
+        display_name: given.display_name,
+        datasets,
+        is_single,
+        format,
+        state: DatasetValidationState::Pending,
+        status: Status::default(),
+        result: None,
+        validation_error: String::new(),
+        created_by: call.caller.email.clone(),
+        create_time_ms: now_ms,
+        update_time_ms: now_ms,
+    };
+    let place = call.state.validations().place()?;
+    call.state.store().create(&job).await?;
+    place.send((job.account.clone(), job.id.clone()));
+    mask::apply("DatasetValidationJob", super::to_pb(&job), None)
+}
+
+fn format(format: pb::DatasetValidationFormat) -> Result<DatasetValidationFormat, ServerError> {
+    use pb::DatasetValidationFormat as Format;
+    Ok(match format {
+        Format::Chat => DatasetValidationFormat::Chat,
+        Format::ChatRelaxed => DatasetValidationFormat::ChatRelaxed,
+        Format::BatchInferenceStrict => DatasetValidationFormat::BatchInferenceStrict,
+        Format::BatchInferenceAllowTrailingAssistant => {
+            DatasetValidationFormat::BatchInferenceAllowTrailingAssistant
+        }
+        Format::BatchInference => DatasetValidationFormat::BatchInference,
+        Format::Unspecified => return Err(ServerError::field("format", "is required")),
+        Format::Rlor => {
+            return Err(ServerError::Unimplemented(
+                "format: this server has no use for RLOR rows; give CHAT, CHAT_RELAXED or one of BATCH_INFERENCE"
+                    .to_owned(),
+            ));
+        }
+    })
+}
+
+/// The datasets that are named, all of whose files are there.
+async fn datasets(
+    call: &Call,
+    account: &AccountId,
+    given: &pb::DatasetValidationJob,
+) -> Result<Vec<DatasetRef>, ServerError> {
+    let (field, texts) = match (given.dataset_name.as_str(), given.dataset_names.as_slice()) {
+        ("", []) => return Err(ServerError::field("datasetName", "is required, or datasetNames")),
+        ("", names) => ("datasetNames", names),
+        (_, []) => ("datasetName", std::slice::from_ref(&given.dataset_name)),
+        _ => return Err(ServerError::field("datasetNames", "give either this or datasetName")),
+    };
+    if texts.len() > DatasetValidationJob::DATASETS_MAX {
+        let what = format!("has {} names; at most {}", texts.len(), DatasetValidationJob::DATASETS_MAX);
+        return Err(ServerError::field(field, what));
+    }
+    let mut datasets: Vec<DatasetRef> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let name = names::dataset_in(account, field, text)?;
+        call.caller.may_read(&name.account)?;
+        if datasets.contains(&name) {
+            return Err(ServerError::field(field, format!("has {name} twice")));
+        }
+        datasets.push(name);
+    }
+    for name in &datasets {
+        uploaded_files(&call.state, &call.state.store().dataset_get(name).await?)?;
+    }
+    Ok(datasets)
 }

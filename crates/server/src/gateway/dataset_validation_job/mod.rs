@@ -1,4 +1,62 @@
-//! Checks of datasets.
+//! Checks of datasets, which run in the background.
 
 pub(super) mod create;
 pub(super) mod get;
+mod runner;
+
+pub(crate) use runner::{Runner, Validations};
+
+use hearth_domain::{
+    DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
+};
+use hearth_proto::gateway as pb;
+
+use super::time::timestamp;
+
+/// The record as clients see it. All its states are known to old clients.
+fn to_pb(job: &DatasetValidationJob) -> pb::DatasetValidationJob {
+    let names: Vec<String> = job.datasets.iter().map(ToString::to_string).collect();
+    let (dataset_name, dataset_names) = match (job.is_single, names) {
+        (true, names) => (names.concat(), Vec::new()),
+        (false, names) => (String::new(), names),
+    };
+    let state = match job.state {
+        DatasetValidationState::Pending => pb::JobState::Pending,
+        DatasetValidationState::Running => pb::JobState::Running,
+        DatasetValidationState::Completed => pb::JobState::Completed,
+        DatasetValidationState::Failed => pb::JobState::Failed,
+    };
+    let result = match job.result {
+        None => pb::DatasetValidationJobResult::Unspecified,
+        Some(DatasetValidationResult::Success) => pb::DatasetValidationJobResult::Success,
+        Some(DatasetValidationResult::Failure) => pb::DatasetValidationJobResult::Failure,
+    };
+    pb::DatasetValidationJob {
+        name: job.name(),
+        display_name: job.display_name.clone(),
+        create_time: Some(timestamp(job.create_time_ms)),
+        update_time: Some(timestamp(job.update_time_ms)),
+        created_by: job.created_by.clone(),
+        state: state.into(),
+        status: Some(super::status_to_pb(&job.status)),
+        dataset_name,
+        dataset_names,
+        format: format_to_pb(job.format).into(),
+        result: result.into(),
+        validation_error: job.validation_error.clone(),
+        ..Default::default()
+    }
+}
+
+fn format_to_pb(format: DatasetValidationFormat) -> pb::DatasetValidationFormat {
+    use pb::DatasetValidationFormat as Format;
+    match format {
+        DatasetValidationFormat::Chat => Format::Chat,
+        DatasetValidationFormat::ChatRelaxed => Format::ChatRelaxed,
+        DatasetValidationFormat::BatchInferenceStrict => Format::BatchInferenceStrict,
+        DatasetValidationFormat::BatchInferenceAllowTrailingAssistant => {
+            Format::BatchInferenceAllowTrailingAssistant
+        }
+        DatasetValidationFormat::BatchInference => Format::BatchInference,
+    }
+}

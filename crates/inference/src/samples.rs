@@ -1,0 +1,139 @@
+//! Training samples for people to look at, made as the trainer makes them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hearth_data::template::process::{RenderReply, RenderRequest};
+use hearth_data::{Message, Renderer, Role, Row, RowContent, RowError, Sample, Tokenizer};
+
+use crate::InferenceError;
+use crate::render::Prompter;
+use crate::service::Service;
+
+/// Tokens before a part that its text is decoded with: some decoders treat a first token differently.
+const CONTEXT_TOKENS: usize = 8;
+
+/// Tokenizer and chat template of a base, or another template in its place.
+pub struct Sampler {
+    service: Service,
+    kind: Kind,
+}
+
+enum Kind {
+    /// The base's own template, or none.
+    Own(Arc<Prompter>),
+    /// A template that runs in a process of its own.
+    Foreign {
+        /// Has no template.
+        renderer: Box<Renderer>,
+        template: String,
+        stop_ids: Vec<u32>,
+    },
+}
+
+/// Neighbouring tokens of equal loss weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// What they say.
+    pub text: String,
+    /// Loss weight of each.
+    pub weight: f32,
+    /// Their ids.
+    pub tokens: Vec<u32>,
+}
+
+impl Service {
+    /// Opens the tokenizer of the base in `base_dir`, with `template` in place of its chat template if it is given.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`InferenceError::Template`] and [`InferenceError::TemplateLimits`] if that template does not work at all.
+    pub fn sampler(&self, base_dir: &Path, template: Option<&str>) -> Result<Sampler, InferenceError> {
+        let load = |source| InferenceError::LoadRenderer { dir: base_dir.to_owned(), source };
+        let own = hearth_data::template::source_of(base_dir).map_err(load)?;
+        let kind = match template {
+            Some(template) if own.as_deref() != Some(template) => {
+                let tokenizer = Tokenizer::open(base_dir).map_err(load)?;
+                let renderer = Box::new(Renderer::new(tokenizer, None).map_err(load)?);
+                let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+                let special = renderer.tokenizer().special_tokens();
+                let request = RenderRequest::for_training(template, special, &probe);
+                let answer = match self.render(&request)? {
+                    RenderReply::Turns { answer, .. } => answer,
+                    other => return Err(InferenceError::Template(refusal(other))),
+                };
+                let stop_ids = renderer.stop_ids_from_text(&answer).map_err(InferenceError::Template)?;
+                Kind::Foreign { renderer, template: template.to_owned(), stop_ids }
+            }
+            _ => Kind::Own(self.base_prompter(base_dir)?),
+        };
+        Ok(Sampler { service: self.clone(), kind })
+    }
+}
+
+impl Sampler {
+    fn renderer(&self) -> &Renderer {
+        match &self.kind {
+            Kind::Own(prompter) => prompter.renderer(),
+            Kind::Foreign { renderer, .. } => renderer,
+        }
+    }
+
+    /// The training sample of a row; `None` if it is longer than `max_tokens`, which leaves it out of training. The
+    /// inner error is what is wrong with the row. Blocks.
+    pub fn sample_within(
+        &self,
+        row: &Row,
+        max_tokens: usize,
+    ) -> Result<Result<Option<Sample>, RowError>, InferenceError> {
+        let (Kind::Foreign { renderer, template, stop_ids }, RowContent::Chat(messages)) =
+            (&self.kind, &row.content)
+        else {
+            return Ok(self.renderer().sample_within(row, max_tokens));
+        };
+        let request = RenderRequest::for_training(template, renderer.tokenizer().special_tokens(), messages);
+        match self.service.render(&request)? {
+            RenderReply::Turns { turns, .. } if turns.is_sound() => {
+                Ok(renderer.sample_from_turns(row.line, &turns, stop_ids, max_tokens))
+            }
+            other => {
+                let message = refusal(other).to_string();
+                Ok(Err(RowError { line: row.line, pointer: String::new(), message }))
+            }
+        }
+    }
+
+    /// A sample in parts of equal weight. Their texts, one after the other, are the text of the sample.
+    pub fn segments(&self, sample: &Sample) -> Result<Vec<Segment>, InferenceError> {
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut at = 0;
+        while let Some(&weight) = sample.weights.get(at) {
+            let len = sample.weights[at..].iter().take_while(|other| **other == weight).count();
+            let tokens = sample.tokens[at..at + len].to_vec();
+            let context = &sample.tokens[at.saturating_sub(CONTEXT_TOKENS)..at];
+            segments.push(Segment { text: self.text(context, &tokens)?, weight, tokens });
+            at += len;
+        }
+        Ok(segments)
+    }
+
+    /// What tokens add to the text of those before them.
+    fn text(&self, context: &[u32], tokens: &[u32]) -> Result<String, InferenceError> {
+        let decode = |ids: &[u32]| {
+            self.renderer().tokenizer().decode(ids, false).map_err(InferenceError::Decode)
+        };
+        let both = decode(&[context, tokens].concat())?;
+        match both.strip_prefix(decode(context)?.as_str()) {
+            Some(text) => Ok(text.to_owned()),
+            None => decode(tokens),
+        }
+    }
+}
+
+/// Why a template gave no turns.
+fn refusal(reply: RenderReply) -> hearth_data::Error {
+    match reply {
+        RenderReply::Error { message, line } => hearth_data::Error::Template { message, line },
+        _ => hearth_data::Error::Template { message: "its process answered something else".into(), line: None },
+    }
+}

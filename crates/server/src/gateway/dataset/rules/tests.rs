@@ -1,0 +1,113 @@
+//! Rows in, what is wrong with them out.
+
+use super::*;
+
+fn found(rules: Rules, files: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let files: Vec<(String, PathBuf)> = files
+        .iter()
+        .enumerate()
+        .map(|(index, content)| {
+            let name = format!("{}.jsonl", char::from(b'a' + index as u8));
+            std::fs::write(dir.path().join(&name), content).unwrap();
+            (name.clone(), dir.path().join(name))
+        })
+        .collect();
+    read_all(&files, rules, &AtomicBool::new(false)).unwrap().text()
+}
+
+#[track_caller]
+fn check(rules: Rules, files: &[&str], expect: &str) {
+    assert_eq!(found(rules, files), expect);
+}
+
+const QUESTION: &str = r#"{"messages": [{"role": "user", "content": "q"}]}"#;
+const ANSWERED: &str =
+    r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+const COMPLETION: &str = r#"{"prompt": "p", "completion": "c"}"#;
+
+fn lines(rows: &[&str]) -> String {
+    rows.join("\n")
+}
+
+#[test]
+fn chat_rows_can_be_trained_on() {
+    check(Rules::Chat, &[&lines(&[ANSWERED; 3])], "");
+    check(Rules::Chat, &[&lines(&[ANSWERED, ""]), &lines(&[ANSWERED, ANSWERED])], "");
+    check(Rules::Chat, &[ANSWERED], "dataset: has 1 rows; at least 3 are needed");
+    check(
+        Rules::Chat,
+        &[&lines(&[ANSWERED, QUESTION, ANSWERED, "{"])],
+        "a.jsonl:2: /messages/0/role: the last message must be from the assistant\n\
+         a.jsonl:4: invalid JSON at column 1: the line ends too early",
+    );
+    check(
+        Rules::Chat,
+        &[&lines(&[COMPLETION; 3])],
+        "dataset: rows have prompt and completion; CHAT rows have messages",
+    );
+}
+
+#[test]
+fn relaxed_rows_may_wait_for_an_answer() {
+    check(Rules::ChatRelaxed, &[&lines(&[ANSWERED, QUESTION])], "");
+    check(
+        Rules::ChatRelaxed,
+        &[&lines(&[QUESTION, COMPLETION, "[]", "x", r#"{"messages": []}"#, r#"{"messages": [{"role": "robot"}]}"#])],
+        "a.jsonl:2: the row has prompt and completion; CHAT_RELAXED rows have messages\n\
+         a.jsonl:3: a row must be a JSON object, this is a list\n\
+         a.jsonl:4: invalid JSON at column 1: expected value\n\
+         a.jsonl:5: /messages: messages is empty\n\
+         a.jsonl:6: /messages/0/role: unknown role \"robot\"; use system, user or assistant",
+    );
+    check(Rules::ChatRelaxed, &["\n"], "dataset: has 0 rows; at least 1 are needed");
+}
+
+fn request(id: &str, row: &str) -> String {
+    format!(r#"{{"custom_id": "{id}", "body": {row}}}"#)
+}
+
+#[test]
+fn requests_are_told_apart_and_have_messages() {
+    let good = [request("1", QUESTION), request("2", ANSWERED)].join("\n");
+    let (strict, lenient) = (Rules::Requests { strict: true }, Rules::Requests { strict: false });
+    check(lenient, &[&good], "");
+    check(strict, &[&request("1", QUESTION)], "");
+    assert!(found(strict, &[&good]).starts_with("a.jsonl:2: /body/messages"), "{}", found(strict, &[&good]));
+    let again = found(lenient, &[&good, &request("2", QUESTION)]);
+    assert!(again.starts_with("b.jsonl:1: /custom_id: "), "{again}");
+    let bad = [
+        QUESTION.to_owned(),
+        r#"{"custom_id": 1, "body": {}}"#.to_owned(),
+        r#"{"custom_id": "x", "body": []}"#.to_owned(),
+        r#"{"custom_id": "y", "body": {}}"#.to_owned(),
+        r#"{"custom_id": "z", "body": {"messages": [{"role": "robot", "content": "x"}]}}"#.to_owned(),
+    ];
+    let found = found(lenient, &[&bad.join("\n")]);
+    let lines: Vec<&str> = found.lines().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3", "a.jsonl:4", "a.jsonl:5"], "{found}");
+}
+
+#[test]
+fn errors_beyond_the_first_are_counted() {
+    let text = found(Rules::ChatRelaxed, &[&"[]\n".repeat(25)]);
+    assert_eq!(text.lines().count(), 11, "{text}");
+    assert!(text.ends_with("and 15 more errors"), "{text}");
+    let text = found(Rules::Chat, &[&"[]\n".repeat(250)]);
+    assert!(text.ends_with("and 240 more errors"), "{text}");
+}
+
+#[test]
+fn reading_ends_when_it_is_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.jsonl");
+    std::fs::write(&path, lines(&[ANSWERED; 3])).unwrap();
+    for rules in [Rules::Upload, Rules::Chat, Rules::ChatRelaxed, Rules::Requests { strict: false }] {
+        let files = [("a.jsonl".to_owned(), path.clone())];
+        assert!(read_all(&files, rules, &AtomicBool::new(true)).is_err(), "{rules:?}");
+        std::fs::remove_file(&path).unwrap();
+        let gone = read_all(&files, rules, &AtomicBool::new(false)).unwrap_err();
+        assert_eq!(gone.code(), hearth_domain::Code::FailedPrecondition, "{rules:?}");
+        std::fs::write(&path, lines(&[ANSWERED; 3])).unwrap();
+    }
+}

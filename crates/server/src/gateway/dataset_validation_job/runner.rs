@@ -1,0 +1,203 @@
+//! The background of checks: a queue with a limit, and few threads that read rows.
+//!
+//! What is queued stands in the database. A server that starts queues again what an earlier one did not finish.
+
+use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hearth_domain::{
+    AccountId, Code, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
+    DatasetValidationResult, DatasetValidationState, Status,
+};
+use hearth_store::StoreError;
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::error::{INTERNAL_MESSAGE, ServerError};
+use crate::gateway::dataset::check::uploaded_files;
+use crate::gateway::dataset::findings::Findings;
+use crate::gateway::dataset::rules::{Rules, read_all};
+use crate::limits::{VALIDATIONS_QUEUED_MAX, VALIDATIONS_RUNNING_MAX};
+use crate::state::AppState;
+
+/// A check that is to be run.
+type Key = (AccountId, DatasetValidationJobId);
+
+/// The queue of checks.
+pub(crate) struct Validations {
+    queue: mpsc::Sender<Key>,
+    /// The other end, until the runner starts.
+    work: std::sync::Mutex<Option<mpsc::Receiver<Key>>>,
+}
+
+impl Validations {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        let (queue, work) = mpsc::channel(VALIDATIONS_QUEUED_MAX);
+        Self { queue, work: std::sync::Mutex::new(Some(work)) }
+    }
+
+    /// The right to add one; RESOURCE_EXHAUSTED if too many wait.
+    pub(crate) fn place(&self) -> Result<OwnedPermit<Key>, ServerError> {
+        self.queue.clone().try_reserve_owned().map_err(|_| {
+            ServerError::ResourceExhausted(format!(
+                "{VALIDATIONS_QUEUED_MAX} checks of datasets wait; try again later"
+            ))
+        })
+    }
+}
+
+/// The tasks that check.
+pub(crate) struct Runner {
+    stop: Arc<Stop>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Set when the server stops; rows are no longer read then.
+type Stop = AtomicBool;
+
+impl Runner {
+    /// Works off the queue, after what an earlier server left.
+    pub(crate) async fn start(state: &AppState) -> Result<Self, ServerError> {
+        let queue = state.validations().work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let queue = queue.expect("a server has one runner");
+        let all: Vec<DatasetValidationJob> = state.store().all().await?;
+        let left: Vec<Key> =
+            all.into_iter().filter(|job| !job.state.is_final()).map(|job| (job.account, job.id)).collect();
+        let stop = Arc::<Stop>::default();
+        let work = Arc::new(Mutex::new((left.into_iter(), queue)));
+        let workers = (0..VALIDATIONS_RUNNING_MAX)
+            .map(|_| tokio::spawn(worker(state.clone(), Arc::clone(&work), Arc::clone(&stop))))
+            .collect();
+        Ok(Self { stop, workers })
+    }
+
+    /// Breaks off what runs; the next server begins it again.
+    pub(crate) async fn shutdown(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in self.workers {
+            worker.abort();
+            let _ = worker.await;
+        }
+    }
+}
+
+/// Checks still to be made: those of an earlier server first.
+type Work = Mutex<(std::vec::IntoIter<Key>, mpsc::Receiver<Key>)>;
+
+async fn worker(state: AppState, work: Arc<Work>, stop: Arc<Stop>) {
+    loop {
+        let next = {
+            let (left, queue) = &mut *work.lock().await;
+            match left.next() {
+                Some(key) => Some(key),
+                None => queue.recv().await,
+            }
+        };
+        let Some((account, id)) = next else { return };
+        if let Err(error) = run(&state, &account, &id, &stop).await {
+            tracing::error!(%account, %id, %error, "a check of datasets could not be recorded");
+        }
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Runs one check from beginning to end. The error is that of the database.
+async fn run(
+    state: &AppState,
+    account: &AccountId,
+    id: &DatasetValidationJobId,
+    stop: &Arc<Stop>,
+) -> Result<(), StoreError> {
+    let begin = |job: &mut DatasetValidationJob| {
+        job.state = DatasetValidationState::Running;
+        job.update_time_ms = crate::now_ms();
+        Ok::<_, StoreError>(())
+    };
+    let job = state.store().update(account, id.as_str(), begin).await?;
+    let found = check(state, &job, stop).await;
+    // What was broken off is begun again.
+    if stop.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let end = |job: &mut DatasetValidationJob| {
+        match found {
+            Ok(findings) => {
+                job.state = DatasetValidationState::Completed;
+                job.result = Some(match findings.is_ok() {
+                    true => DatasetValidationResult::Success,
+                    false => DatasetValidationResult::Failure,
+                });
+                job.validation_error = findings.text();
+            }
+            Err(error) => {
+                job.state = DatasetValidationState::Failed;
+                job.status = status(&error);
+            }
+        }
+        job.update_time_ms = crate::now_ms();
+        Ok::<_, StoreError>(())
+    };
+    state.store().update(account, id.as_str(), end).await?;
+    Ok(())
+}
+
+/// Reads the rows of all datasets of a check.
+async fn check(
+    state: &AppState,
+    job: &DatasetValidationJob,
+    stop: &Arc<Stop>,
+) -> Result<Findings, ServerError> {
+    let rules = rules(job.format);
+    let mut all = Findings::default();
+    for name in &job.datasets {
+        let dataset = state.store().dataset_get(name).await?;
+        let files = uploaded_files(state, &dataset)?;
+        let stop = Arc::clone(stop);
+        let found = tokio::task::spawn_blocking(move || read_all(&files, rules, &stop))
+            .await
+            .map_err(|source| ServerError::internal("checking a dataset", source))??;
+        let prefix = if job.is_single { String::new() } else { format!("{}/", name.id) };
+        all.append(&prefix, found);
+    }
+    Ok(all)
+}
+
+fn rules(format: DatasetValidationFormat) -> Rules {
+    match format {
+        DatasetValidationFormat::Chat => Rules::Chat,
+        DatasetValidationFormat::ChatRelaxed => Rules::ChatRelaxed,
+        DatasetValidationFormat::BatchInferenceStrict => Rules::Requests { strict: true },
+        DatasetValidationFormat::BatchInferenceAllowTrailingAssistant
+        | DatasetValidationFormat::BatchInference => Rules::Requests { strict: false },
+    }
+}
+
+/// What a client learns of a check that could not be made.
+fn status(error: &ServerError) -> Status {
+    match error.code() {
+        Code::Internal => {
+            tracing::error!(%error, "a check of datasets failed");
+            Status::new(Code::Internal, INTERNAL_MESSAGE)
+        }
+        Code::NotFound => Status::new(Code::FailedPrecondition, error.to_string()),
+        code => Status::new(code, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_checks_may_wait() {
+        let validations = Validations::new();
+        let places: Vec<_> = (0..VALIDATIONS_QUEUED_MAX).map(|_| validations.place().unwrap()).collect();
+        assert_eq!(validations.place().unwrap_err().code(), Code::ResourceExhausted);
+        drop(places);
+        assert!(validations.place().is_ok());
+    }
+}

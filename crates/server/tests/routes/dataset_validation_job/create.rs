@@ -1,0 +1,143 @@
+//! `POST /v1/accounts/{account}/datasetValidationJobs`.
+
+use hearth_domain::{
+    AccountId, DatasetId, DatasetRef, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
+    DatasetValidationState, Status,
+};
+use hearth_store::Store;
+use serde_json::{Value, json};
+
+use super::{JOBS, wait};
+use crate::dataset::upload_files;
+use crate::server::Server;
+use crate::snapshot;
+
+fn create(server: &Server, body: Value) -> Value {
+    let job = server.post(JOBS, &body).ok();
+    wait(server, job["name"].as_str().unwrap())
+}
+
+#[test]
+fn good_rows_are_a_success() {
+    let server = Server::start();
+    server.ready_dataset("rows");
+    let path = format!("{JOBS}?datasetValidationJobId=first");
+    let body = json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_CHAT", "displayName": "First"});
+    let made = server.post(&path, &body).ok();
+    assert_eq!(made["name"], "accounts/default/datasetValidationJobs/first");
+    assert_eq!(server.post(&path, &body).error().1, 6);
+    wait(&server, "accounts/default/datasetValidationJobs/first");
+    snapshot!(server.get(&format!("{JOBS}/first")));
+    // The wrapped form, and an id of the server.
+    let wrapped = json!({"datasetValidationJob": body});
+    assert_eq!(create(&server, wrapped)["result"], "DATASET_VALIDATION_JOB_RESULT_SUCCESS");
+}
+
+#[test]
+fn bad_rows_are_named() {
+    let server = Server::start();
+    server.ready_dataset("rows");
+    let question = r#"{"messages": [{"role": "user", "content": "q"}]}"#;
+    upload_files(&server, "open", &[("a.jsonl", question.as_bytes()), ("b.jsonl", b"{\n")]);
+    let job = |format: &str| {
+        let names = ["rows", "accounts/default/datasets/open"];
+        let format = format!("DATASET_VALIDATION_FORMAT_{format}");
+        create(&server, json!({"datasetNames": names, "format": format}))
+    };
+    let chat = job("CHAT");
+    assert_eq!(
+        (&chat["state"], &chat["result"]),
+        (&json!("JOB_STATE_COMPLETED"), &json!("DATASET_VALIDATION_JOB_RESULT_FAILURE"))
+    );
+    assert_eq!(
+        chat["validationError"],
+        "open/a.jsonl:1: /messages/0/role: the last message must be from the assistant\n\
+         open/b.jsonl:1: invalid JSON at column 1: the line ends too early"
+    );
+    assert_eq!(chat["datasetNames"].as_array().unwrap().len(), 2);
+    let relaxed = job("CHAT_RELAXED");
+    assert_eq!(relaxed["validationError"], "open/b.jsonl:1: invalid JSON at column 1: the line ends too early");
+    // A check changes nothing.
+    assert_eq!(server.get("/v1/accounts/default/datasets/open").ok()["state"], "UPLOADING");
+    let row = format!(r#"{{"custom_id": "1", "body": {question}}}"#);
+    upload_files(&server, "requests", &[("a.jsonl", row.as_bytes())]);
+    for format in ["BATCH_INFERENCE", "BATCH_INFERENCE_STRICT", "BATCH_INFERENCE_ALLOW_TRAILING_ASSISTANT"] {
+        let format = format!("DATASET_VALIDATION_FORMAT_{format}");
+        let job = create(&server, json!({"datasetName": "requests", "format": format}));
+        assert_eq!(job["result"], "DATASET_VALIDATION_JOB_RESULT_SUCCESS", "{job}");
+        let job = create(&server, json!({"datasetName": "rows", "format": format}));
+        assert_eq!(job["result"], "DATASET_VALIDATION_JOB_RESULT_FAILURE", "{job}");
+    }
+}
+
+#[test]
+fn wrong_requests_are_refused() {
+    let server = Server::start();
+    server.ready_dataset("rows");
+    server.post("/v1/accounts/default/datasets", &json!({"datasetId": "empty"})).ok();
+    let chat = "DATASET_VALIDATION_FORMAT_CHAT";
+    let check = |body: Value, expect: (u16, i64), part: &str| {
+        let (status, code, message) = server.post(JOBS, &body).error();
+        assert_eq!((status, code), expect, "{body}: {message}");
+        assert!(message.contains(part), "{message}");
+    };
+    check(json!({}), (400, 3), "datasetValidationJob");
+    check(json!({"datasetName": "rows"}), (400, 3), "format");
+    check(json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_RLOR"}), (501, 12), "format");
+    check(json!({"format": chat}), (400, 3), "datasetName");
+    check(json!({"datasetName": "rows", "datasetNames": ["rows"], "format": chat}), (400, 3), "datasetNames");
+    check(json!({"datasetNames": ["rows", "rows"], "format": chat}), (400, 3), "twice");
+    check(json!({"datasetNames": vec!["rows"; 21], "format": chat}), (400, 3), "21 names");
+    check(json!({"datasetName": "../x", "format": chat}), (400, 3), "datasetName");
+    check(json!({"datasetName": "gone", "format": chat}), (404, 5), "gone");
+    check(json!({"datasetName": "empty", "format": chat}), (400, 9), "no files");
+    check(json!({"datasetName": "rows", "format": chat, "rewards": ["x"]}), (501, 12), "rewards");
+    check(json!({"datasetName": "rows", "format": chat, "customImageTag": "x"}), (501, 12), "customImageTag");
+    check(json!({"datasetName": "rows", "format": chat, "displayName": "x".repeat(64)}), (400, 3), "displayName");
+    let id = format!("{JOBS}?datasetValidationJobId=9");
+    assert_eq!(server.post(&id, &json!({"datasetName": "rows", "format": chat})).error().1, 3);
+    // The rows of another account are nobody's business.
+    let key = server.account("acme");
+    let body = json!({"datasetName": "accounts/default/datasets/rows", "format": chat}).to_string();
+    let path = "/v1/accounts/acme/datasetValidationJobs";
+    assert_eq!(server.send_as(Some(&key), "POST", path, body.as_bytes()).error().1, 7);
+}
+
+#[test]
+fn a_server_goes_on_with_what_another_left() {
+    let server = Server::start();
+    server.ready_dataset("rows");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = server.stop();
+    let account = AccountId::new("default").unwrap();
+    let left = |id: &str, state, dataset: &str| DatasetValidationJob {
+        account: account.clone(),
+        id: DatasetValidationJobId::new(id).unwrap(),
+        display_name: String::new(),
+        datasets: vec![DatasetRef { account: account.clone(), id: DatasetId::new(dataset).unwrap() }],
+        is_single: true,
+        format: DatasetValidationFormat::Chat,
+        state,
+        status: Status::default(),
+        result: None,
+        validation_error: String::new(),
+        created_by: String::new(),
+        create_time_ms: 1,
+        update_time_ms: 1,
+    };
+    runtime.block_on(async {
+        let store = Store::open(dir.path(), 1).await.unwrap();
+        store.create(&left("running", DatasetValidationState::Running, "rows")).await.unwrap();
+        store.create(&left("pending", DatasetValidationState::Pending, "rows")).await.unwrap();
+        store.create(&left("orphan", DatasetValidationState::Pending, "gone")).await.unwrap();
+        store.close().await;
+    });
+    let server = Server::start_in(dir);
+    for id in ["running", "pending"] {
+        let job = wait(&server, &format!("accounts/default/datasetValidationJobs/{id}"));
+        assert_eq!(job["result"], "DATASET_VALIDATION_JOB_RESULT_SUCCESS", "{job}");
+    }
+    let job = wait(&server, "accounts/default/datasetValidationJobs/orphan");
+    assert_eq!((&job["state"], &job["status"]["code"]), (&json!("JOB_STATE_FAILED"), &json!("FAILED_PRECONDITION")));
+    assert!(job["status"]["message"].as_str().unwrap().contains("datasets/gone"), "{job}");
+}
