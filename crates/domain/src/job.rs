@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
-use crate::id::{AccountId, DatasetRef, JobId, ModelId, ModelRef};
 use crate::dataset::{Dataset, DatasetFormat, DatasetState};
+use crate::id::{AccountId, DatasetRef, JobId, ModelId, ModelRef};
 use crate::record::{Model, ModelKind};
 
 /// Longest display name, in characters.

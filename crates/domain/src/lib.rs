@@ -34,7 +34,5 @@ pub use id::{
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
-pub use record::{
-    Account, ApiKey, Job, JobProgress, Model, ModelKind, Role,
-};
+pub use record::{Account, ApiKey, Job, JobProgress, Model, ModelKind, Role};
 pub use state::{JobEvent, JobState, TransitionError, transition};

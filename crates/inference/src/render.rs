@@ -132,9 +132,10 @@ impl Prompter {
                         ids.and_then(|ids| Ok((ids, self.renderer.stop_ids_from_text(&answer)?)))
                     }
                     RenderReply::Error { message, line } => Err(Error::Template { message, line }),
-                    RenderReply::Turns { .. } => {
-                        Err(Error::Template { message: "its process answered something else".into(), line: None })
-                    }
+                    RenderReply::Turns { .. } => Err(Error::Template {
+                        message: "its process answered something else".into(),
+                        line: None,
+                    }),
                 }
             }
         };

@@ -119,9 +119,8 @@ impl Sampler {
 
     /// What tokens add to the text of those before them.
     fn text(&self, context: &[u32], tokens: &[u32]) -> Result<String, InferenceError> {
-        let decode = |ids: &[u32]| {
-            self.renderer().tokenizer().decode(ids, false).map_err(InferenceError::Decode)
-        };
+        let decode =
+            |ids: &[u32]| self.renderer().tokenizer().decode(ids, false).map_err(InferenceError::Decode);
         let both = decode(&[context, tokens].concat())?;
         match both.strip_prefix(decode(context)?.as_str()) {
             Some(text) => Ok(text.to_owned()),
@@ -134,6 +133,8 @@ impl Sampler {
 fn refusal(reply: RenderReply) -> hearth_data::Error {
     match reply {
         RenderReply::Error { message, line } => hearth_data::Error::Template { message, line },
-        _ => hearth_data::Error::Template { message: "its process answered something else".into(), line: None },
+        _ => {
+            hearth_data::Error::Template { message: "its process answered something else".into(), line: None }
+        }
     }
 }

@@ -22,8 +22,7 @@ pub(crate) const ROUTE: &str = "/gateway.Gateway/{rpc}";
 /// Most characters of an unknown RPC's name that the answer repeats.
 const RPC_NAME_MAX_CHARS: usize = 80;
 /// The calls that read whole files before they answer.
-const LONG_PATHS: [&str; 2] =
-    ["/gateway.Gateway/ValidateDatasetUpload", "/gateway.Gateway/SplitDataset"];
+const LONG_PATHS: [&str; 2] = ["/gateway.Gateway/ValidateDatasetUpload", "/gateway.Gateway/SplitDataset"];
 
 /// True if the client speaks gRPC.
 pub(crate) fn is_grpc(request: &Request) -> bool {

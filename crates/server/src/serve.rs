@@ -210,7 +210,18 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let metrics = Arc::clone(state.metrics());
     let listening = Listening { app: router(state), tls: tls.clone(), limits, metrics, stop: stop.clone() };
     let listener = tokio::spawn(listen::run(listener, listening));
-    Ok(RunningServer { addr, new_key, tls, shutdown_delay, stop, listener, scheduler, validations, store, lock })
+    Ok(RunningServer {
+        addr,
+        new_key,
+        tls,
+        shutdown_delay,
+        stop,
+        listener,
+        scheduler,
+        validations,
+        store,
+        lock,
+    })
 }
 
 /// Reads certificates again from time to time: other programs renew files, and the own one ends after a year.

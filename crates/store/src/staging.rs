@@ -79,7 +79,8 @@ impl StagedWriter {
 
     /// Puts all bytes on disk. Blocking.
     pub fn finish(self) -> Result<StagedFile, StoreError> {
-        let file = self.file.into_inner().map_err(|error| io_error("write", &self.path)(error.into_error()))?;
+        let file =
+            self.file.into_inner().map_err(|error| io_error("write", &self.path)(error.into_error()))?;
         file.sync_all().map_err(io_error("sync", &self.path))?;
         let outcome = PutOutcome { size_bytes: self.size_bytes, sha256: hex::encode(self.hash.finalize()) };
         Ok(StagedFile { path: self.path, outcome })

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures::stream;
 use hearth_domain::{
-    Account, AccountId, Code, Dataset, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
-    JobId, JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Role, Status,
+    Account, AccountId, Code, Dataset, DatasetFile, DatasetId, DatasetRef, Job, JobEvent, JobId, JobProgress,
+    JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Role, Status,
 };
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use hearth_store::{
@@ -321,6 +321,46 @@ async fn uploads_are_whole_or_absent() {
 
     objects.delete_dataset(&name).await.unwrap();
     assert_eq!(code(read(&store, &key).await), Code::NotFound);
+}
+
+/// A dataset with one file of these bytes, which stands staged.
+fn whole(staging: &mut hearth_store::Staging, id: &str, bytes: &[u8]) -> hearth_store::NewDataset {
+    let mut file = staging.create().unwrap();
+    file.write(bytes).unwrap();
+    let file = file.finish().unwrap();
+    let outcome = file.outcome().clone();
+    let stored = DatasetFile::stored("a.jsonl", outcome.size_bytes, outcome.sha256);
+    let dataset = Dataset { files: vec![stored], ..dataset(id, 1) };
+    hearth_store::NewDataset { dataset, files: vec![file] }
+}
+
+#[tokio::test]
+async fn datasets_come_with_their_files_or_not_at_all() {
+    let (dir, store) = open().await;
+    let objects = dir.path().join("objects");
+    let mut staging = store.objects().staging().unwrap();
+    let new = ["a", "b"].map(|id| whole(&mut staging, id, id.as_bytes())).into();
+    store.dataset_create_whole(new, staging).await.unwrap();
+    assert_eq!(files_under(&objects), 2);
+    let key = ObjectKey::dataset_file(&dataset("b", 1).name(), "a.jsonl").unwrap();
+    assert_eq!(read(&store, &key).await.unwrap(), "b");
+    // One name that is taken keeps all of them out.
+    let mut staging = store.objects().staging().unwrap();
+    let new = ["c", "b", "d"].map(|id| whole(&mut staging, id, b"x")).into();
+    assert_eq!(code(store.dataset_create_whole(new, staging).await), Code::AlreadyExists);
+    assert_eq!(files_under(&objects), 2);
+    assert_eq!(read(&store, &key).await.unwrap(), "b");
+    // What a dead server left, staged or moved in without a record, goes at the next start.
+    let mut staging = store.objects().staging().unwrap();
+    let left = whole(&mut staging, "left", b"x");
+    std::mem::forget(staging);
+    let place = ObjectKey::dataset_file(&left.dataset.name(), "a.jsonl").unwrap();
+    let place = store.objects().local_path(&place).unwrap();
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(place, b"x").unwrap();
+    assert_eq!(files_under(&objects), 4);
+    store.dataset_sweep().await.unwrap();
+    assert_eq!(files_under(&objects), 2);
 }
 
 #[test]

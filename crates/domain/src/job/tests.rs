@@ -2,12 +2,11 @@
 
 use super::*;
 use crate::code::Status;
-use crate::id::DatasetId;
 use crate::dataset::DatasetFile;
+use crate::id::DatasetId;
 
 fn ready(id: &str) -> Dataset {
-    let name =
-        DatasetRef { account: AccountId::new("acme").unwrap(), id: DatasetId::new(id).unwrap() };
+    let name = DatasetRef { account: AccountId::new("acme").unwrap(), id: DatasetId::new(id).unwrap() };
     Dataset {
         state: DatasetState::Ready,
         format: DatasetFormat::Chat,

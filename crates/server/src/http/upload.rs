@@ -35,7 +35,9 @@ pub(crate) async fn dataset_upload(
     let name = names::dataset("name", &name)?;
     caller.may_change(&name.account)?;
     // A client that says at once that it has too much need not send it.
-    if content_length(request.headers()).is_some_and(|bytes| bytes > MULTIPART_FILE_MAX_BYTES + FORM_MAX_BYTES) {
+    if content_length(request.headers())
+        .is_some_and(|bytes| bytes > MULTIPART_FILE_MAX_BYTES + FORM_MAX_BYTES)
+    {
         return Err(ServerError::TooLarge { what: "the upload", max_bytes: MULTIPART_FILE_MAX_BYTES });
     }
     files::uploading(&state, &name).await?;

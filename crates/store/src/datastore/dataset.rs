@@ -43,7 +43,11 @@ impl Store {
 
     /// Adds datasets together with their files, out of one staging directory: all of them, or none, whatever happens in
     /// between. `ALREADY_EXISTS` names the first whose id is taken.
-    pub async fn dataset_create_whole(&self, new: Vec<NewDataset>, staging: Staging) -> Result<(), StoreError> {
+    pub async fn dataset_create_whole(
+        &self,
+        new: Vec<NewDataset>,
+        staging: Staging,
+    ) -> Result<(), StoreError> {
         // Nobody else can make these datasets, or files for them, until the transaction ends; and a server that dies
         // before it leaves files without a record, which the next one sweeps.
         let mut tx = self.begin_write().await?;

@@ -219,7 +219,8 @@ mod tests {
     #[test]
     fn places_where_no_row_begins_are_not_taken() {
         let (_dir, paths) = lines(&[b"ab\ncd\n"]);
-        let open = |file, offset| Lines::open(paths.clone(), Place { file, offset, lines: 0 }).unwrap().is_some();
+        let open =
+            |file, offset| Lines::open(paths.clone(), Place { file, offset, lines: 0 }).unwrap().is_some();
         assert!(open(0, 0) && open(0, 3) && open(0, 6));
         assert!(!open(0, 1) && !open(0, 7) && !open(0, u64::MAX) && !open(1, 0) && !open(usize::MAX, 0));
     }

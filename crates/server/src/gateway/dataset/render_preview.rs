@@ -93,8 +93,9 @@ fn context_length(asked: i32, base: &Model) -> Result<usize, ServerError> {
         0 => Ok(base.context_length as usize),
         asked if (CONTEXT_LENGTH_MIN..=most).contains(&asked) => Ok(asked as usize),
         wrong => {
-            let what =
-                format!("{wrong} is not between {CONTEXT_LENGTH_MIN} and {most}, the model's (0 is the default)");
+            let what = format!(
+                "{wrong} is not between {CONTEXT_LENGTH_MIN} and {most}, the model's (0 is the default)"
+            );
             Err(ServerError::field("contextLength", what))
         }
     }
@@ -106,11 +107,8 @@ fn example(
     context_length: usize,
 ) -> Result<pb::RenderedExample, ServerError> {
     let number = i64::try_from(line.number).unwrap_or(i64::MAX);
-    let dropped = |reason: String| pb::RenderedExample {
-        line: number,
-        renderings: Vec::new(),
-        dropped_reason: reason,
-    };
+    let dropped =
+        |reason: String| pb::RenderedExample { line: number, renderings: Vec::new(), dropped_reason: reason };
     let row: Row = match RowReader::new(line.bytes).next() {
         Some(Ok(row)) => row,
         // Such a row was not there when the dataset was checked.
@@ -120,7 +118,9 @@ fn example(
     let row = Row { line: line.number, ..row };
     let sample = match sampler.sample_within(&row, context_length).map_err(render_error)? {
         Ok(Some(sample)) => sample,
-        Ok(None) => return Ok(dropped(format!("longer than {context_length} tokens, so training leaves it out"))),
+        Ok(None) => {
+            return Ok(dropped(format!("longer than {context_length} tokens, so training leaves it out")));
+        }
         Err(error) => return Ok(dropped(format!("a job fails at this row: {error}"))),
     };
     let count = |tokens: usize| i32::try_from(tokens).unwrap_or(i32::MAX);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearth_domain::{Dataset, DatasetFile, DatasetId, DatasetRef, DatasetSource, DatasetState};
 use hearth_proto::gateway as pb;
-use hearth_store::{NewDataset, Staging, StagedWriter};
+use hearth_store::{NewDataset, StagedWriter, Staging};
 
 use super::lines::{Lines, Place};
 use super::preview::{read_error, ready};
@@ -31,7 +31,10 @@ pub(in crate::gateway) async fn dataset_split(
     call.caller.may_read(&name.account)?;
     call.caller.may_change(&parent)?;
     let chunk_size = u64::try_from(request.chunk_size).ok().filter(|size| *size > 0).ok_or_else(|| {
-        ServerError::field("chunkSize", format!("{} is not at least 1, the rows of a part", request.chunk_size))
+        ServerError::field(
+            "chunkSize",
+            format!("{} is not at least 1, the rows of a part", request.chunk_size),
+        )
     })?;
     let source = ready(&call.state, &name).await?;
     let parts = part_count(source.example_count, chunk_size)?;
@@ -115,7 +118,8 @@ fn write_parts(
     chunk_size: u64,
     stopped: &AtomicBool,
 ) -> Result<Vec<NewDataset>, ServerError> {
-    let changed = || ServerError::internal("splitting a dataset", "its files are not those that were checked");
+    let changed =
+        || ServerError::internal("splitting a dataset", "its files are not those that were checked");
     let mut lines = Lines::open(paths, Place::default()).map_err(read_error)?.ok_or_else(changed)?;
     let mut made = Vec::with_capacity(records.len());
     for mut dataset in records {

@@ -73,7 +73,8 @@ impl Change {
         let before = dataset.clone();
         if self.is_user_uploaded && dataset.source != DatasetSource::UserUploaded {
             return Err(ServerError::FailedPrecondition(
-                "dataset.userUploaded: the rows of this dataset come from another one; leave it out".to_owned(),
+                "dataset.userUploaded: the rows of this dataset come from another one; leave it out"
+                    .to_owned(),
             ));
         }
         if let Some(text) = self.display_name {
@@ -111,7 +112,8 @@ impl Change {
 
 /// JSON names of the fields that a mask names; `*` is all that can be changed.
 fn masked(mask: &prost_types::FieldMask) -> Result<Vec<String>, ServerError> {
-    let changeable: Vec<&str> = fields::SUPPORTED.iter().copied().filter(|name| *name != "userUploaded").collect();
+    let changeable: Vec<&str> =
+        fields::SUPPORTED.iter().copied().filter(|name| *name != "userUploaded").collect();
     let desc = hearth_proto::descriptor_pool()
         .get_message_by_name("gateway.Dataset")
         .expect("datasets are messages of the gateway");

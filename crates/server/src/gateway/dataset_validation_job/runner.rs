@@ -2,16 +2,16 @@
 //!
 //! What is queued stands in the database. A server that starts queues again what an earlier one did not finish.
 
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use hearth_domain::{
     AccountId, Code, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
     DatasetValidationResult, DatasetValidationState, Status,
 };
 use hearth_store::StoreError;
-use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::Mutex;
+use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::task::JoinHandle;
 
 use crate::error::{INTERNAL_MESSAGE, ServerError};

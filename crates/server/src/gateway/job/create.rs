@@ -98,7 +98,11 @@ async fn dataset(
 }
 
 /// A full name; or a bare id, of the own account first and then of the catalogue.
-pub(in crate::gateway) async fn base_model(call: &Call, account: &AccountId, text: &str) -> Result<Option<Model>, ServerError> {
+pub(in crate::gateway) async fn base_model(
+    call: &Call,
+    account: &AccountId,
+    text: &str,
+) -> Result<Option<Model>, ServerError> {
     if text.is_empty() {
         return Ok(None);
     }

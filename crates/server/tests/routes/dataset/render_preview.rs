@@ -49,7 +49,7 @@ fn chat(turns: &[&str]) -> String {
     let messages: Vec<Value> = turns
         .iter()
         .enumerate()
-        .map(|(index, text)| json!({"role": ["user", "assistant"][index % 2], "content": text}))
+        .map(|(index, text)| json!({"role": (["user", "assistant"][index % 2]), "content": text}))
         .collect();
     json!({ "messages": messages }).to_string()
 }
@@ -185,7 +185,7 @@ fn server_with_replies(file: &Path) -> Server {
     let server = Server::start_with(dir, |config| {
         config.render_command = Some(["/bin/sh", "-c", &script].map(Into::into).to_vec());
     });
-    ready(&server, "rows", &[chat(&["question", "answer"]); 3].join("\n"));
+    ready(&server, "rows", &format!("{}\n", chat(&["question", "answer"])).repeat(3));
     server
 }
 
@@ -199,7 +199,7 @@ fn other_templates_run_in_a_process_of_their_own() {
     std::fs::write(&file, serde_json::to_vec(&request.render()).unwrap()).unwrap();
     let server = server_with_replies(&file);
     let reply = render(&server, json!({ "jinjaTemplate": TEMPLATE })).ok();
-    let rows = [chat(&["question", "answer"]); 3].join("\n");
+    let rows = format!("{}\n", chat(&["question", "answer"])).repeat(3);
     let expect = trained(&renderer, &rows, CONTEXT as usize);
     check(reply["examples"].as_array().unwrap(), &expect, &renderer);
     let asked = std::fs::read_to_string(canned.path().join("reply.asked")).unwrap();

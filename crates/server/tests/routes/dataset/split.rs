@@ -56,7 +56,10 @@ fn every_row_is_in_one_part_and_in_order() {
     // One part may hold all.
     server.account("acme");
     let body = json!({"chunkSize": 1_000_000, "parent": "accounts/acme"});
-    assert_eq!(split(&server, body).ok()["chunkDatasetNames"], json!(["accounts/acme/datasets/rows-chunk-1"]));
+    assert_eq!(
+        split(&server, body).ok()["chunkDatasetNames"],
+        json!(["accounts/acme/datasets/rows-chunk-1"])
+    );
     let server = Server::start_in(server.stop());
     assert_eq!(prompts(&server, "accounts/default/datasets/rows-chunk-2"), ["p3", "p4", "p5"]);
 }
@@ -104,7 +107,8 @@ fn wrong_requests_are_refused() {
     check(json!({"chunkSize": 1, "parent": "acme"}), (400, 3), "parent");
     // Neither from nor into an account of others.
     let body = json!({"chunkSize": 3, "parent": "accounts/acme"}).to_string();
-    let foreign = server.send_as(Some(&key), "POST", &format!("{DATASETS}/rows:splitDataset"), body.as_bytes());
+    let foreign =
+        server.send_as(Some(&key), "POST", &format!("{DATASETS}/rows:splitDataset"), body.as_bytes());
     assert_eq!(foreign.error().1, 7);
     server.post(DATASETS, &json!({"datasetId": "empty"})).ok();
     let empty = server.post(&format!("{DATASETS}/empty:splitDataset"), &json!({"chunkSize": 3}));

@@ -25,7 +25,10 @@ fn the_dataset_is_ready_at_once() {
     let files = &dataset["files"];
     use sha2::Digest;
     let sha256 = hex::encode(sha2::Sha256::digest(rows()));
-    assert_eq!(files, &json!([{"name": "rows.jsonl", "sizeBytes": rows().len().to_string(), "sha256": sha256}]));
+    assert_eq!(
+        files,
+        &json!([{"name": "rows.jsonl", "sizeBytes": rows().len().to_string(), "sha256": sha256}])
+    );
     let again = server.upload(PATH, "rows.jsonl", rows().as_bytes());
     assert_eq!((again.status, again.error().1), (400, 9));
 }

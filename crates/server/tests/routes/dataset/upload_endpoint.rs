@@ -256,7 +256,8 @@ fn files_that_are_there_stay_when_urls_are_asked_for_again() {
             ["filenameToSignedUrls"]
             .clone()
     };
-    let put = |urls: &Value, name: &str| server.request(&[], "PUT", urls[name].as_str().unwrap(), two.as_bytes());
+    let put =
+        |urls: &Value, name: &str| server.request(&[], "PUT", urls[name].as_str().unwrap(), two.as_bytes());
     let size = two.len();
     let urls = ask(json!({"a.jsonl": size, "b.jsonl": size}));
     assert_eq!(put(&urls, "a.jsonl").status, 200);

@@ -22,7 +22,8 @@ fn good_rows_are_a_success() {
     let server = Server::start();
     server.ready_dataset("rows");
     let path = format!("{JOBS}?datasetValidationJobId=first");
-    let body = json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_CHAT", "displayName": "First"});
+    let body =
+        json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_CHAT", "displayName": "First"});
     let made = server.post(&path, &body).ok();
     assert_eq!(made["name"], "accounts/default/datasetValidationJobs/first");
     assert_eq!(server.post(&path, &body).error().1, 6);
@@ -56,7 +57,10 @@ fn bad_rows_are_named() {
     );
     assert_eq!(chat["datasetNames"].as_array().unwrap().len(), 2);
     let relaxed = job("CHAT_RELAXED");
-    assert_eq!(relaxed["validationError"], "open/b.jsonl:1: invalid JSON at column 1: the line ends too early");
+    assert_eq!(
+        relaxed["validationError"],
+        "open/b.jsonl:1: invalid JSON at column 1: the line ends too early"
+    );
     // A check changes nothing.
     assert_eq!(server.get("/v1/accounts/default/datasets/open").ok()["state"], "UPLOADING");
     let row = format!(r#"{{"custom_id": "1", "body": {question}}}"#);
@@ -81,7 +85,7 @@ fn wrong_requests_are_refused() {
         assert_eq!((status, code), expect, "{body}: {message}");
         assert!(message.contains(part), "{message}");
     };
-    check(json!({}), (400, 3), "datasetValidationJob");
+    check(json!({}), (400, 3), "format: is required");
     check(json!({"datasetName": "rows"}), (400, 3), "format");
     check(json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_RLOR"}), (501, 12), "format");
     check(json!({"format": chat}), (400, 3), "datasetName");
@@ -93,7 +97,11 @@ fn wrong_requests_are_refused() {
     check(json!({"datasetName": "empty", "format": chat}), (400, 9), "no files");
     check(json!({"datasetName": "rows", "format": chat, "rewards": ["x"]}), (501, 12), "rewards");
     check(json!({"datasetName": "rows", "format": chat, "customImageTag": "x"}), (501, 12), "customImageTag");
-    check(json!({"datasetName": "rows", "format": chat, "displayName": "x".repeat(64)}), (400, 3), "displayName");
+    check(
+        json!({"datasetName": "rows", "format": chat, "displayName": "x".repeat(64)}),
+        (400, 3),
+        "displayName",
+    );
     let id = format!("{JOBS}?datasetValidationJobId=9");
     assert_eq!(server.post(&id, &json!({"datasetName": "rows", "format": chat})).error().1, 3);
     // The rows of another account are nobody's business.
@@ -138,6 +146,9 @@ fn a_server_goes_on_with_what_another_left() {
         assert_eq!(job["result"], "DATASET_VALIDATION_JOB_RESULT_SUCCESS", "{job}");
     }
     let job = wait(&server, "accounts/default/datasetValidationJobs/orphan");
-    assert_eq!((&job["state"], &job["status"]["code"]), (&json!("JOB_STATE_FAILED"), &json!("FAILED_PRECONDITION")));
+    assert_eq!(
+        (&job["state"], &job["status"]["code"]),
+        (&json!("JOB_STATE_FAILED"), &json!("FAILED_PRECONDITION"))
+    );
     assert!(job["status"]["message"].as_str().unwrap().contains("datasets/gone"), "{job}");
 }

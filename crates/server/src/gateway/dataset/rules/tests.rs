@@ -53,7 +53,14 @@ fn relaxed_rows_may_wait_for_an_answer() {
     check(Rules::ChatRelaxed, &[&lines(&[ANSWERED, QUESTION])], "");
     check(
         Rules::ChatRelaxed,
-        &[&lines(&[QUESTION, COMPLETION, "[]", "x", r#"{"messages": []}"#, r#"{"messages": [{"role": "robot"}]}"#])],
+        &[&lines(&[
+            QUESTION,
+            COMPLETION,
+            "[]",
+            "x",
+            r#"{"messages": []}"#,
+            r#"{"messages": [{"role": "robot"}]}"#,
+        ])],
         "a.jsonl:2: the row has prompt and completion; CHAT_RELAXED rows have messages\n\
          a.jsonl:3: a row must be a JSON object, this is a list\n\
          a.jsonl:4: invalid JSON at column 1: expected value\n\
