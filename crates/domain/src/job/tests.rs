@@ -1,7 +1,6 @@
 //! Requests in, settings or violations out.
 
 use super::*;
-use crate::code::Status;
 use crate::dataset::DatasetFile;
 use crate::id::DatasetId;
 

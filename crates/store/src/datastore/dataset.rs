@@ -5,7 +5,7 @@ use hearth_domain::{AccountId, Dataset, DatasetRef};
 use super::Store;
 use super::owned::insert;
 use crate::error::StoreError;
-use crate::objects::{ObjectKey, Objects};
+use crate::objects::ObjectKey;
 use crate::page::{ListPage, ListQuery};
 use crate::staging::{StagedFile, Staging, move_in};
 
@@ -24,14 +24,6 @@ impl NewDataset {
         let name = self.dataset.name();
         let key = |file: &hearth_domain::DatasetFile| ObjectKey::dataset_file(&name, &file.name);
         self.dataset.files.iter().zip(self.files).map(|(record, file)| Ok((key(record)?, file))).collect()
-    }
-}
-
-/// Removes files that were moved in without a record.
-fn take_back(objects: &Objects, names: &[DatasetRef]) {
-    for name in names {
-        // What stays is swept at the next start.
-        let _ = objects.delete_dataset(name);
     }
 }
 
@@ -54,21 +46,25 @@ impl Store {
         for one in &new {
             insert(&mut *tx, &one.dataset).await?;
         }
+        let names: Vec<DatasetRef> = new.iter().map(|one| one.dataset.name()).collect();
         let objects = self.objects.clone();
         let moving = tokio::task::spawn_blocking(move || {
-            let names: Vec<DatasetRef> = new.iter().map(|one| one.dataset.name()).collect();
             let mut places = Vec::new();
             for one in new {
                 places.extend(one.places()?);
             }
             let moved = move_in(&objects, &places);
-            if moved.is_err() {
-                take_back(&objects, &names);
-            }
             drop(staging);
             moved
         });
-        moving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        let moved = moving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        if let Err(error) = moved {
+            for name in &names {
+                // What stays is swept at the next start.
+                let _ = self.objects.delete_dataset(name).await;
+            }
+            return Err(error);
+        }
         tx.commit().await.map_err(StoreError::Database)
     }
 
