@@ -18,7 +18,7 @@ const MAX_LEXER_STATES: usize = 20_000;
 const MAX_COMPILE_COST: u64 = 1_000_000;
 /// Most work that one mask may cost in new states of the automaton: some milliseconds.
 const MAX_MASK_LEXER_COST: u64 = 200_000;
-/// Most items of the parser in one mask, and at one place of the text: some tens of milliseconds at worst. Grammars go
+/// Most items of the parser in one mask, and at one place of the text: about a tenth of a second at worst. Grammars go
 /// character by character, which takes more items for a mask, and fewer for a place unless they are very ambiguous.
 const MAX_JSON_ITEMS: (usize, usize) = (100_000, 2_000);
 const MAX_GRAMMAR_ITEMS: (usize, usize) = (200_000, 400);
