@@ -15,6 +15,7 @@
 //! No I/O, no clock, no randomness: times and random numbers are arguments, so that everything can be simulated.
 //! All state changes of a job go through one table, [`state::transition`].
 
+pub mod api_key;
 pub mod code;
 pub mod dataset;
 pub mod dataset_validation_job;
@@ -23,7 +24,9 @@ pub mod job;
 pub mod record;
 pub mod schedule;
 pub mod state;
+pub mod user;
 
+pub use api_key::{ApiKey, KeyRights};
 pub use code::{Code, Status};
 pub use dataset::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState};
 pub use dataset_validation_job::{
@@ -34,5 +37,6 @@ pub use id::{
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
-pub use record::{Account, ApiKey, Job, JobProgress, Model, ModelKind, Role};
+pub use record::{Account, Job, JobProgress, Model, ModelKind};
 pub use state::{JobEvent, JobState, TransitionError, transition};
+pub use user::{User, UserRole};

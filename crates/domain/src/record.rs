@@ -32,37 +32,6 @@ impl Account {
     }
 }
 
-/// What the bearer of a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Everything, in every account.
-    Admin,
-    /// Everything in the key's own account.
-    User,
-}
-
-/// An API key without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiKey {
-    /// Id, unique on this server.
-    pub key_id: String,
-    /// The account that it opens.
-    pub account: AccountId,
-    /// For people.
-    pub display_name: String,
-    /// Whose it is; may be empty.
-    pub email: String,
-    /// What it may do.
-    pub role: Role,
-    /// First characters of the secret.
-    pub prefix: String,
-    /// When it was made.
-    pub create_time_ms: i64,
-    /// When it stops working.
-    pub expire_time_ms: Option<i64>,
-}
-
 /// What a model is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use hearth_domain::{Account, AccountId, Role};
+use hearth_domain::{Account, AccountId, KeyRights, UserId, UserRole};
+use hearth_store::FoundKey;
 use http::{HeaderMap, header};
 
 use crate::error::ServerError;
@@ -13,31 +14,51 @@ use crate::state::AppState;
 /// The other header that may hold a key. gRPC metadata can hold it twice.
 const API_KEY_HEADER: &str = "x-api-key";
 
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// The operator of the server: everything, in every account.
+    Operator,
+    /// What this role may do in the caller's own account.
+    Member(UserRole),
+}
+
 /// The bearer of a valid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The account that the key belongs to.
     pub account: AccountId,
-    /// What the key may do there.
-    pub role: Role,
-    /// Whose key it is; may be empty.
-    pub email: String,
     /// Id of the key, which is no secret.
     pub key_id: String,
+    /// Whose key it is. Keys that were made before there were users have none.
+    pub user: Option<UserId>,
+    /// What the key may do.
+    pub rights: Rights,
+    /// Address of its user; may be empty.
+    pub email: String,
 }
 
 impl Caller {
-    /// True for the operator of the server, whose key opens every account.
-    pub fn is_operator(&self) -> bool {
-        match self.role {
-            Role::Admin => true,
-            Role::User => false,
-        }
+    /// Of a valid key, as its user is now.
+    fn new(found: FoundKey) -> Self {
+        let FoundKey { key, user } = found;
+        let rights = match (key.rights, &user) {
+            (KeyRights::Operator, _) => Rights::Operator,
+            (KeyRights::OfUser, Some(user)) => Rights::Member(user.role),
+            // A key cannot say that it is its user's and have none; the least that a record may mean.
+            (KeyRights::OfUser, None) => Rights::Member(UserRole::ReadOnly),
+            (KeyRights::Account, _) => Rights::Member(UserRole::User),
+        };
+        let email = user.map_or(key.email, |user| user.email);
+        Self { account: key.account, key_id: key.key_id, user: key.user, rights, email }
     }
 
-    /// Refuses to change resources of other accounts.
-    pub fn may_change(&self, account: &AccountId) -> Result<(), ServerError> {
-        self.may_read(account)
+    /// True for the operator of the server, whose key opens every account.
+    pub fn is_operator(&self) -> bool {
+        match self.rights {
+            Rights::Operator => true,
+            Rights::Member(_) => false,
+        }
     }
 
     /// Refuses resources of other accounts.
@@ -46,6 +67,36 @@ impl Caller {
             return Ok(());
         }
         Err(ServerError::PermissionDenied(format!("this key does not open account {account}")))
+    }
+
+    /// Refuses to make, change or delete resources of other accounts, and any with a key that only reads. Whoever may
+    /// change something may also ask for URLs to upload to.
+    pub fn may_change(&self, account: &AccountId) -> Result<(), ServerError> {
+        self.may_read(account)?;
+        match self.rights {
+            Rights::Member(role) if !role.may_change() => Err(ServerError::PermissionDenied(format!(
+                "this key only reads: its user has the role {:?}",
+                role.name()
+            ))),
+            Rights::Member(_) | Rights::Operator => Ok(()),
+        }
+    }
+
+    /// Refuses users and other users' keys to everyone but the admins of the account.
+    pub fn may_administer(&self, account: &AccountId) -> Result<(), ServerError> {
+        self.may_read(account)?;
+        match self.rights {
+            Rights::Member(role) if !role.may_administer() => Err(ServerError::PermissionDenied(format!(
+                "only an admin of account {account} may do this; the user of this key has the role {:?}",
+                role.name()
+            ))),
+            Rights::Member(_) | Rights::Operator => Ok(()),
+        }
+    }
+
+    /// Whether this is the caller's own user.
+    pub fn is_user(&self, account: &AccountId, user: &UserId) -> bool {
+        self.account == *account && self.user.as_ref() == Some(user)
     }
 
     /// Refuses models of other accounts, except those that everybody may use.
@@ -85,11 +136,12 @@ pub async fn authenticate(state: &AppState, headers: &HeaderMap) -> Result<Calle
         }
         return Err(ServerError::Unauthenticated("the API key is not valid"));
     };
+    let caller = Caller::new(found);
     if let Some(note) = note::current() {
-        note.set_who(found.account.as_str(), &found.key_id);
-        count(state, note.class(), &found.key_id)?;
+        note.set_who(caller.account.as_str(), &caller.key_id);
+        count(state, note.class(), &caller.key_id)?;
     }
-    Ok(Caller { account: found.account, role: found.role, email: found.email, key_id: found.key_id })
+    Ok(caller)
 }
 
 /// Counts a call of a key or an address, or refuses it with RESOURCE_EXHAUSTED.
@@ -113,6 +165,30 @@ fn network(peer: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rights_of_each_role() {
+        let (own, other) = (AccountId::new("a").unwrap(), AccountId::new("b").unwrap());
+        let check = |rights: Rights, expect: [bool; 6]| {
+            let caller = Caller {
+                account: own.clone(),
+                key_id: String::new(),
+                user: None,
+                rights,
+                email: String::new(),
+            };
+            let got = [&own, &other].map(|account| {
+                [caller.may_read(account), caller.may_change(account), caller.may_administer(account)]
+                    .map(|allowed| allowed.is_ok())
+            });
+            assert_eq!(got.as_flattened(), expect, "{rights:?}");
+        };
+        check(Rights::Operator, [true; 6]);
+        check(Rights::Member(UserRole::Admin), [true, true, true, false, false, false]);
+        check(Rights::Member(UserRole::User), [true, true, false, false, false, false]);
+        check(Rights::Member(UserRole::ReadOnly), [true, false, false, false, false, false]);
+        check(Rights::Member(UserRole::InferenceUser), [true, false, false, false, false, false]);
+    }
 
     #[test]
     fn keys_are_found_in_either_header() {

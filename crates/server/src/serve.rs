@@ -13,9 +13,9 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::any;
-use hearth_domain::{Account, AccountId, Role};
+use hearth_domain::{Account, AccountId, KeyRights, User, UserId};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
-use hearth_store::{NewApiKey, Store, StoreError, installed, write_secret_file};
+use hearth_store::{NewApiKey, NewUserId, Store, StoreError, installed, write_secret_file};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ use crate::limits::{ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
-use crate::{context, grpc, http, listen, openai, openapi, transcode};
+use crate::{context, gateway, grpc, http, listen, openai, openapi, transcode};
 
 /// File whose lock a server holds while it uses a data directory.
 const LOCK_FILE: &str = "server.lock";
@@ -39,7 +39,9 @@ const API_KEY_FILE: &str = "api-key";
 const LISTEN_BACKLOG: u32 = 1024;
 /// Account of the operator.
 const OPERATOR_ACCOUNT: &str = "default";
-/// Address of the operator's key.
+/// User of the operator, an admin of that account.
+const OPERATOR_USER: &str = "operator";
+/// Address of the operator's user.
 const OPERATOR_EMAIL: &str = "operator@localhost";
 
 /// What a server needs to start.
@@ -298,15 +300,11 @@ fn lock(data_dir: &Path) -> Result<File, ServerError> {
     }
 }
 
-/// Makes the operator's account and key, unless the key's file is there. The key is written before it is returned.
+/// Makes the operator's account, user and key, unless they are there. The key is written before it is returned.
 async fn operator_key(store: &Store, path: &Path) -> Result<Option<String>, ServerError> {
-    if path.exists() {
-        return Ok(None);
-    }
     let now_ms = crate::now_ms();
-    let id = AccountId::new(OPERATOR_ACCOUNT).expect("the operator's account has a valid id");
     let account = Account {
-        id: id.clone(),
+        id: AccountId::new(OPERATOR_ACCOUNT).expect("the operator's account has a valid id"),
         display_name: "Operator".to_owned(),
         email: OPERATOR_EMAIL.to_owned(),
         create_time_ms: now_ms,
@@ -316,11 +314,22 @@ async fn operator_key(store: &Store, path: &Path) -> Result<Option<String>, Serv
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
         Err(error) => return Err(error.into()),
     }
+    let id = UserId::new(OPERATOR_USER).expect("the operator's user has a valid id");
+    // A data directory of an earlier build has the key and no user.
+    let user = match store.get::<User>(&account.id, id.as_str()).await {
+        Err(StoreError::NotFound { .. }) => {
+            let make = |id| gateway::user::admin_of(&account, id, now_ms);
+            store.user_create(&account.id, NewUserId::Given(id), make).await?
+        }
+        found => found?,
+    };
+    if path.exists() {
+        return Ok(None);
+    }
     let new = NewApiKey {
-        account: id,
+        user,
         display_name: "operator".to_owned(),
-        email: OPERATOR_EMAIL.to_owned(),
-        role: Role::Admin,
+        rights: KeyRights::Operator,
         expire_time_ms: None,
     };
     let (_, secret) = store.api_key_create(new, now_ms).await?;

@@ -7,6 +7,10 @@
 pub enum Listed {
     /// Accounts.
     Account,
+    /// Users.
+    User,
+    /// API keys.
+    ApiKey,
     /// Datasets.
     Dataset,
     /// Supervised fine-tuning jobs.
@@ -96,6 +100,41 @@ const ACCOUNT: Columns = columns! {
     Form::UpperName("") => {
         "state" = "'READY'",
         "status.code" = "'OK'",
+    }
+};
+
+const USER: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/users/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "email" = "record ->> '$.email'",
+        "role" = "record ->> '$.role'",
+        "service_account" = "record ->> '$.service_account'",
+        "first_name" = "record ->> '$.first_name'",
+        "last_name" = "record ->> '$.last_name'",
+        "stated_role" = "record ->> '$.stated_role'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+    }
+    Form::UpperName("") => {
+        "state" = "'READY'",
+        "status.code" = "'OK'",
+    }
+};
+
+const API_KEY: Columns = columns! {
+    Form::Plain => {
+        "key_id" = "id",
+        "display_name" = "record ->> '$.display_name'",
+        "email" = "record ->> '$.email'",
+        "prefix" = "record ->> '$.prefix'",
+        "secure" = "1",
+    }
+    Form::Time => {
+        "create_time" = "record ->> '$.create_time_ms'",
+        "expire_time" = "record ->> '$.expire_time_ms'",
     }
 };
 
@@ -223,9 +262,14 @@ const JOB: Columns = columns! {
 };
 
 impl Listed {
+    /// Whose key it is; the API shows the address instead.
+    pub(crate) const API_KEY_USER: Column = Column { sql: "user", form: Form::Plain };
+
     fn table(self) -> Columns {
         match self {
             Listed::Account => ACCOUNT,
+            Listed::User => USER,
+            Listed::ApiKey => API_KEY,
             Listed::Dataset => DATASET,
             Listed::Job => JOB,
             Listed::Model => MODEL,

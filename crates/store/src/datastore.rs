@@ -21,11 +21,13 @@ mod dataset;
 mod job;
 mod model;
 mod owned;
+mod user;
 
-pub use api_key::NewApiKey;
+pub use api_key::{FoundKey, NewApiKey};
 pub use dataset::NewDataset;
 pub use job::{JobEventRow, RunReport, StoredJob};
 pub use owned::Owned;
+pub use user::NewUserId;
 
 /// Connections of one server.
 const CONNECTIONS_MAX: u32 = 8;

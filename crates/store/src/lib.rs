@@ -29,7 +29,9 @@ mod staging;
 
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
-pub use datastore::{JobEventRow, NewApiKey, NewDataset, Owned, RunReport, Store, StoredJob};
+pub use datastore::{
+    FoundKey, JobEventRow, NewApiKey, NewDataset, NewUserId, Owned, RunReport, Store, StoredJob,
+};
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};

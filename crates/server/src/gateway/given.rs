@@ -3,6 +3,7 @@
 use hearth_proto::behavior::{Behavior, behavior};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
+use prost_types::FieldMask;
 
 use crate::error::{FieldViolation, ServerError};
 use hearth_domain::Code;
@@ -49,4 +50,74 @@ pub(super) fn refuse_other<M: Message>(
     };
     let violations = others.into_iter().map(violation).collect();
     Err(ServerError::Refused { code: Code::Unimplemented, violations })
+}
+
+/// JSON names of the fields that an update changes: those that `mask` names, or without a mask those that are set.
+/// `*` names all that are supported. A field that this server does not change is refused, never left as it is.
+pub(super) fn changed_fields<M: Message>(
+    type_name: &str,
+    prefix: &str,
+    resource: &M,
+    mask: Option<&FieldMask>,
+    supported: &[&str],
+) -> Result<Vec<String>, ServerError> {
+    let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
+        refuse_other(type_name, prefix, resource, supported)?;
+        let set = other_fields(type_name, resource, &[])?;
+        return Ok(set.into_iter().filter(|name| supported.contains(&name.as_str())).collect());
+    };
+    let desc = hearth_proto::descriptor_pool()
+        .get_message_by_name(&format!("gateway.{type_name}"))
+        .expect("the caller names a message of the gateway");
+    let mut fields = Vec::new();
+    for path in &mask.paths {
+        if path == "*" {
+            fields.extend(supported.iter().map(|name| (*name).to_owned()));
+            continue;
+        }
+        let field = desc.get_field_by_name(path).or_else(|| desc.get_field_by_json_name(path));
+        let Some(field) = field else {
+            return Err(ServerError::field("updateMask", format!("{type_name} has no field {path:?}")));
+        };
+        if behavior(&field) == Behavior::OutputOnly {
+            return Err(ServerError::field("updateMask", format!("{path:?} is written by the server only")));
+        }
+        if !supported.contains(&field.json_name()) {
+            let description = format!("this server does not change {path:?}");
+            let violations = vec![FieldViolation { field: "updateMask".to_owned(), description }];
+            return Err(ServerError::Refused { code: Code::Unimplemented, violations });
+        }
+        fields.push(field.json_name().to_owned());
+    }
+    fields.sort();
+    fields.dedup();
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_proto::gateway as pb;
+
+    use super::*;
+
+    #[test]
+    fn updates_change_what_is_named_or_set() {
+        let check = |paths: &[&str], expect: Result<&[&str], Code>| {
+            let user = pb::User { name: "n".to_owned(), email: "a@b".to_owned(), ..Default::default() };
+            let mask = FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
+            let got = changed_fields("User", "user.", &user, Some(&mask), &["email", "displayName"]);
+            let expect = expect.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            assert_eq!(got.map_err(|error| error.code()), expect, "{paths:?}");
+        };
+        check(&[], Ok(&["email"]));
+        check(&["display_name"], Ok(&["displayName"]));
+        check(&["displayName", "email", "email"], Ok(&["displayName", "email"]));
+        check(&["*"], Ok(&["displayName", "email"]));
+        check(&["nme"], Err(Code::InvalidArgument));
+        check(&["createTime"], Err(Code::InvalidArgument));
+        check(&["role"], Err(Code::Unimplemented));
+        let other = pb::User { role: "user".to_owned(), ..Default::default() };
+        let refused = changed_fields("User", "user.", &other, None, &["email"]).map_err(|error| error.code());
+        assert_eq!(refused, Err(Code::Unimplemented));
+    }
 }

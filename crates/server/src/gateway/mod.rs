@@ -20,7 +20,7 @@ mod operation;
 mod quota;
 mod secret;
 mod time;
-mod user;
+pub(crate) mod user;
 
 use hearth_proto::{gateway as pb, google};
 use hearth_store::ListQuery;

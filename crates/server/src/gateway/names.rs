@@ -23,14 +23,11 @@ pub(crate) fn account(field: &str, name: &str) -> Result<AccountId, ServerError>
 }
 
 /// `accounts/{account}` or `accounts/{account}/users/{user}`; the account, and the user if there is one.
-pub(crate) fn account_or_user(field: &str, name: &str) -> Result<(AccountId, Option<String>), ServerError> {
-    match name.parse::<UserName>() {
-        Ok(user) => {
-            let account = AccountId::new(user.account).map_err(|error| wrong(field)(&error))?;
-            Ok((account, Some(user.user)))
-        }
-        Err(_) => Ok((account(field, name)?, None)),
+pub(crate) fn account_or_user(field: &str, name: &str) -> Result<(AccountId, Option<UserId>), ServerError> {
+    if name.parse::<UserName>().is_ok() {
+        return user(field, name).map(|(account, user)| (account, Some(user)));
     }
+    Ok((account(field, name)?, None))
 }
 
 /// `accounts/{account}/datasets/{dataset}`.

@@ -32,13 +32,18 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
+/// The last part of an item's name; keys have an id instead.
+fn id(item: &Value) -> &str {
+    let name = item.get("name").unwrap_or_else(|| &item["keyId"]);
+    name.as_str().unwrap().rsplit('/').next().unwrap()
+}
+
 /// The last parts of the names of what a list shows.
 #[track_caller]
 fn ids(server: &Server, list: &str, filter: &str, order: &str) -> String {
     let page = server.get(&format!("{list}?filter={}&orderBy={}", encoded(filter), encoded(order))).ok();
     let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap();
-    let names: Vec<_> =
-        items.iter().map(|item| item["name"].as_str().unwrap().rsplit('/').next().unwrap()).collect();
+    let names: Vec<_> = items.iter().map(id).collect();
     assert_eq!(page["totalSize"], names.len(), "{filter}");
     names.join(" ")
 }
@@ -66,12 +71,14 @@ fn every_value_that_a_list_shows_can_be_filtered_and_sorted_by() {
     let server = server();
     let models = "/v1/accounts/default/models";
     let deployed = "/v1/accounts/default/deployedModels";
-    for list in [JOBS, DATASETS, models, deployed, "/v1/accounts/fireworks/models", "/v1/accounts"] {
+    let (users, keys) = ("/v1/accounts/default/users", "/v1/accounts/default/apiKeys");
+    let catalogue = "/v1/accounts/fireworks/models";
+    for list in [JOBS, DATASETS, models, deployed, catalogue, "/v1/accounts", users, keys] {
         let page = server.get(list).ok();
         let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap().clone();
         assert!(!items.is_empty(), "{list}");
         for item in items {
-            let id = item["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            let id = id(&item).to_owned();
             let mut fields = Vec::new();
             leaves(&item, "", &mut fields);
             assert!(fields.len() > 5, "{item}");

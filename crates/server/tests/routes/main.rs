@@ -19,6 +19,7 @@ mod operation;
 mod reflection;
 mod supervised_fine_tuning_job;
 mod tls;
+mod user;
 mod verify_api_key;
 
 /// Compares a reply with its stored form; times, generated ids and signatures are left out.

@@ -1,8 +1,9 @@
 //! Resources of an account that are one record each: the verbs that they share.
 
-use hearth_domain::{AccountId, Dataset, DatasetValidationJob};
+use hearth_domain::{AccountId, Dataset, DatasetValidationJob, User};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::{Sqlite, Transaction};
 
 use super::Store;
 use crate::error::StoreError;
@@ -11,7 +12,7 @@ use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record
 /// A record in a table `(account, id, create_time_ms, record)`.
 ///
 /// Account, id and creation time never change.
-pub trait Owned: Serialize + DeserializeOwned + Send + Sync + Unpin {
+pub trait Owned: Clone + Serialize + DeserializeOwned + Send + Sync + Unpin {
     /// The table.
     const TABLE: &'static str;
     /// What errors call it.
@@ -53,6 +54,7 @@ macro_rules! owned {
 owned! {
     Dataset: "dataset", "dataset", "datasets";
     DatasetValidationJob: "dataset_validation_job", "dataset validation job", "datasetValidationJobs";
+    User: "user", "user", "users";
 }
 
 /// `accounts/{account}/{collection}/{id}`.
@@ -83,6 +85,40 @@ pub(super) async fn insert<T: Owned>(
         .execute(executor)
         .await
         .map_err(insert_error(T::KIND, name::<T>(new.account(), new.id())))?;
+    Ok(())
+}
+
+/// Reads a record that is to be changed.
+pub(super) async fn get_in<T: Owned>(
+    tx: &mut Transaction<'static, Sqlite>,
+    account: &AccountId,
+    id: &str,
+) -> Result<T, StoreError> {
+    let found: Option<String> =
+        sqlx::query_scalar(sql::<T>("SELECT record FROM {table} WHERE account = ?1 AND id = ?2"))
+            .bind(account.as_str())
+            .bind(id)
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(StoreError::Database)?;
+    parse(T::KIND, id, &found.ok_or_else(|| not_found::<T>(account, id))?)
+}
+
+/// Writes a record that was changed.
+pub(super) async fn put_in<T: Owned>(
+    tx: &mut Transaction<'static, Sqlite>,
+    before: &T,
+    after: &T,
+) -> Result<(), StoreError> {
+    assert_eq!((after.account(), after.id()), (before.account(), before.id()), "a change keeps the name");
+    assert_eq!(after.create_time_ms(), before.create_time_ms(), "a change keeps the creation time");
+    sqlx::query(sql::<T>("UPDATE {table} SET record = ?3 WHERE account = ?1 AND id = ?2"))
+        .bind(after.account().as_str())
+        .bind(after.id())
+        .bind(record(after))
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::Database)?;
     Ok(())
 }
 
@@ -139,26 +175,10 @@ impl Store {
         change: impl FnOnce(&mut T) -> Result<(), E> + Send,
     ) -> Result<T, E> {
         let mut tx = self.begin_write().await?;
-        let found: Option<String> =
-            sqlx::query_scalar(sql::<T>("SELECT record FROM {table} WHERE account = ?1 AND id = ?2"))
-                .bind(account.as_str())
-                .bind(id)
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(StoreError::Database)?;
-        let text = found.ok_or_else(|| not_found::<T>(account, id))?;
-        let mut changed: T = parse(T::KIND, id, &text)?;
-        let create_time_ms = changed.create_time_ms();
+        let before: T = get_in(&mut tx, account, id).await?;
+        let mut changed = before.clone();
         change(&mut changed)?;
-        assert_eq!((changed.account(), changed.id()), (account, id), "a change keeps the name");
-        assert_eq!(changed.create_time_ms(), create_time_ms, "a change keeps the creation time");
-        sqlx::query(sql::<T>("UPDATE {table} SET record = ?3 WHERE account = ?1 AND id = ?2"))
-            .bind(account.as_str())
-            .bind(id)
-            .bind(record(&changed))
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::Database)?;
+        put_in(&mut tx, &before, &changed).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(changed)
     }

@@ -1,48 +1,82 @@
 //! `CreateApiKey`.
 
-use hearth_domain::Role;
+use hearth_domain::user::{DISPLAY_NAME_MAX_CHARS, email_problem};
+use hearth_domain::{AccountId, KeyRights, User, UserId};
 use hearth_proto::gateway as pb;
 use hearth_store::NewApiKey;
-use http::HeaderValue;
 
 use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
-use crate::gateway::time::{milliseconds, timestamp};
-use crate::gateway::{Call, names};
+use crate::gateway::time::milliseconds;
+use crate::gateway::{Call, names, user};
 
 /// Fields of the key that are acted on.
 const SUPPORTED_FIELDS: &[&str] = &["displayName", "email", "expireTime"];
+/// Name of a key that was not given one.
+const DEFAULT_DISPLAY_NAME: &str = "default";
 
-/// Makes a key for an account. Only the operator may; the secret is in this reply and nowhere else.
+/// Makes a key for a user: for oneself, or as an admin for anyone. The secret is in this reply and nowhere else.
 pub(in crate::gateway) async fn api_key_create(
     call: &Call,
     request: pb::CreateApiKeyRequest,
 ) -> Result<pb::ApiKey, ServerError> {
-    call.caller.must_be_operator("make API keys")?;
     let (account, user) = names::account_or_user("parent", &request.parent)?;
+    call.caller.may_change(&account)?;
     let given = request.api_key.unwrap_or_default();
-    refuse_other("ApiKey", "apiKey.", &given, SUPPORTED_FIELDS)?;
-    // The address comes back in a header of verifyApiKey.
-    let email = if given.email.is_empty() { user.unwrap_or_default() } else { given.email };
-    if HeaderValue::from_str(&email).is_err() {
-        return Err(ServerError::field("apiKey.email", "has characters that an address cannot have"));
-    }
     let now_ms = crate::now_ms();
+    let user = owner(call, &account, user, &given.email, now_ms).await?;
+    refuse_other("ApiKey", "apiKey.", &given, SUPPORTED_FIELDS)?;
+    if given.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
+        let what = format!("is longer than {DISPLAY_NAME_MAX_CHARS} characters");
+        return Err(ServerError::field("apiKey.displayName", what));
+    }
+    let display_name = match given.display_name.as_str() {
+        "" => DEFAULT_DISPLAY_NAME.to_owned(),
+        name => name.to_owned(),
+    };
     let expire_time_ms = given.expire_time.as_ref().map(milliseconds);
     if expire_time_ms.is_some_and(|end_ms| end_ms <= now_ms) {
         return Err(ServerError::field("apiKey.expireTime", "is in the past"));
     }
-    let new =
-        NewApiKey { account, display_name: given.display_name, email, role: Role::User, expire_time_ms };
+    let new = NewApiKey { user, display_name, rights: KeyRights::OfUser, expire_time_ms };
     let (key, secret) = call.state.store().api_key_create(new, now_ms).await?;
-    Ok(pb::ApiKey {
-        key_id: key.key_id,
-        display_name: key.display_name,
-        key: secret,
-        create_time: Some(timestamp(key.create_time_ms)),
-        secure: true,
-        email: key.email,
-        prefix: key.prefix,
-        expire_time: key.expire_time_ms.map(timestamp),
-    })
+    Ok(super::to_pb(&key, secret))
+}
+
+/// Whose key it will be: the user of the path; or else the one with the address, which is made if there is none; or
+/// else the caller.
+async fn owner(
+    call: &Call,
+    account: &AccountId,
+    user: Option<UserId>,
+    email: &str,
+    now_ms: i64,
+) -> Result<User, ServerError> {
+    let store = call.state.store();
+    let own = call.caller.user.clone().filter(|_| call.caller.account == *account);
+    let id = match user {
+        Some(id) => id,
+        None if email.is_empty() || (call.caller.email == email && own.is_some()) => {
+            own.ok_or_else(|| ServerError::field("apiKey.email", "is required: it says whose key this is"))?
+        }
+        None => {
+            call.caller.may_administer(account)?;
+            if let Some(problem) = email_problem(email) {
+                return Err(ServerError::field("apiKey.email", problem));
+            }
+            let make = |id| user::of_email(account, id, email.to_owned(), now_ms);
+            return Ok(store.user_of_email(account, email, make).await?);
+        }
+    };
+    if !call.caller.is_user(account, &id) {
+        call.caller.may_administer(account)?;
+    }
+    let user: User = store.get(account, id.as_str()).await?;
+    if !email.is_empty() && email != user.email {
+        return Err(ServerError::field(
+            "apiKey.email",
+            format!("is not the address of user {}", user.name()),
+        ));
+    }
+    Ok(user)
 }

@@ -41,6 +41,8 @@ pub(super) struct Resource {
 
 impl Resource {
     pub(super) const ACCOUNT: Self = Self { listed: Listed::Account, type_name: "Account" };
+    pub(super) const USER: Self = Self { listed: Listed::User, type_name: "User" };
+    pub(super) const API_KEY: Self = Self { listed: Listed::ApiKey, type_name: "ApiKey" };
     pub(super) const DATASET: Self = Self { listed: Listed::Dataset, type_name: "Dataset" };
     pub(super) const JOB: Self = Self { listed: Listed::Job, type_name: "SupervisedFineTuningJob" };
     pub(super) const DEPLOYED_MODEL: Self =

@@ -1,3 +1,5 @@
 //! API keys.
 
 mod create;
+mod delete;
+mod list;
