@@ -34,6 +34,7 @@ mod samples;
 mod scheduler;
 mod sequence;
 mod service;
+mod stats;
 mod text;
 mod transcript;
 
@@ -53,4 +54,5 @@ pub use sample::{
 };
 pub use samples::{Sampler, Segment};
 pub use service::{Limits, Service};
+pub use stats::Stats;
 pub use text::{MAX_STOP_BYTES, MAX_STOP_STRINGS};

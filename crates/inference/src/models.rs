@@ -85,6 +85,11 @@ impl Models {
         self.prompter(key.clone(), key)
     }
 
+    /// How many bases are loaded.
+    pub(crate) fn resident_bases(&self) -> usize {
+        self.bases.held()
+    }
+
     fn prompter(&self, base: DirKey, model: DirKey) -> Result<Arc<Prompter>, InferenceError> {
         let key = (base, model);
         self.prompters.get(&key, || Prompter::open(&key.1.dir, &key.0.dir))
@@ -133,6 +138,14 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
     fn new(limit: usize) -> Self {
         assert!(limit > 0, "a cache holds at least one value");
         Self { limit, entries: Mutex::new(Entries { clock: 0, cells: HashMap::new() }) }
+    }
+
+    /// Values that are made and not forgotten.
+    fn held(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        // A value that is being made is locked, and not there yet.
+        let is_made = |cell: &&Cell<V>| cell.value.try_lock().is_ok_and(|value| value.is_some());
+        entries.cells.values().filter(is_made).count()
     }
 
     fn get(

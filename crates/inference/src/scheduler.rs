@@ -13,6 +13,7 @@ use crate::models::Model;
 use crate::plan::{passes, plan};
 use crate::sample::Score;
 use crate::sequence::{Events, Options, Progress, Sequence, Task};
+use crate::stats::Counts;
 use crate::{InferenceError, Limits};
 
 /// A request that is ready to run.
@@ -46,6 +47,7 @@ pub(crate) struct Scheduler {
     inbox: Receiver<Job>,
     waiting: VecDeque<Job>,
     running: Vec<Running>,
+    counts: Arc<Counts>,
 }
 
 struct Running {
@@ -54,8 +56,8 @@ struct Running {
 }
 
 impl Scheduler {
-    pub(crate) fn new(limits: Limits, inbox: Receiver<Job>) -> Self {
-        Self { limits, inbox, waiting: VecDeque::new(), running: Vec::new() }
+    pub(crate) fn new(limits: Limits, inbox: Receiver<Job>, counts: Arc<Counts>) -> Self {
+        Self { limits, inbox, waiting: VecDeque::new(), running: Vec::new(), counts }
     }
 
     /// Works until every handle to the service is gone.
@@ -86,7 +88,9 @@ impl Scheduler {
         self.waiting.retain(|job| !job.events.is_closed());
         self.running.retain(|r| !r.sequence.is_abandoned());
         self.admit();
+        self.counts.set_running(self.running.len());
         self.decode();
+        self.counts.set_running(self.running.len());
         true
     }
 
@@ -98,6 +102,9 @@ impl Scheduler {
             let fits = |job: &mut Job| used + job.next_task().cache_bytes <= self.limits.kv_cache_bytes;
             let Some(mut job) = self.waiting.pop_front_if(fits) else { return };
             let task = Arc::clone(job.next_task());
+            if job.next.is_multiple_of(job.n) {
+                self.counts.add_prompt_tokens(task.prompt.ids.len());
+            }
             let cache = job.model.base.decoder.new_cache(task.prompt.ids.len() + task.max_tokens);
             let cache_bytes = task.cache_bytes;
             let (options, events) = (Arc::clone(&job.options), job.events.clone());
@@ -132,7 +139,10 @@ impl Scheduler {
             for (k, &i) in pass.iter().enumerate() {
                 let sequence = &mut self.running[i].sequence;
                 let progress = match &logits {
-                    Ok(logits) => logits[k].as_ref().map(|logits| sequence.advance(logits)),
+                    Ok(logits) => logits[k].as_ref().map(|logits| {
+                        self.counts.add_completion_token();
+                        sequence.advance(logits)
+                    }),
                     Err(StepFailed::Logged) => Some(sequence.fail(InferenceError::StepFailed)),
                     Err(StepFailed::NotFinite) => Some(sequence.fail(InferenceError::NotFinite)),
                 };

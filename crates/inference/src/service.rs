@@ -17,6 +17,7 @@ use crate::prompt::Prompted;
 use crate::render::{Prompter, RenderProcesses};
 use crate::scheduler::{Job, Scheduler};
 use crate::sequence::{EVENTS_BESIDE_TOKENS, Options, Task};
+use crate::stats::{Counts, Stats};
 use crate::{
     Constraint, GenerateRequest, Generation, InferenceError, Input, ModelRef, Overflow, PromptTokens,
 };
@@ -70,6 +71,7 @@ struct Shared {
     renders: RenderProcesses,
     places: Arc<Semaphore>,
     inbox: Mutex<Sender<Job>>,
+    counts: Arc<Counts>,
 }
 
 impl Service {
@@ -96,12 +98,14 @@ impl Service {
     ) -> (Self, Scheduler) {
         assert!(limits.max_batch > 0 && limits.max_waiting > 0, "a service answers something");
         let (sender, inbox) = std::sync::mpsc::channel();
-        let scheduler = Scheduler::new(limits.clone(), inbox);
+        let counts = Arc::new(Counts::default());
+        let scheduler = Scheduler::new(limits.clone(), inbox, Arc::clone(&counts));
         let shared = Shared {
             models: Models::new(backend, limits.max_bases, limits.max_adapters),
             renders: RenderProcesses::new(render_command, &limits),
             places: Arc::new(Semaphore::new(limits.max_waiting)),
             inbox: Mutex::new(sender),
+            counts,
             limits,
         };
         (Self { shared: Arc::new(shared) }, scheduler)
@@ -144,6 +148,13 @@ impl Service {
     /// A model that cannot be loaded.
     pub fn load(&self, model: &ModelRef) -> Result<(), InferenceError> {
         self.shared.models.get(model).map(|_| ())
+    }
+
+    /// What was done and is being done.
+    pub fn stats(&self) -> Stats {
+        let free = self.shared.places.available_permits();
+        let waiting = self.shared.limits.max_waiting.saturating_sub(free);
+        self.shared.counts.stats(waiting, self.shared.models.resident_bases())
     }
 
     /// A place in the queue, from before the model is loaded until the request joins the batch.

@@ -104,7 +104,7 @@ pub(crate) struct Ended<'a> {
 }
 
 /// Numbers that are looked up when somebody asks for the metrics.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Looked {
     /// Jobs by their state.
     pub(crate) jobs: Vec<(JobState, u64)>,
@@ -112,16 +112,8 @@ pub(crate) struct Looked {
     pub(crate) jobs_queued: u64,
     /// Uploads and checks that run.
     pub(crate) uploads: u64,
-    /// Chats that wait for a place in the batch.
-    pub(crate) chats_waiting: u64,
-    /// Chats in the batch.
-    pub(crate) chats_running: u64,
-    /// Bases in memory.
-    pub(crate) bases: u64,
-    /// Tokens of prompts since the start.
-    pub(crate) tokens_in: u64,
-    /// Tokens of answers since the start.
-    pub(crate) tokens_out: u64,
+    /// What the inference service does.
+    pub(crate) inference: hearth_inference::Stats,
 }
 
 /// All counters of a server.
@@ -257,11 +249,12 @@ impl Metrics {
         }
         self.jobs_queued.set(number(looked.jobs_queued));
         self.uploads.set(number(looked.uploads));
-        self.chats_waiting.set(number(looked.chats_waiting));
-        self.chats_running.set(number(looked.chats_running));
-        self.bases.set(number(looked.bases));
-        self.tokens_in.inner().store(looked.tokens_in, Ordering::Relaxed);
-        self.tokens_out.inner().store(looked.tokens_out, Ordering::Relaxed);
+        let inference = &looked.inference;
+        self.chats_waiting.set(number(inference.waiting));
+        self.chats_running.set(number(inference.running));
+        self.bases.set(number(inference.bases));
+        self.tokens_in.inner().store(inference.prompt_tokens, Ordering::Relaxed);
+        self.tokens_out.inner().store(inference.completion_tokens, Ordering::Relaxed);
         let mut text = String::new();
         prometheus_client::encoding::prometheus_text::encode(&mut text, &self.registry)?;
         Ok(text)

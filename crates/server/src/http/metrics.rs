@@ -46,6 +46,6 @@ async fn look(state: &AppState) -> Result<Looked, ServerError> {
         jobs_queued: jobs.iter().filter(|(state, _)| state.is_waiting()).map(|(_, count)| count).sum(),
         jobs,
         uploads: state.uploads().running() as u64,
-        ..Looked::default()
+        inference: state.inference().stats(),
     })
 }

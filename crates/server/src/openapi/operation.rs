@@ -98,7 +98,7 @@ fn statuses(route: &Route, method: &MethodDescriptor, body: &BodyTarget) -> Vec<
         found.push(501);
     }
     found.extend([503, 504]);
-    found
+    replies::with_limits(&found)
 }
 
 /// The path with named parameters, and these.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::operation::{ID_PATTERN, Operation};
-use super::replies::{gateway_error, json_content, ok, openai_error, reply};
+use super::replies::{gateway_error, json_content, ok, openai_error, reply, with_limits};
 use super::schema::{Schemas, reference};
 
 /// Where the inference paths are served; the first is the one to use.
@@ -25,7 +25,7 @@ fn operation(verb: &str, path: &str, value: Value) -> Operation {
 fn responses(ok: Value, error: fn(u16) -> Value, statuses: &[u16]) -> Value {
     let mut all = Map::new();
     all.insert("200".to_owned(), ok);
-    all.extend(statuses.iter().map(|status| (status.to_string(), error(*status))));
+    all.extend(with_limits(statuses).into_iter().map(|status| (status.to_string(), error(status))));
     all.into()
 }
 
@@ -243,6 +243,48 @@ fn about_the_server() -> Vec<Operation> {
                 "description": "Says in two headers whose key this is.",
                 "operationId": "Server_VerifyApiKey",
                 "responses": responses(verify, gateway_error, &[401, 429, 500, 503]),
+            }),
+        ),
+        operation(
+            "get",
+            "/healthz",
+            json!({
+                "tags": ["Server"],
+                "summary": "Says that the process lives",
+                "description": "Says that the process lives, whatever else is wrong.",
+                "operationId": "Server_GetHealth",
+                "security": [],
+                "responses": responses(ok("It lives.", &json!({ "type": "object" })), gateway_error, &[500]),
+            }),
+        ),
+        operation(
+            "get",
+            "/readyz",
+            json!({
+                "tags": ["Server"],
+                "summary": "Says whether requests are answered",
+                "description": "Says whether requests are answered: the database and the files answer, and the server is \
+                    not shutting down.",
+                "operationId": "Server_GetReadiness",
+                "security": [],
+                "responses": responses(ok("They are.", &json!({ "type": "object" })), gateway_error, &[500, 503]),
+            }),
+        ),
+        operation(
+            "get",
+            "/metrics",
+            json!({
+                "tags": ["Server"],
+                "summary": "What the server counts",
+                "description": "What the server counts, in Prometheus' text form. Without a key from the server's own \
+                    machine only, else with the operator's.",
+                "operationId": "Server_GetMetrics",
+                "security": [{}, { "BearerAuth": [] }, { "ApiKeyAuth": [] }],
+                "responses": responses(
+                    reply("The numbers.", Some(json!({ "text/plain": { "schema": { "type": "string" } } })), &[]),
+                    gateway_error,
+                    &[401, 403, 429, 500, 503],
+                ),
             }),
         ),
         operation(

@@ -19,24 +19,40 @@ const ERRORS: &[(u16, &str, &[&str])] = &[
     (401, "UNAUTHENTICATED: no key, or one that is not valid (any more).", &["www-authenticate"]),
     (403, "PERMISSION_DENIED: the key does not open this.", &[]),
     (404, "NOT_FOUND: there is no such resource.", &[]),
+    (408, "DEADLINE_EXCEEDED: the body did not come.", &[]),
     (
         409,
         "ALREADY_EXISTS or ABORTED: the id is taken, or another call changed the resource.",
         &["x-should-retry"],
     ),
     (413, "INVALID_ARGUMENT: the body is larger than this call takes.", &[]),
-    (429, "RESOURCE_EXHAUSTED: a limit is reached; try again later.", &[]),
+    (414, "INVALID_ARGUMENT: the URL is too long.", &[]),
+    (429, "RESOURCE_EXHAUSTED: a limit is reached; try again later.", &["retry-after"]),
+    (431, "INVALID_ARGUMENT: the header fields are too large.", &[]),
     (500, "INTERNAL: a defect; the server's log has the cause under the request's id.", &[]),
     (501, "UNIMPLEMENTED: this server does not do what a field asks for.", &["x-should-retry"]),
     (503, "UNAVAILABLE: not now; try again in a moment.", &[]),
     (504, "DEADLINE_EXCEEDED: it took too long.", &[]),
 ];
 
+/// `statuses` with those that every request can get before it is looked at.
+pub(super) fn with_limits(statuses: &[u16]) -> Vec<u16> {
+    let mut all = statuses.to_vec();
+    all.extend([414, 431]);
+    if statuses.contains(&413) {
+        // What has a body that can be too large has one that can fail to come.
+        all.push(408);
+    }
+    all.sort_unstable();
+    all
+}
+
 /// Headers of replies.
 fn header(name: &str) -> Value {
     let text = match name {
         "x-request-id" => "Names this request in the server's log.",
         "x-should-retry" => "`false` where repeating the call cannot help.",
+        "retry-after" => "Seconds after which the call may be repeated.",
         "www-authenticate" => "`Bearer`.",
         "x-fireworks-account-id" => "Account of the key.",
         "x-fireworks-developer-email" => "Address of the key's owner; may be empty.",
@@ -95,6 +111,7 @@ pub(super) fn headers() -> Value {
     let names = [
         "x-request-id",
         "x-should-retry",
+        "retry-after",
         "www-authenticate",
         "x-fireworks-account-id",
         "x-fireworks-developer-email",

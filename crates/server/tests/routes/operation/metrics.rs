@@ -102,3 +102,21 @@ fn who_may_read() {
     assert_eq!(behind.send_as(None, "GET", "/metrics", b"").status, 401);
     assert_eq!(behind.get("/metrics").status, 200);
 }
+
+#[test]
+fn chats_are_counted_by_their_tokens() {
+    let server = crate::openai::server();
+    assert_eq!(value(&text(&server), "hearth_inference_resident_bases"), 0.0);
+    let chat = json!({
+        "model": crate::openai::BASE, "max_tokens": 7, "temperature": 0,
+        "messages": [{"role": "user", "content": "hello"}],
+    });
+    let usage = server.post("/v1/chat/completions", &chat).ok()["usage"].clone();
+    let text = text(&server);
+    for (sample, field) in [("prompt", "prompt_tokens"), ("completion", "completion_tokens")] {
+        let counted = value(&text, &format!("hearth_inference_{sample}_tokens_total"));
+        assert_eq!(Some(counted), usage[field].as_f64(), "{field}");
+    }
+    assert_eq!(value(&text, "hearth_inference_resident_bases"), 1.0);
+    assert_eq!(value(&text, "hearth_inference_requests_waiting"), 0.0);
+}
