@@ -19,7 +19,8 @@ fn every_operation_is_served() {
             let documented = &operation["responses"][reply.status.to_string()];
             assert!(documented.is_object(), "{shown}: {} is not documented", reply.status);
             // An empty requirement says that a key is not always needed.
-            let none = |security: &Vec<Value>| security.is_empty() || security.contains(&serde_json::json!({}));
+            let none =
+                |security: &Vec<Value>| security.is_empty() || security.contains(&serde_json::json!({}));
             let needs_key = !operation["security"].as_array().is_some_and(none);
             assert_eq!(reply.status == 401, needs_key, "{shown}: {}", reply.status);
             let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
