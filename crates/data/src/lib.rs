@@ -28,6 +28,7 @@ mod error;
 pub mod pack;
 pub mod read;
 pub mod render;
+pub mod request;
 pub mod row;
 pub mod template;
 pub mod tokenizer;

@@ -314,7 +314,7 @@ fn refuse_keys(at: &At, pointer: &str, object: &Map<String, Value>, keys: &[&str
     Ok(())
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -16,6 +16,7 @@
 //! All state changes of a job go through one table, [`state::transition`].
 
 pub mod api_key;
+pub mod batch;
 pub mod code;
 pub mod dataset;
 pub mod dataset_validation_job;
@@ -27,6 +28,7 @@ pub mod state;
 pub mod user;
 
 pub use api_key::{ApiKey, KeyRights};
+pub use batch::{BatchInferenceJob, BatchParameters, BatchProgress, BatchState};
 pub use code::{Code, Status};
 pub use dataset::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState};
 pub use dataset_validation_job::{

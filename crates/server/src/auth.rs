@@ -53,6 +53,11 @@ impl Caller {
         Self { account: key.account, key_id: key.key_id, user: key.user, rights, email }
     }
 
+    /// The server itself, which does something for an account.
+    pub(crate) fn of_account(account: AccountId, email: String) -> Self {
+        Self { account, key_id: String::new(), user: None, rights: Rights::Member(UserRole::User), email }
+    }
+
     /// True for the operator of the server, whose key opens every account.
     pub fn is_operator(&self) -> bool {
         match self.rights {

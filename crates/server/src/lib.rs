@@ -21,6 +21,7 @@
 
 mod access;
 mod auth;
+mod batch;
 mod body;
 mod context;
 mod docs;

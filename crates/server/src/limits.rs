@@ -82,6 +82,18 @@ pub const RENDER_PREVIEWS_MAX: usize = 2;
 pub const VALIDATIONS_QUEUED_MAX: usize = 64;
 /// Checks of datasets that run at the same time.
 pub const VALIDATIONS_RUNNING_MAX: usize = 2;
+/// Rows of a batch inference job that are answered at once. Half of a batch of the engine: people's chats find room.
+pub const BATCH_ROWS_AT_ONCE: usize = 4;
+/// Rows that are read before they are asked for.
+pub const BATCH_ROWS_AHEAD: usize = 16;
+/// Longest time between two states of a batch job that a power cut cannot take back.
+pub const BATCH_SAVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Pause before a row is asked again while the queue of chats is full.
+pub const BATCH_BUSY_INTERVAL: Duration = Duration::from_millis(500);
+/// Times that a row is asked again; after that it has the error.
+pub const BATCH_BUSY_RETRIES_MAX: usize = 1200;
+/// Pause before a batch job is tried again that broke on a defect or a full disk.
+pub const BATCH_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Limits that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::BatchRunner;
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Runner as ValidationRunner;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
@@ -95,6 +96,7 @@ pub struct RunningServer {
     listener: JoinHandle<()>,
     scheduler: Scheduler,
     validations: ValidationRunner,
+    batch: BatchRunner,
     store: Store,
     // Held until the end: it keeps other servers off the directory.
     lock: File,
@@ -146,6 +148,7 @@ impl RunningServer {
         if let Err(error) = self.listener.await {
             tracing::error!(%error, "the listener failed");
         }
+        self.batch.shutdown().await;
         self.scheduler.shutdown().await;
         self.validations.shutdown().await;
         self.store.close().await;
@@ -210,6 +213,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         tokio::spawn(keep_fresh(tls, stop.draining.clone()));
     }
     let metrics = Arc::clone(state.metrics());
+    let batch = BatchRunner::start(state.clone());
     let listening = Listening { app: router(state), tls: tls.clone(), limits, metrics, stop: stop.clone() };
     let listener = tokio::spawn(listen::run(listener, listening));
     Ok(RunningServer {
@@ -221,6 +225,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         listener,
         scheduler,
         validations,
+        batch,
         store,
         lock,
     })

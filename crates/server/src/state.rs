@@ -49,6 +49,7 @@ struct Inner {
     store: Store,
     inference: Service,
     wake: Arc<Notify>,
+    wake_batch: Arc<Notify>,
     addr: SocketAddr,
     settings: Settings,
     transcoder: Transcoder,
@@ -80,6 +81,7 @@ impl AppState {
                 store,
                 inference,
                 wake,
+                wake_batch: Arc::default(),
                 addr,
                 settings,
                 transcoder,
@@ -160,6 +162,16 @@ impl AppState {
 
     pub(crate) fn transcoder(&self) -> &Transcoder {
         &self.inner.transcoder
+    }
+
+    /// Lets the runner of batch inference look at its jobs now.
+    pub(crate) fn wake_batch(&self) {
+        self.inner.wake_batch.notify_one();
+    }
+
+    /// What [`AppState::wake_batch`] notifies.
+    pub(crate) fn batch_woken(&self) -> &Notify {
+        &self.inner.wake_batch
     }
 
     /// Lets the scheduler look at the jobs now.

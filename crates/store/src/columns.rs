@@ -11,6 +11,8 @@ pub enum Listed {
     User,
     /// API keys.
     ApiKey,
+    /// Batch inference jobs.
+    BatchInferenceJob,
     /// Datasets.
     Dataset,
     /// Supervised fine-tuning jobs.
@@ -220,6 +222,47 @@ const DEPLOYED_MODEL: Columns = columns! {
     }
 };
 
+const BATCH_INFERENCE_JOB: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/batchInferenceJobs/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "created_by" = "record ->> '$.created_by'",
+        "status.message" = "record ->> '$.status.message'",
+        "model" = reference!("model", "models"),
+        "input_dataset_id" = reference!("input", "datasets"),
+        "output_dataset_id" = reference!("output", "datasets"),
+        "continued_from_job_name" = "record ->> '$.continued_from'",
+        "inference_parameters.max_tokens" = "coalesce(record ->> '$.parameters.max_tokens', 0)",
+        "inference_parameters.temperature" = "coalesce(record ->> '$.parameters.temperature', 0)",
+        "inference_parameters.top_p" = "coalesce(record ->> '$.parameters.top_p', 0)",
+        "inference_parameters.n" = "coalesce(record ->> '$.parameters.n', 0)",
+        "inference_parameters.top_k" = "coalesce(record ->> '$.parameters.top_k', 0)",
+        "inference_parameters.extra_body" = "record ->> '$.parameters.extra_body'",
+        "job_progress.percent" = "CASE record ->> '$.progress.total' WHEN 0 THEN 0 ELSE
+            min((record ->> '$.progress.succeeded') + (record ->> '$.progress.failed'),
+                record ->> '$.progress.total')
+            * 100 / (record ->> '$.progress.total') END",
+        "job_progress.total_input_requests" = "record ->> '$.progress.total'",
+        "job_progress.total_processed_requests"
+            = "(record ->> '$.progress.succeeded') + (record ->> '$.progress.failed')",
+        "job_progress.successfully_processed_requests" = "record ->> '$.progress.succeeded'",
+        "job_progress.failed_requests" = "record ->> '$.progress.failed'",
+        "job_progress.output_rows" = "record ->> '$.progress.succeeded'",
+        "job_progress.input_tokens" = "record ->> '$.progress.input_tokens'",
+        "job_progress.output_tokens" = "record ->> '$.progress.output_tokens'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+    }
+    Form::UpperName("JOB_STATE_") => {
+        "state" = "record ->> '$.state'",
+    }
+    Form::UpperName("") => {
+        "status.code" = "record ->> '$.status.code'",
+    }
+};
+
 const JOB: Columns = columns! {
     Form::Plain => {
         "name" = "'accounts/' || account || '/supervisedFineTuningJobs/' || id",
@@ -270,6 +313,7 @@ impl Listed {
             Listed::Account => ACCOUNT,
             Listed::User => USER,
             Listed::ApiKey => API_KEY,
+            Listed::BatchInferenceJob => BATCH_INFERENCE_JOB,
             Listed::Dataset => DATASET,
             Listed::Job => JOB,
             Listed::Model => MODEL,

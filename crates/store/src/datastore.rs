@@ -16,6 +16,7 @@ use crate::sign::UrlSigner;
 
 mod account;
 mod api_key;
+mod batch_inference_job;
 mod check;
 mod dataset;
 mod job;

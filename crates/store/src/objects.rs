@@ -15,7 +15,7 @@ use object_store::{MultipartUpload, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
 use crate::error::{StoreError, io_error};
-use crate::staging::{STAGING, Staging};
+use crate::staging::{self, STAGING, StagedFile, Staging};
 
 /// Longest file name, in bytes, as it stands on disk: there a byte that is not ASCII, and some others, take three.
 const FILE_NAME_MAX_BYTES: usize = 200;
@@ -212,6 +212,11 @@ impl Objects {
     /// A directory for files that are made here and not uploaded. Blocking.
     pub fn staging(&self) -> Result<Staging, StoreError> {
         Staging::new(&self.root)
+    }
+
+    /// Puts files that were made in [`Objects::staging`] in their places. Blocking.
+    pub fn move_in(&self, files: &[(ObjectKey, StagedFile)]) -> Result<(), StoreError> {
+        staging::move_in(self, files)
     }
 
     /// Where an object lies on this machine. Objects are never changed in place, so a hard link is a copy.

@@ -35,6 +35,9 @@ pub struct Args {
     /// Backend that trains new jobs
     #[arg(long, value_enum, default_value = "cpu")]
     backend: BackendArg,
+    /// Jobs that train at the same time; with 0 all wait
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(..=64))]
+    trainers: u16,
     #[command(flatten)]
     data_dir: DataDir,
     #[command(flatten)]
@@ -165,6 +168,9 @@ impl Args {
         let data_dir = self.data_dir.path()?;
         let mut config = LocalServer::config(&data_dir, self.listen, self.backend.into())?;
         config.public_url = self.public_url;
+        if let Some(jobs) = &mut config.jobs {
+            jobs.limits.capacity = self.trainers.into();
+        }
         config.tls = self.tls.config();
         config.limits = self.limits.limits();
         let server = LocalServer::start(config)?;

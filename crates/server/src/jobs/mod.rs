@@ -11,6 +11,7 @@ mod prepare;
 mod report;
 mod scheduler;
 
+pub(crate) use prepare::link_or_copy;
 pub use scheduler::{JobsConfig, Scheduler};
 
 use std::io::{self, ErrorKind};

@@ -112,7 +112,7 @@ fn link_rows(
 }
 
 /// Gives a file a second name, or copies it where the file system has no hard links.
-pub(super) fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             // A copy that breaks off must not pass for a whole file.

@@ -26,7 +26,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
-use self::error::OpenAiError;
+pub(crate) use self::complete::{answer_chat, check_chat, check_chat_options};
+pub(crate) use self::error::OpenAiError;
 #[cfg(test)]
 pub(crate) use self::fields::{Endpoint, accepted as accepted_fields};
 pub(crate) use self::tools::MAX_TOOLS;

@@ -184,7 +184,22 @@ pub(super) fn finish_reason(reason: &'static str, has_calls: bool) -> &'static s
 }
 
 /// Waits for all choices and shows them.
-pub(super) async fn whole(head: Head, mut generation: Generation) -> Result<Response, OpenAiError> {
+pub(super) async fn whole(head: Head, generation: Generation) -> Result<Response, OpenAiError> {
+    let (reply, totals) = value(head, generation).await?;
+    let mut response = Json(reply).into_response();
+    for (name, value) in totals.metrics() {
+        if let (Ok(name), Ok(value)) = (
+            format!("fireworks-{name}").parse::<http::HeaderName>(),
+            HeaderValue::from_str(&value.to_string()),
+        ) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// The same as a value.
+pub(super) async fn value(head: Head, mut generation: Generation) -> Result<(Value, Totals), OpenAiError> {
     let mut choices = vec![Choice::default(); generation.choices()];
     let mut totals = Totals::new(&head.prompts);
     while let Some(event) = generation.next().await {
@@ -221,16 +236,7 @@ pub(super) async fn whole(head: Head, mut generation: Generation) -> Result<Resp
     if head.options.perf_metrics {
         reply["perf_metrics"] = totals.perf_metrics();
     }
-    let mut response = Json(reply).into_response();
-    for (name, value) in totals.metrics() {
-        if let (Ok(name), Ok(value)) = (
-            format!("fireworks-{name}").parse::<http::HeaderName>(),
-            HeaderValue::from_str(&value.to_string()),
-        ) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    Ok(response)
+    Ok((reply, totals))
 }
 
 fn choice_json(head: &Head, index: usize, choice: &Choice) -> Value {

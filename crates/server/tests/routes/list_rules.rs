@@ -65,7 +65,31 @@ fn leaves(value: &Value, path: &str, out: &mut Vec<(String, String)>) {
     }
 }
 
-/// What a field shows finds the resource, and its negation does not: no field is forgotten.
+/// What a field of a list shows finds the resource, and its negation does not: no field is forgotten.
+pub fn every_value_is_found(server: &Server, list: &str) {
+    let page = server.get(list).ok();
+    let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap().clone();
+    assert!(!items.is_empty(), "{list}");
+    for item in items {
+        let id = id(&item).to_owned();
+        let mut fields = Vec::new();
+        leaves(&item, "", &mut fields);
+        assert!(fields.len() > 5, "{item}");
+        for (path, value) in fields {
+            // A file's time to live is shown as text, as all 64-bit numbers are.
+            let value = if path.ends_with("Count") { value.replace('"', "") } else { value };
+            let found = |comparator: &str| {
+                let found =
+                    ids(server, list, &format!("{path} {comparator} {value}"), &format!("{path} desc"));
+                found.split(' ').any(|found| found == id)
+            };
+            let has_stars = value.contains('*');
+            assert!(found("="), "{list}: {id} has {path} = {value}");
+            assert!(has_stars || !found("!="), "{list}: {id} has {path} = {value}");
+        }
+    }
+}
+
 #[test]
 fn every_value_that_a_list_shows_can_be_filtered_and_sorted_by() {
     let server = server();
@@ -74,27 +98,7 @@ fn every_value_that_a_list_shows_can_be_filtered_and_sorted_by() {
     let (users, keys) = ("/v1/accounts/default/users", "/v1/accounts/default/apiKeys");
     let catalogue = "/v1/accounts/fireworks/models";
     for list in [JOBS, DATASETS, models, deployed, catalogue, "/v1/accounts", users, keys] {
-        let page = server.get(list).ok();
-        let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap().clone();
-        assert!(!items.is_empty(), "{list}");
-        for item in items {
-            let id = id(&item).to_owned();
-            let mut fields = Vec::new();
-            leaves(&item, "", &mut fields);
-            assert!(fields.len() > 5, "{item}");
-            for (path, value) in fields {
-                // A file's time to live is shown as text, as all 64-bit numbers are.
-                let value = if path.ends_with("Count") { value.replace('"', "") } else { value };
-                let found = |comparator: &str| {
-                    let found =
-                        ids(&server, list, &format!("{path} {comparator} {value}"), &format!("{path} desc"));
-                    found.split(' ').any(|found| found == id)
-                };
-                let has_stars = value.contains('*');
-                assert!(found("="), "{list}: {id} has {path} = {value}");
-                assert!(has_stars || !found("!="), "{list}: {id} has {path} = {value}");
-            }
-        }
+        every_value_is_found(&server, list);
     }
 }
 

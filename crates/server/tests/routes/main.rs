@@ -6,6 +6,7 @@ mod account;
 mod api_key;
 mod bad_clients;
 mod bad_input;
+mod batch_inference_job;
 mod coverage;
 mod dataset;
 mod dataset_validation_job;

@@ -11,6 +11,8 @@ use crate::state::AppState;
 
 /// How names of dataset files end.
 const EXTENSION: &str = ".jsonl";
+/// Why nobody uploads to the output of a job.
+const IS_OUTPUT: &str = "is the output of a job, which makes its files";
 /// Why files of a READY dataset stay as they are.
 const IS_READY: &str = "is READY; its files cannot change any more, make another dataset";
 
@@ -56,6 +58,11 @@ pub(super) fn check_cases(files: &[DatasetFile]) -> Result<(), ServerError> {
 /// Fails unless files may still change.
 fn must_be_uploading(dataset: &Dataset) -> Result<(), StoreError> {
     match dataset.state {
+        DatasetState::Uploading if !dataset.source_job_name.is_empty() => Err(StoreError::WrongState {
+            kind: "dataset",
+            name: dataset.name().to_string(),
+            message: IS_OUTPUT,
+        }),
         DatasetState::Uploading => Ok(()),
         DatasetState::Ready => Err(StoreError::WrongState {
             kind: "dataset",

@@ -21,7 +21,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Where a row begins, and what lies before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Index of the file.
     #[serde(rename = "f")]
     file: usize,
@@ -34,7 +34,7 @@ pub(super) struct Place {
 }
 
 /// Reads rows, one after the other.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     files: Vec<PathBuf>,
     at: Place,
     input: Option<BufReader<File>>,
@@ -43,18 +43,18 @@ pub(super) struct Lines {
 
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// What stands there, without line break and byte order mark.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
     /// Its line, counted from 1 over all files.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Longer than [`MAX_LINE_BYTES`]; what stands there is left out.
-    pub(super) is_too_long: bool,
+    pub(crate) is_too_long: bool,
 }
 
 impl Lines {
     /// The rows from `at` on. `None` if no row of these files begins there.
-    pub(super) fn open(files: Vec<PathBuf>, at: Place) -> io::Result<Option<Self>> {
+    pub(crate) fn open(files: Vec<PathBuf>, at: Place) -> io::Result<Option<Self>> {
         let Some(path) = files.get(at.file) else { return Ok(None) };
         let mut file = File::open(path)?;
         let len = file.metadata()?.len();
@@ -81,7 +81,7 @@ impl Lines {
     }
 
     /// The next row that is not blank; the rules are those of [`hearth_data::RowReader`].
-    pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             let Some(input) = &mut self.input else { return Ok(None) };
             self.buffer.clear();

@@ -9,7 +9,7 @@ mod fields;
 pub(crate) mod files;
 pub(crate) mod findings;
 pub(super) mod get;
-mod lines;
+pub(crate) mod lines;
 pub(super) mod list;
 pub(super) mod preview;
 pub(super) mod render_preview;

@@ -18,7 +18,7 @@ use crate::error::ServerError;
 /// What rows have to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rules {
-    /// What [`check_file`] takes: any rows that a job can use.
+    /// Rows that a job can use: what [`check_file`] takes, or requests if the first row is one.
     Upload,
     /// Conversations that can be trained on.
     Chat,
@@ -38,6 +38,10 @@ pub(crate) fn read_all(
     stop: &AtomicBool,
 ) -> Result<Findings, ServerError> {
     let mut findings = Findings::default();
+    let rules = match rules {
+        Rules::Upload if holds_requests(files)? => Rules::Requests { strict: false },
+        rules => rules,
+    };
     let least = match rules {
         Rules::Requests { strict } => {
             request_rows::read(files, strict, stop, &mut findings)?;
@@ -67,6 +71,16 @@ pub(crate) fn read_all(
         findings.push("dataset", format!("has {} rows; at most {limit} are allowed", findings.rows));
     }
     Ok(findings)
+}
+
+/// Whether the first row is a request of batch inference.
+fn holds_requests(files: &[(String, PathBuf)]) -> Result<bool, ServerError> {
+    for (name, path) in files {
+        if let Some(line) = lines(name, path)?.next().map_err(read_error)? {
+            return Ok(request_rows::is_request(&line));
+        }
+    }
+    Ok(false)
 }
 
 fn read_training(
@@ -134,17 +148,6 @@ pub(super) fn value_of(line: &Line<'_>) -> Result<Value, RowError> {
         };
         RowError { line: line.number, pointer: String::new(), message: found }
     })
-}
-
-/// Checks `messages` as those of a training row that ends with an answer.
-pub(super) fn check_unanswered(line: u64, messages: &Value) -> Result<(), RowError> {
-    let mut messages = messages.clone();
-    if let Value::Array(list) = &mut messages
-        && !list.is_empty()
-    {
-        list.push(json!({"role": "assistant", "content": "a"}));
-    }
-    Row::from_value(line, &json!({ "messages": messages })).map(|_| ())
 }
 
 fn relaxed(file: &str, line: &Line<'_>, findings: &mut Findings) {

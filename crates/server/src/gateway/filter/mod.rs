@@ -43,6 +43,8 @@ impl Resource {
     pub(super) const ACCOUNT: Self = Self { listed: Listed::Account, type_name: "Account" };
     pub(super) const USER: Self = Self { listed: Listed::User, type_name: "User" };
     pub(super) const API_KEY: Self = Self { listed: Listed::ApiKey, type_name: "ApiKey" };
+    pub(super) const BATCH_INFERENCE_JOB: Self =
+        Self { listed: Listed::BatchInferenceJob, type_name: "BatchInferenceJob" };
     pub(super) const DATASET: Self = Self { listed: Listed::Dataset, type_name: "Dataset" };
     pub(super) const JOB: Self = Self { listed: Listed::Job, type_name: "SupervisedFineTuningJob" };
     pub(super) const DEPLOYED_MODEL: Self =

@@ -1,0 +1,22 @@
+//! Batch inference jobs, beyond the verbs that they share with others.
+
+use hearth_domain::BatchInferenceJob;
+
+use super::Store;
+use crate::error::StoreError;
+use crate::page::parse;
+
+impl Store {
+    /// The oldest job of all accounts that is not at its end.
+    pub async fn batch_inference_job_next(&self) -> Result<Option<BatchInferenceJob>, StoreError> {
+        let found: Option<(String, String)> = sqlx::query_as(
+            "SELECT id, record FROM batch_inference_job
+             WHERE record ->> '$.state' NOT IN ('COMPLETED', 'FAILED')
+             ORDER BY create_time_ms, account, id LIMIT 1",
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::Database)?;
+        found.map(|(id, text)| parse("batch inference job", &id, &text)).transpose()
+    }
+}
