@@ -431,6 +431,11 @@ fn base_model(check: &mut Checker, request: &JobRequest, facts: &JobFacts) -> Op
         check.add(Code::NotFound, "baseModel", format!("there is no model {name}"));
         return None;
     };
+    if model.upload.is_some() {
+        let what = format!("model {name} is being uploaded; call validateUpload when all files are there");
+        check.add(Code::FailedPrecondition, "baseModel", what);
+        return None;
+    }
     let ModelKind::Base { parameter_count } = model.kind else {
         check.add(
             Code::InvalidArgument,

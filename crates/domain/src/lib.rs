@@ -39,6 +39,6 @@ pub use id::{
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
-pub use record::{Account, Job, JobProgress, Model, ModelKind};
+pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
 pub use state::{JobEvent, JobState, TransitionError, transition};
 pub use user::{User, UserRole};

@@ -54,7 +54,36 @@ pub enum ModelKind {
     },
 }
 
-/// A model that is installed in the data directory.
+/// What people read about a model; nothing is done with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelAbout {
+    /// A text.
+    pub description: String,
+    /// Its repository on GitHub.
+    pub github_url: String,
+    /// Its page on the Hugging Face hub.
+    pub hugging_face_url: String,
+}
+
+/// A file that is to be uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Name, with at most one folder before it.
+    pub name: String,
+    /// Announced size; 0 if it is not known.
+    pub size_bytes: u64,
+}
+
+/// A model on its way in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUpload {
+    /// What is wrong with its files, or OK.
+    pub status: Status,
+    /// The files that it will have, sorted by name.
+    pub files: Vec<ModelFile>,
+}
+
+/// A model: installed in the data directory, or on its way there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
     /// Owner.
@@ -63,7 +92,13 @@ pub struct Model {
     pub id: ModelId,
     /// For people.
     pub display_name: String,
-    /// Base or adapter.
+    /// For people.
+    #[serde(default)]
+    pub about: ModelAbout,
+    /// While its files are being uploaded; nothing can use it then.
+    #[serde(default)]
+    pub upload: Option<ModelUpload>,
+    /// Base or adapter. Of one that is being uploaded, only what its maker said.
     pub kind: ModelKind,
     /// Longest sequence, in tokens.
     pub context_length: u32,
@@ -80,6 +115,9 @@ pub struct Model {
 }
 
 impl Model {
+    /// Most files of one model.
+    pub const FILES_MAX: usize = 1000;
+
     /// Its resource name, as a typed reference.
     pub fn name(&self) -> ModelRef {
         ModelRef { account: self.account.clone(), id: self.id.clone() }

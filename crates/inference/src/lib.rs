@@ -10,6 +10,8 @@
 //! sequences join between steps and finished ones leave. Logits → what a constraint allows → sampler → token → whole characters → text before a
 //! stop string → [`Event`]s of a [`Generation`].
 //!
+//! Files that somebody brings → [`assemble`] → a complete model directory, or everything that is wrong with them.
+//!
 //! # Neighbours
 //! `data` renders prompts and decodes tokens, with the same templates as training. `model` computes logits,
 //! with the same kernels as training. `server` turns requests and events into HTTP; it decides who may use
@@ -20,8 +22,9 @@
 //! never loads a model and never waits for a reader. The text of a request does not depend on what else is in the
 //! batch. Every queue and cache has a limit in [`Limits`]. A request whose reader is gone costs at most one
 //! more step. A [`Constraint`] forbids tokens of its own request and does nothing else; its work is bounded, whatever it
-//! is. A chat template that is not the base's own never runs in this process.
+//! is. A chat template that is not the base's own, or whose base is not trusted, never runs in this process.
 
+pub mod assemble;
 mod constraint;
 mod error;
 mod models;

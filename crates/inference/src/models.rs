@@ -10,7 +10,7 @@ use hearth_kernels::Cpu;
 use hearth_model::{Decoder, Lora, Workspace};
 
 use crate::render::Prompter;
-use crate::{InferenceError, ModelRef};
+use crate::{InferenceError, Limits, ModelRef};
 
 /// A base whose weights are resident. All adapters over it share them.
 pub(crate) struct Base {
@@ -50,17 +50,38 @@ pub(crate) struct Models {
     adapters: Cache<(DirKey, DirKey), Lora<Cpu>>,
     /// By base and model, which are the same for a base itself.
     prompters: Cache<(DirKey, DirKey), Prompter>,
+    /// Where the bases are whose own templates may run here.
+    trusted_bases_dir: Option<PathBuf>,
 }
 
 impl Models {
-    /// Keeps at most `max_bases` bases and `max_adapters` adapters.
-    pub(crate) fn new(backend: Arc<Cpu>, max_bases: usize, max_adapters: usize) -> Self {
+    /// Keeps as many bases and adapters as the limits say.
+    pub(crate) fn new(backend: Arc<Cpu>, limits: &Limits) -> Self {
+        let Limits { max_bases, max_adapters, .. } = *limits;
         Self {
             backend,
             bases: Cache::new(max_bases),
             adapters: Cache::new(max_adapters),
             prompters: Cache::new(max_bases + max_adapters),
+            trusted_bases_dir: limits.trusted_bases_dir.clone(),
         }
+    }
+
+    /// What the models run on.
+    pub(crate) fn backend(&self) -> &Arc<Cpu> {
+        &self.backend
+    }
+
+    /// Loads the model; nothing of it stays but its base.
+    pub(crate) fn check(&self, model: &ModelRef) -> Result<(), InferenceError> {
+        let base_key = DirKey::of(&model.base_dir)?;
+        let base = self.bases.get(&base_key, || Base::load(Arc::clone(&self.backend), &model.base_dir))?;
+        let dir = model.adapter_dir.as_ref().unwrap_or(&model.base_dir);
+        if model.adapter_dir.is_some() {
+            Lora::load_peft(&base.decoder, dir)
+                .map_err(|source| InferenceError::LoadModel { dir: dir.clone(), source })?;
+        }
+        self.open_prompter(dir, &model.base_dir).map(drop)
     }
 
     /// The model, loaded if it is not. Blocks while it loads; other models are not held up.
@@ -92,7 +113,16 @@ impl Models {
 
     fn prompter(&self, base: DirKey, model: DirKey) -> Result<Arc<Prompter>, InferenceError> {
         let key = (base, model);
-        self.prompters.get(&key, || Prompter::open(&key.1.dir, &key.0.dir))
+        self.prompters.get(&key, || self.open_prompter(&key.1.dir, &key.0.dir))
+    }
+
+    fn open_prompter(&self, dir: &Path, base_dir: &Path) -> Result<Prompter, InferenceError> {
+        Prompter::open(dir, base_dir, self.is_base_trusted(base_dir))
+    }
+
+    /// Whether a base's own template may run in this process.
+    pub(crate) fn is_base_trusted(&self, dir: &Path) -> bool {
+        self.trusted_bases_dir.as_ref().is_none_or(|trusted| dir.starts_with(trusted))
     }
 }
 

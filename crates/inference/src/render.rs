@@ -1,7 +1,8 @@
 //! Prompts: rendered in this process with a base's own template, in a process of its own with any other.
 //!
 //! Anybody who may train can give a template, and a template can make its process end for want of memory or stack
-//! ([`hearth_data::template`]). So one that the base does not have itself is neither compiled nor rendered here.
+//! ([`hearth_data::template`]). So one that the base does not have itself, and that of a base which somebody uploaded, is
+//! neither compiled nor rendered here.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -41,7 +42,7 @@ pub(crate) struct Prompt {
 pub(crate) struct Prompter {
     /// Has no template if `foreign` is set.
     renderer: Renderer,
-    /// Source of a template that is not the base's own.
+    /// Source of a template that does not run in this process.
     foreign: Option<String>,
     /// What each token adds to a text; made when it is first asked for.
     token_bytes: OnceLock<Vec<TokenBytes>>,
@@ -52,13 +53,14 @@ pub(crate) struct Prompter {
 }
 
 impl Prompter {
-    /// Opens the model in `dir` over the base in `base_dir`; both are the same for a base itself.
-    pub(crate) fn open(dir: &Path, base_dir: &Path) -> Result<Self, InferenceError> {
+    /// Opens the model in `dir` over the base in `base_dir`; both are the same for a base itself. `is_base_trusted`:
+    /// the base's own template may run in this process.
+    pub(crate) fn open(dir: &Path, base_dir: &Path, is_base_trusted: bool) -> Result<Self, InferenceError> {
         let open = || {
             let source = source_of(dir)?;
-            let is_known = dir == base_dir || source == source_of(base_dir)?;
+            let is_bases = dir == base_dir || source == source_of(base_dir)?;
             let tool_form = source.as_deref().and_then(ToolForm::of);
-            Ok(if is_known {
+            Ok(if source.is_none() || (is_base_trusted && is_bases) {
                 Self::new(Renderer::open(dir, source.as_deref())?, None, tool_form)
             } else {
                 Self::new(Renderer::new(Tokenizer::open(dir)?, None)?, source, tool_form)

@@ -51,8 +51,10 @@ impl Service {
     pub fn sampler(&self, base_dir: &Path, template: Option<&str>) -> Result<Sampler, InferenceError> {
         let load = |source| InferenceError::LoadRenderer { dir: base_dir.to_owned(), source };
         let own = hearth_data::template::source_of(base_dir).map_err(load)?;
-        let kind = match template {
-            Some(template) if own.as_deref() != Some(template) => {
+        // The template of a base that somebody uploaded is a stranger's too.
+        let is_trusted = self.is_base_trusted(base_dir);
+        let kind = match template.or(own.as_deref()) {
+            Some(template) if !is_trusted || own.as_deref() != Some(template) => {
                 let tokenizer = Tokenizer::open(base_dir).map_err(load)?;
                 let renderer = Box::new(Renderer::new(tokenizer, None).map_err(load)?);
                 let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];

@@ -1,7 +1,7 @@
 //! The handle that callers hold.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -42,6 +42,9 @@ pub struct Limits {
     pub max_renders: usize,
     /// Longest time that such a process may take.
     pub render_timeout: Duration,
+    /// Where the bases are whose own chat templates may run in this process: those of whoever runs it. `None` is
+    /// everywhere.
+    pub trusted_bases_dir: Option<PathBuf>,
 }
 
 impl Default for Limits {
@@ -55,6 +58,7 @@ impl Default for Limits {
             max_adapters: 32,
             max_renders: 2,
             render_timeout: Duration::from_secs(10),
+            trusted_bases_dir: None,
         }
     }
 }
@@ -101,7 +105,7 @@ impl Service {
         let counts = Arc::new(Counts::default());
         let scheduler = Scheduler::new(limits.clone(), inbox, Arc::clone(&counts));
         let shared = Shared {
-            models: Models::new(backend, limits.max_bases, limits.max_adapters),
+            models: Models::new(backend, &limits),
             renders: RenderProcesses::new(render_command, &limits),
             places: Arc::new(Semaphore::new(limits.max_waiting)),
             inbox: Mutex::new(sender),
@@ -137,6 +141,11 @@ impl Service {
         self.shared.models.base_prompter(dir)
     }
 
+    /// Whether a base's own template may run in this process.
+    pub(crate) fn is_base_trusted(&self, dir: &Path) -> bool {
+        self.shared.models.is_base_trusted(dir)
+    }
+
     /// Lets a process render. Blocks.
     pub(crate) fn render(&self, request: &RenderRequest) -> Result<RenderReply, InferenceError> {
         self.shared.renders.render(request)
@@ -148,6 +157,19 @@ impl Service {
     /// A model that cannot be loaded.
     pub fn load(&self, model: &ModelRef) -> Result<(), InferenceError> {
         self.shared.models.get(model).map(|_| ())
+    }
+
+    /// Loads a model and forgets it again: whether it can be used. Its base stays loaded, as for an answer. Blocks.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded.
+    pub fn check(&self, model: &ModelRef) -> Result<(), InferenceError> {
+        self.shared.models.check(model)
+    }
+
+    /// What the models run on.
+    pub fn backend(&self) -> &Arc<Cpu> {
+        self.shared.models.backend()
     }
 
     /// What was done and is being done.

@@ -12,10 +12,23 @@ use crate::weights::Loader;
 /// that holds NaN or infinity, or what else keeps its files from being read.
 pub fn check_weights(model_dir: &Path) -> Result<()> {
     let config = ModelConfig::read(model_dir)?;
-    for (name, weight) in Loader::open(model_dir, &config)?.stored() {
-        if let Some((row, column)) = first_not_finite(&weight) {
-            return Err(Error::NotFinite { name, row, column });
-        }
-    }
-    Ok(())
+    not_finite(&Loader::open(model_dir, &config)?).next().map_or(Ok(()), Err)
+}
+
+/// Everything that keeps the base in a model directory from being used, tensor by tensor; its configuration if
+/// nothing does. Reads all weights once.
+pub fn inspect_base(model_dir: &Path) -> std::result::Result<ModelConfig, Vec<Error>> {
+    let config = ModelConfig::read(model_dir).map_err(|error| vec![error])?;
+    let open = |config| Loader::open_with_problems(model_dir, config).map_err(|error| vec![error]);
+    let (loader, mut problems) = open(&config)?;
+    problems.extend(not_finite(&loader));
+    problems.extend(loader.problems());
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// One error for each tensor that holds NaN or infinity.
+fn not_finite(loader: &Loader<'_>) -> impl Iterator<Item = Error> {
+    loader.stored().into_iter().filter_map(|(name, weight)| {
+        first_not_finite(&weight).map(|(row, column)| Error::NotFinite { name, row, column })
+    })
 }

@@ -24,7 +24,8 @@
 //! - A packed batch gives the loss sums and gradients of its rows alone.
 //! - A file that asks for something unsupported is an error that names the field or tensor; damaged files
 //!   never panic.
-//! - No I/O except in [`Decoder::load`], [`check_weights`], [`gguf`], `ModelConfig::read` and the PEFT functions of [`Lora`].
+//! - No I/O except in [`Decoder::load`], [`check_weights`], [`inspect_base`], [`gguf`], `ModelConfig::read` and the
+//!   PEFT functions ([`inspect_peft`] and those of [`Lora`]).
 
 mod backward;
 pub mod config;
@@ -48,11 +49,11 @@ pub use crate::config::{LayerPlan, ModelConfig, Module};
 pub use crate::decode::{DecodeSeq, KvCache, SCORED_ROWS_PER_PRODUCT};
 pub use crate::decoder::Decoder;
 pub use crate::error::{Error, Result};
-pub use crate::finite::check_weights;
+pub use crate::finite::{check_weights, inspect_base};
 pub use crate::lora::{Lora, LoraConfig, LoraGrads, LoraTensors, MAX_RANK};
 pub use crate::map::SharedBytes;
 pub use crate::packed::Packed;
-pub use crate::peft::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
+pub use crate::peft::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, inspect_peft};
 pub use crate::rope::{Rope, RopeScaling};
 pub use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 pub use crate::weights::GGUF_FILE;

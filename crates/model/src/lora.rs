@@ -160,29 +160,7 @@ impl<B: Backend> Lora<B> {
 
     /// An adapter of zeros; checks the configuration.
     pub(crate) fn zeros(decoder: &Decoder<B>, config: &LoraConfig) -> Result<Self> {
-        if config.r == 0 || config.r > MAX_RANK {
-            return Err(Error::adapter("r", format!("{} is not between 1 and {MAX_RANK}", config.r)));
-        }
-        if !(config.alpha.is_finite() && config.alpha > 0.0) {
-            return Err(Error::adapter("lora_alpha", format!("{} is not a positive number", config.alpha)));
-        }
-        if config.target_modules.is_empty() {
-            return Err(Error::adapter("target_modules", "empty"));
-        }
-        let mut config = config.clone();
-        config.target_modules.sort();
-        config.target_modules.dedup();
-        let targets = decoder.config.linears();
-        if let Some(other) = config.target_modules.iter().find(|m| !targets.contains(m)) {
-            let names: Vec<&str> = targets.iter().map(|m| m.name()).collect();
-            let reason = format!(
-                "{} is not a linear layer of a {} model; it has {}",
-                other.name(),
-                decoder.config.model_type,
-                names.join(", ")
-            );
-            return Err(Error::adapter("target_modules", reason));
-        }
+        let config = checked(config, &decoder.config)?;
         let tensors = LoraTensors::zeros(decoder, &config);
         Ok(Self { config, tensors })
     }
@@ -238,7 +216,35 @@ impl<B: Backend> Lora<B> {
 const A_SUFFIX: &str = ".lora_A.weight";
 const B_SUFFIX: &str = ".lora_B.weight";
 
-fn specs(model: &ModelConfig, lora: &LoraConfig) -> Vec<TensorSpec> {
+/// The configuration with its modules in order of execution, each once, if an adapter of a base can be like it.
+pub(crate) fn checked(config: &LoraConfig, base: &ModelConfig) -> Result<LoraConfig> {
+    if config.r == 0 || config.r > MAX_RANK {
+        return Err(Error::adapter("r", format!("{} is not between 1 and {MAX_RANK}", config.r)));
+    }
+    if !(config.alpha.is_finite() && config.alpha > 0.0) {
+        return Err(Error::adapter("lora_alpha", format!("{} is not a positive number", config.alpha)));
+    }
+    if config.target_modules.is_empty() {
+        return Err(Error::adapter("target_modules", "empty"));
+    }
+    let mut config = config.clone();
+    config.target_modules.sort();
+    config.target_modules.dedup();
+    let targets = base.linears();
+    if let Some(other) = config.target_modules.iter().find(|m| !targets.contains(m)) {
+        let names: Vec<&str> = targets.iter().map(|m| m.name()).collect();
+        let reason = format!(
+            "{} is not a linear layer of a {} model; it has {}",
+            other.name(),
+            base.model_type,
+            names.join(", ")
+        );
+        return Err(Error::adapter("target_modules", reason));
+    }
+    Ok(config)
+}
+
+pub(crate) fn specs(model: &ModelConfig, lora: &LoraConfig) -> Vec<TensorSpec> {
     let mut specs = Vec::new();
     for l in 0..model.num_hidden_layers {
         for &m in &lora.target_modules {

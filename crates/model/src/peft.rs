@@ -1,6 +1,6 @@
 //! Adapters in PEFT's form: `adapter_config.json` and `adapter_model.safetensors`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -9,11 +9,11 @@ use ::safetensors::tensor::{TensorView, serialize};
 use hearth_kernels::backend::Backend;
 use serde_json::{Value, json};
 
-use crate::config::Module;
+use crate::config::{ModelConfig, Module};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result, read_json};
-use crate::lora::{Lora, LoraConfig};
-use crate::safetensors::open_file;
+use crate::lora::{Lora, LoraConfig, MAX_RANK, checked, specs};
+use crate::safetensors::{Tensor, open_file};
 use crate::weights::to_f32;
 
 /// Name of an adapter's configuration.
@@ -54,31 +54,99 @@ impl<B: Backend> Lora<B> {
 
     /// Reads an adapter that PEFT or this crate wrote. Whatever would make the result differ from what the
     /// file means is refused by name: DoRA, rsLoRA, `modules_to_save`, biases, patterns, unknown, missing or
-    /// wrongly shaped tensors.
+    /// wrongly shaped tensors. The error is the first of [`inspect_peft`].
     pub fn load_peft(decoder: &Decoder<B>, dir: &Path) -> Result<Self> {
-        let config = parse_config(&read_json(&dir.join(ADAPTER_CONFIG_FILE))?, decoder.config().linears())?;
+        let config = parse_config(&read_json(&dir.join(ADAPTER_CONFIG_FILE))?, decoder.config().linears())
+            .map_err(first)?;
         let mut lora = Self::zeros(decoder, &config)?;
-        let mut stored = open_file(&dir.join(ADAPTER_WEIGHTS_FILE))?;
+        let mut stored = open_adapter(&dir.join(ADAPTER_WEIGHTS_FILE))?;
         for (name, shape, buf) in lora.tensors_mut().iter_mut() {
-            let tensor =
-                stored.remove(name).ok_or_else(|| Error::tensor(name, "missing from the adapter"))?;
-            if tensor.shape != shape {
-                let reason = format!("shape is {:?}, base and r ask for {shape:?}", tensor.shape);
-                return Err(Error::tensor(name, reason));
-            }
-            let values = to_f32(&tensor.matrix(name)?).map_err(|reason| Error::tensor(name, reason))?;
-            if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-                return Err(Error::tensor(name, format!("element {i} is {}", values[i])));
-            }
+            let values = take(&mut stored, name, shape)?;
             decoder.backend().write(buf, &values);
         }
-        match stored.keys().next() {
-            Some(name) => {
-                Err(Error::tensor(name, "is not a LoRA tensor of this base and these target_modules"))
-            }
+        match stored.into_values().next() {
+            Some((name, _)) => Err(unknown(&name)),
             None => Ok(lora),
         }
     }
+}
+
+/// Everything that keeps an adapter directory from being used over a base; its configuration if nothing does.
+pub fn inspect_peft(base: &ModelConfig, dir: &Path) -> std::result::Result<LoraConfig, Vec<Error>> {
+    let json = read_json(&dir.join(ADAPTER_CONFIG_FILE)).map_err(|error| vec![error]);
+    let config = json.and_then(|json| {
+        let config = parse_config(&json, base.linears())?;
+        checked(&config, base).map_err(|error| vec![error])
+    });
+    let mut stored = match (open_adapter(&dir.join(ADAPTER_WEIGHTS_FILE)), &config) {
+        (Ok(stored), Ok(_)) => stored,
+        (Err(error), Ok(_)) => return Err(vec![error]),
+        // Which tensors there should be is not known.
+        (Ok(_), Err(_)) => return config,
+        (Err(error), Err(_)) => {
+            return config.map_err(|mut problems| {
+                problems.push(error);
+                problems
+            });
+        }
+    };
+    let config = config?;
+    let mut problems = Vec::new();
+    for spec in specs(base, &config) {
+        problems.extend(take(&mut stored, &spec.name, spec.shape).err());
+    }
+    problems.extend(stored.into_values().map(|(name, _)| unknown(&name)));
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// Tensors of a file by the names that this crate writes, each with the name that the file gives it.
+type Stored = BTreeMap<String, (String, Tensor)>;
+
+/// Opens an adapter's weights, under whichever of PEFT's names they are.
+fn open_adapter(path: &Path) -> Result<Stored> {
+    let mut stored = Stored::new();
+    for (name, tensor) in open_file(path)? {
+        if let Some((other, _)) = stored.insert(canonical(&name), (name.clone(), tensor)) {
+            return Err(Error::tensor(name, format!("is the same tensor as {other}")));
+        }
+    }
+    Ok(stored)
+}
+
+/// The name that today's PEFT gives a tensor. Older versions and other writers leave out the wrapper's prefix or that
+/// of the causal model, or keep the name under which PEFT held the adapter in memory.
+fn canonical(name: &str) -> String {
+    const PREFIX: &str = "base_model.model.";
+    let path = name.strip_prefix(PREFIX).unwrap_or(name);
+    let model = if path.starts_with("layers.") { "model." } else { "" };
+    let path = match path.strip_suffix(".default.weight") {
+        Some(stem) if stem.ends_with(".lora_A") || stem.ends_with(".lora_B") => format!("{stem}.weight"),
+        _ => path.to_owned(),
+    };
+    format!("{PREFIX}{model}{path}")
+}
+
+/// Takes the numbers of one tensor out of `stored`.
+fn take(stored: &mut Stored, name: &str, shape: [usize; 2]) -> Result<Vec<f32>> {
+    let (given, tensor) =
+        stored.remove(name).ok_or_else(|| Error::tensor(name, "missing from the adapter"))?;
+    if tensor.shape != shape {
+        let reason = format!("shape is {:?}, base and r ask for {shape:?}", tensor.shape);
+        return Err(Error::tensor(given, reason));
+    }
+    let values = to_f32(&tensor.matrix(&given)?).map_err(|reason| Error::tensor(&given, reason))?;
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::tensor(given, format!("element {i} is {}", values[i]))),
+        None => Ok(values),
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::tensor(name, "is not a LoRA tensor of this base and these target_modules")
+}
+
+fn first(problems: Vec<Error>) -> Error {
+    problems.into_iter().next().unwrap_or_else(|| unreachable!("a refusal has a reason"))
 }
 
 /// All fields that PEFT's `LoraConfig` reads and whose default could change; keys are sorted.
@@ -137,22 +205,24 @@ const MUST_BE_UNSET: [&str; 19] = [
     "monteclora_config",
 ];
 
-/// `all`: what "all-linear" means for the base.
-fn parse_config(json: &Value, all: &[Module]) -> Result<LoraConfig> {
-    let refuse = |field: &str, supported: &str| {
-        Err(Error::adapter(field, format!("{} is not supported, only {supported}", json[field])))
+/// `all`: what "all-linear" means for the base. The errors are all that are in the file.
+fn parse_config(json: &Value, all: &[Module]) -> std::result::Result<LoraConfig, Vec<Error>> {
+    let mut problems = Vec::new();
+    let mut refuse = |field: &str, supported: &str| {
+        let reason = format!("{} is not supported, only {supported}", json[field]);
+        problems.push(Error::adapter(field, reason));
     };
     if !json.is_object() {
-        return Err(Error::adapter("peft_type", "the file is not a JSON object"));
+        return Err(vec![Error::adapter("peft_type", "the file is not a JSON object")]);
     }
     if json["peft_type"] != "LORA" {
-        return refuse("peft_type", "\"LORA\"");
+        refuse("peft_type", "\"LORA\"");
     }
     if !(json["task_type"].is_null() || json["task_type"] == "CAUSAL_LM") {
-        return refuse("task_type", "\"CAUSAL_LM\"");
+        refuse("task_type", "\"CAUSAL_LM\"");
     }
     if !(json["bias"].is_null() || json["bias"] == "none") {
-        return refuse("bias", "\"none\"");
+        refuse("bias", "\"none\"");
     }
     for field in MUST_BE_UNSET {
         let unset = match &json[field] {
@@ -162,45 +232,54 @@ fn parse_config(json: &Value, all: &[Module]) -> Result<LoraConfig> {
             _ => false,
         };
         if !unset {
-            return refuse(field, "its default");
+            refuse(field, "its default");
         }
     }
     // Initialisations that change the base ("pissa", "olora", "loftq") do not give the base that runs here.
     let init = &json["init_lora_weights"];
     if !(init.is_null() || init.is_boolean() || init == "gaussian" || init == "eva" || init == "orthogonal") {
-        return refuse("init_lora_weights", "true, false, \"gaussian\", \"eva\" and \"orthogonal\"");
+        refuse("init_lora_weights", "true, false, \"gaussian\", \"eva\" and \"orthogonal\"");
     }
-    let r = match json["r"].as_u64() {
-        Some(r @ 1..) if r <= crate::lora::MAX_RANK as u64 => r as usize,
-        _ => return refuse("r", &format!("a whole number from 1 to {}", crate::lora::MAX_RANK)),
-    };
-    let alpha = match json["lora_alpha"].as_f64() {
-        Some(alpha) if alpha.is_finite() && alpha > 0.0 => alpha as f32,
-        _ => return refuse("lora_alpha", "a positive number"),
-    };
-    Ok(LoraConfig { r, alpha, target_modules: parse_targets(&json["target_modules"], all)? })
+    let r = json["r"].as_u64().filter(|r| (1..=MAX_RANK as u64).contains(r)).unwrap_or_default() as usize;
+    if r == 0 {
+        refuse("r", &format!("a whole number from 1 to {MAX_RANK}"));
+    }
+    let alpha = json["lora_alpha"].as_f64().filter(|alpha| alpha.is_finite() && *alpha > 0.0);
+    if alpha.is_none() {
+        refuse("lora_alpha", "a positive number");
+    }
+    let target_modules = parse_targets(&json["target_modules"], all).unwrap_or_else(|found| {
+        problems.extend(found);
+        Vec::new()
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(LoraConfig { r, alpha: alpha.unwrap_or_default() as f32, target_modules })
 }
 
-fn parse_targets(value: &Value, all: &[Module]) -> Result<Vec<Module>> {
+fn parse_targets(value: &Value, all: &[Module]) -> std::result::Result<Vec<Module>, Vec<Error>> {
     const FIELD: &str = "target_modules";
     if value == "all-linear" {
         return Ok(all.to_vec());
     }
     let Some(list) = value.as_array() else {
-        return Err(Error::adapter(
-            FIELD,
-            format!("expected a list of names or \"all-linear\", found {value}"),
-        ));
+        let reason = format!("expected a list of names or \"all-linear\", found {value}");
+        return Err(vec![Error::adapter(FIELD, reason)]);
     };
-    list.iter()
-        .map(|name| {
-            // PEFT matches the end of a module's path, so "self_attn.q_proj" means q_proj.
-            let last = name.as_str().and_then(|name| name.rsplit('.').next());
-            last.and_then(Module::from_name).ok_or_else(|| {
-                Error::adapter(FIELD, format!("{name} is not a linear layer of this architecture"))
-            })
-        })
-        .collect()
+    let (mut modules, mut problems) = (Vec::new(), Vec::new());
+    for name in list {
+        // PEFT matches the end of a module's path, so "self_attn.q_proj" means q_proj.
+        let last = name.as_str().and_then(|name| name.rsplit('.').next());
+        match last.and_then(Module::from_name) {
+            Some(module) => modules.push(module),
+            None => {
+                let reason = format!("{name} is not a linear layer of this architecture");
+                problems.push(Error::adapter(FIELD, reason));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(modules) } else { Err(problems) }
 }
 
 #[cfg(test)]

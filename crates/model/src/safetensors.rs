@@ -53,11 +53,12 @@ impl Tensor {
     }
 }
 
-/// All tensors of a directory's safetensors files, by name.
-pub(crate) fn open_dir(dir: &Path) -> Result<BTreeMap<String, Tensor>> {
+/// All tensors of a directory's safetensors files, by name, and everything that is wrong with the others. The error is
+/// for a directory whose only file, or whose index, cannot be read.
+pub(crate) fn open_dir(dir: &Path) -> Result<(BTreeMap<String, Tensor>, Vec<Error>)> {
     let index_path = dir.join(INDEX_FILE);
     if !index_path.exists() {
-        return open_file(&dir.join(SINGLE_FILE));
+        return Ok((open_file(&dir.join(SINGLE_FILE))?, Vec::new()));
     }
     let index = read_json(&index_path)?;
     let damaged = |reason: &str| Error::Safetensors { path: index_path.clone(), reason: reason.to_owned() };
@@ -76,19 +77,32 @@ pub(crate) fn open_dir(dir: &Path) -> Result<BTreeMap<String, Tensor>> {
     if shards.len() > MAX_SHARDS {
         return Err(damaged("weight_map names too many files"));
     }
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut problems) = (BTreeMap::new(), Vec::new());
+    let mut unread = BTreeSet::new();
     for shard in shards {
-        for (name, tensor) in open_file(&dir.join(shard))? {
+        let found = match open_file(&dir.join(shard)) {
+            Ok(found) => found,
+            Err(error) => {
+                problems.push(error);
+                unread.insert(shard);
+                continue;
+            }
+        };
+        for (name, tensor) in found {
             if map.get(&name).and_then(|file| file.as_str()) != Some(shard) {
-                return Err(Error::tensor(name, format!("is in {shard}, but the index does not say so")));
+                problems.push(Error::tensor(name, format!("is in {shard}, but the index does not say so")));
+                continue;
             }
             tensors.insert(name, tensor);
         }
     }
-    if let Some(missing) = map.keys().find(|name| !tensors.contains_key(*name)) {
-        return Err(Error::tensor(missing, "is in the index, but its file does not hold it"));
+    for (name, file) in map {
+        // What a file would hold that cannot be read is not known.
+        if !tensors.contains_key(name) && !file.as_str().is_some_and(|file| unread.contains(file)) {
+            problems.push(Error::tensor(name, "is in the index, but its file does not hold it"));
+        }
     }
-    Ok(tensors)
+    Ok((tensors, problems))
 }
 
 /// All tensors of one file, by name.

@@ -109,6 +109,13 @@ pub(crate) struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     pub(crate) fn open(dir: &Path, config: &'a ModelConfig) -> Result<Self> {
+        let (loader, problems) = Self::open_with_problems(dir, config)?;
+        problems.into_iter().next().map_or(Ok(loader), Err)
+    }
+
+    /// The same, with what is wrong with single files and tensors beside what could be read.
+    pub(crate) fn open_with_problems(dir: &Path, config: &'a ModelConfig) -> Result<(Self, Vec<Error>)> {
+        let mut problems = Vec::new();
         let has = |name: &str| dir.join(name).exists();
         let source = match (has(GGUF_FILE), has(SINGLE_FILE) || has(INDEX_FILE)) {
             (true, false) => {
@@ -116,7 +123,11 @@ impl<'a> Loader<'a> {
                 let interleaved = matches!(file.str("general.architecture")?, Some("llama" | "smollm3"));
                 Source::Gguf { file, interleaved }
             }
-            (false, true) => Source::Safetensors(safetensors::open_dir(dir)?),
+            (false, true) => {
+                let (tensors, found) = safetensors::open_dir(dir)?;
+                problems = found;
+                Source::Safetensors(tensors)
+            }
             (both, _) => {
                 let reason = if both {
                     "holds both GGUF and safetensors weights; keep one"
@@ -126,7 +137,7 @@ impl<'a> Loader<'a> {
                 return Err(Error::Directory { path: dir.to_owned(), reason: reason.to_owned() });
             }
         };
-        Ok(Self { source, config, used: BTreeSet::new() })
+        Ok((Self { source, config, used: BTreeSet::new() }, problems))
     }
 
     /// A matrix of exactly this shape.
@@ -187,21 +198,60 @@ impl<'a> Loader<'a> {
 
     /// Refuses a file with tensors that nothing asked for: they would be silently left out of the computation.
     pub(crate) fn finish(self) -> Result<()> {
+        self.unused().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// One error for each tensor that nothing asked for.
+    fn unused(&self) -> Vec<Error> {
         let names: Vec<&String> = match &self.source {
             Source::Gguf { file, .. } => file.tensors().keys().collect(),
             Source::Safetensors(tensors) => tensors.keys().collect(),
         };
         let head = self.stored_name(Name::Head);
-        for name in names {
-            // Old checkpoints store the rotary table; tied models may store the head a second time.
-            let harmless = name.contains("rotary_emb.") || (self.config.tie_word_embeddings && *name == head);
-            if !harmless && !self.used.contains(name) {
-                let reason =
-                    format!("is not part of a {} model with this config.json", self.config.model_type);
-                return Err(Error::tensor(name, reason));
+        // Old checkpoints store the rotary table; tied models may store the head a second time.
+        let is_harmless =
+            |name: &str| name.contains("rotary_emb.") || (self.config.tie_word_embeddings && name == head);
+        let reason = format!("is not part of a {} model with this config.json", self.config.model_type);
+        names
+            .into_iter()
+            .filter(|name| !is_harmless(name) && !self.used.contains(*name))
+            .map(|name| Error::tensor(name, reason.clone()))
+            .collect()
+    }
+
+    /// Looks for every tensor of the architecture: what is missing, has another shape, or belongs to no part of it.
+    pub(crate) fn problems(mut self) -> Vec<Error> {
+        let config = self.config;
+        let (v, c) = (config.vocab_size, config.hidden_size);
+        let mut problems = Vec::new();
+        let mut note = |found: Result<()>| problems.extend(found.err());
+        note(self.matrix(Name::Embed, v, c).map(drop));
+        if !config.tie_word_embeddings {
+            note(self.matrix(Name::Head, v, c).map(drop));
+        }
+        note(self.vector(Name::Norm, c).map(drop));
+        for l in 0..config.num_hidden_layers {
+            let mut norms = vec![(Name::AttnNorm(l), c), (Name::MlpNorm(l), c)];
+            if config.qk_norm {
+                norms.extend([Name::QNorm(l), Name::KNorm(l)].map(|name| (name, config.head_dim)));
+            }
+            if config.sandwich_norms {
+                norms.extend([Name::PostAttnNorm(l), Name::PostMlpNorm(l)].map(|name| (name, c)));
+            }
+            for (name, len) in norms {
+                note(self.vector(name, len).map(drop));
+            }
+            for &m in config.linears() {
+                let (n, k) = config.shape(m);
+                note(self.matrix(Name::Weight(l, m), n, k).map(drop));
+                if config.bias[m as usize] {
+                    note(self.vector(Name::Bias(l, m), n).map(drop));
+                }
             }
         }
-        Ok(())
+        note(self.rope_factors().map(drop));
+        problems.extend(self.unused());
+        problems
     }
 
     /// Every vector and matrix of the files in a form that is read here, by the name that they give it.
@@ -226,14 +276,14 @@ impl<'a> Loader<'a> {
 
     fn find(&mut self, name: Name) -> Result<WeightBytes> {
         let stored = self.stored_name(name);
-        let weight = match &self.source {
-            Source::Gguf { file, .. } => file.matrix(&stored)?,
+        // Asked for, whatever is wrong with it.
+        self.used.insert(stored.clone());
+        match &self.source {
+            Source::Gguf { file, .. } => file.matrix(&stored),
             Source::Safetensors(tensors) => {
-                tensors.get(&stored).ok_or_else(|| Error::tensor(&stored, "missing"))?.matrix(&stored)?
+                tensors.get(&stored).ok_or_else(|| Error::tensor(&stored, "missing"))?.matrix(&stored)
             }
-        };
-        self.used.insert(stored);
-        Ok(weight)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::common::{GgufWriter, Rng, Tiny, random_lora, random_packed, tiny_gguf};
 use hearth_kernels::Reference;
 use hearth_model::gguf::Gguf;
-use hearth_model::{Decoder, Lora, ModelConfig, Module, Workspace, convert};
+use hearth_model::{Decoder, Lora, ModelConfig, Module, Workspace, convert, inspect_base, inspect_peft};
 use serde_json::json;
 
 const TINY: Tiny = Tiny { tied: false, bias: true };
@@ -96,6 +96,56 @@ fn wrong_tensors_are_named() {
     let dir = tempfile::tempdir().expect("dir");
     fs::write(dir.path().join("config.json"), TINY.config().to_string()).expect("writes");
     assert!(load_error(dir.path()).ends_with("holds no weights (model.gguf or model.safetensors)"));
+}
+
+/// Loading stops at the first error; an inspection names all of them.
+#[test]
+fn an_inspection_names_every_tensor_that_is_wrong() {
+    let dir = tempfile::tempdir().expect("dir");
+    TINY.write(dir.path());
+    assert_eq!(inspect_base(dir.path()).expect("fine"), ModelConfig::read(dir.path()).expect("reads"));
+    let mut tensors = TINY.tensors();
+    tensors.retain(|(name, _, _)| name != "model.norm.weight");
+    tensors.iter_mut().filter(|t| t.0.ends_with("1.mlp.up_proj.weight")).for_each(|t| t.1.reverse());
+    tensors.iter_mut().filter(|t| t.0.ends_with("0.mlp.up_proj.weight")).for_each(|t| t.2[3] = f32::NAN);
+    tensors.push(("model.extra.weight".into(), vec![2], vec![0.0; 2]));
+    crate::common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
+    let problems: Vec<String> =
+        inspect_base(dir.path()).expect_err("refused").iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+    assert!(problems[0].starts_with("tensor model.layers.0.mlp.up_proj.weight: the number at [0, 3]"));
+    assert_eq!(problems[1], "tensor model.norm.weight: missing");
+    assert!(problems[2].starts_with("tensor model.layers.1.mlp.up_proj.weight: shape is"));
+    assert!(problems[3].starts_with("tensor model.extra.weight: is not part of"));
+}
+
+#[test]
+fn an_inspection_of_an_adapter_names_all_too() {
+    let decoder = TINY.load(Arc::new(Reference::<f32>::new()));
+    let dir = tempfile::tempdir().expect("dir");
+    random_lora(&decoder, &[Module::Q, Module::Down], 2, 3).save_peft(dir.path(), "tiny").expect("saves");
+    assert_eq!(inspect_peft(decoder.config(), dir.path()).expect("fine").r, 2);
+    let path = dir.path().join("adapter_config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).expect("reads")).expect("JSON");
+    config["target_modules"] = json!(["q_proj", "k_proj"]);
+    fs::write(&path, config.to_string()).expect("writes");
+    let problems = inspect_peft(decoder.config(), dir.path()).expect_err("refused");
+    let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    // Two blocks, A and B: k_proj is missing, down_proj was not asked for.
+    assert_eq!(
+        text.iter().filter(|t| t.contains("k_proj") && t.ends_with("missing from the adapter")).count(),
+        4
+    );
+    assert_eq!(
+        text.iter().filter(|t| t.contains("down_proj") && t.contains("is not a LoRA tensor")).count(),
+        4
+    );
+    config["use_dora"] = json!(true);
+    fs::write(&path, config.to_string()).expect("writes");
+    assert_eq!(inspect_peft(decoder.config(), dir.path()).expect_err("refused").len(), 1);
+    fs::write(dir.path().join("adapter_model.safetensors"), b"x").expect("writes");
+    assert_eq!(inspect_peft(decoder.config(), dir.path()).expect_err("refused").len(), 2);
 }
 
 /// Reads everything that a damaged file still offers. Errors are fine; a panic fails the test.

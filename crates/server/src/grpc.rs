@@ -1,5 +1,7 @@
 //! The gRPC face: who calls, time limits, the way into the generated service, and reflection.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,7 +14,8 @@ use tower::Service;
 use crate::context::Face;
 use crate::gateway::Gateway;
 use crate::limits::{
-    CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, REFLECTION_MESSAGE_MAX_BYTES, VALIDATE_TIMEOUT,
+    CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, MODEL_CHECK_TIMEOUT, REFLECTION_MESSAGE_MAX_BYTES,
+    VALIDATE_TIMEOUT,
 };
 use crate::note;
 use crate::state::AppState;
@@ -21,8 +24,13 @@ use crate::state::AppState;
 pub(crate) const ROUTE: &str = "/gateway.Gateway/{rpc}";
 /// Most characters of an unknown RPC's name that the answer repeats.
 const RPC_NAME_MAX_CHARS: usize = 80;
-/// The calls that read whole files before they answer.
-const LONG_PATHS: [&str; 2] = ["/gateway.Gateway/ValidateDatasetUpload", "/gateway.Gateway/SplitDataset"];
+/// Calls that read whole files before they answer, and how long they may take.
+const LONG_CALLS: [(&str, Duration); 4] = [
+    ("/gateway.Gateway/ValidateDatasetUpload", VALIDATE_TIMEOUT),
+    ("/gateway.Gateway/SplitDataset", VALIDATE_TIMEOUT),
+    ("/gateway.Gateway/ValidateModelUpload", MODEL_CHECK_TIMEOUT),
+    ("/gateway.Gateway/PrepareModel", MODEL_CHECK_TIMEOUT),
+];
 
 /// True if the client speaks gRPC.
 pub(crate) fn is_grpc(request: &Request) -> bool {
@@ -83,8 +91,9 @@ fn unknown_rpc(path: &str) -> Option<String> {
 
 /// Hands a call to the service. Caller and face stand in the extensions.
 pub(crate) async fn dispatch(state: &AppState, request: Request) -> Response {
-    let is_long = LONG_PATHS.contains(&request.uri().path());
-    let limit = if is_long { VALIDATE_TIMEOUT } else { CONTROL_TIMEOUT };
+    let path = request.uri().path();
+    let limit =
+        LONG_CALLS.iter().find(|(long, _)| *long == path).map_or(CONTROL_TIMEOUT, |(_, limit)| *limit);
     let mut service =
         GatewayServer::new(Gateway::new(state.clone())).max_decoding_message_size(CONTROL_BODY_MAX_BYTES);
     match tokio::time::timeout(limit, service.call(request)).await {

@@ -19,6 +19,20 @@ pub const MULTIPART_FILE_MAX_BYTES: u64 = 150 << 20;
 pub const SIGNED_FILE_MAX_BYTES: u64 = 5 << 30;
 /// Locks that all datasets share: changes of more datasets at once may wait for each other.
 pub const DATASET_LOCKS: usize = 64;
+/// Largest file of a model.
+pub const MODEL_FILE_MAX_BYTES: u64 = 256 << 30;
+/// Bytes of a model's file that are gathered before they are written.
+pub const MODEL_PART_BUFFER_BYTES: usize = 1 << 20;
+/// What was uploaded of a model is removed when nothing came for so long, and URLs of resumable uploads end then.
+pub const MODEL_UPLOAD_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often abandoned uploads of models are looked for.
+pub const MODEL_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest time that checking or loading a model may take; it goes on behind, and the call can be repeated.
+pub const MODEL_CHECK_TIMEOUT: Duration = Duration::from_secs(1800);
+/// What is wrong with a model's files, one by one in an answer; the rest is only counted. gRPC clients take 8 KiB.
+pub const MODEL_PROBLEMS_SHOWN: usize = 20;
+/// Locks that all models share.
+pub const MODEL_LOCKS: usize = 64;
 /// Streams of one HTTP/2 connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// Streams that a client may reset before they were looked at; with more the connection is closed.

@@ -94,6 +94,7 @@ pub struct RunningServer {
     shutdown_delay: Duration,
     stop: Stop,
     listener: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
     scheduler: Scheduler,
     validations: ValidationRunner,
     batch: BatchRunner,
@@ -149,6 +150,9 @@ impl RunningServer {
             tracing::error!(%error, "the listener failed");
         }
         self.batch.shutdown().await;
+        if let Err(error) = self.sweeper.await {
+            tracing::error!(%error, "the sweeper of uploads failed");
+        }
         self.scheduler.shutdown().await;
         self.validations.shutdown().await;
         self.store.close().await;
@@ -189,12 +193,16 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     store.dataset_sweep().await?;
     installed::sweep(data_dir)?;
     crate::state::sync_models(&store).await?;
+    gateway::model::sweep::orphans(&store).await?;
     let this_executable = |source| ServerError::internal("finding this executable", source);
     let render_command = match config.render_command {
         Some(command) => command,
         None => vec![std::env::current_exe().map_err(this_executable)?.into(), "render-template".into()],
     };
-    let inference = inference(config.inference_threads, config.inference_limits, render_command)?;
+    // Bases of the catalogue are the operator's own; others may be anybody's.
+    let trusted_bases_dir = Some(store.data_dir().join("models").join(Account::CATALOGUE));
+    let limits = Limits { trusted_bases_dir, ..config.inference_limits };
+    let inference = inference(config.inference_threads, limits, render_command)?;
     let wake = Arc::new(Notify::new());
     let jobs = match config.jobs {
         Some(jobs) => jobs,
@@ -212,6 +220,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     if let Some(tls) = tls.clone() {
         tokio::spawn(keep_fresh(tls, stop.draining.clone()));
     }
+    let sweeper = tokio::spawn(gateway::model::sweep::run(state.clone(), stop.draining.clone()));
     let metrics = Arc::clone(state.metrics());
     let batch = BatchRunner::start(state.clone());
     let listening = Listening { app: router(state), tls: tls.clone(), limits, metrics, stop: stop.clone() };
@@ -223,6 +232,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         shutdown_delay,
         stop,
         listener,
+        sweeper,
         scheduler,
         validations,
         batch,

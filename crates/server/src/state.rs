@@ -1,19 +1,20 @@
 //! What every handler can reach.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use hearth_domain::{AccountId, DatasetRef, JobId};
+use hearth_domain::{AccountId, DatasetRef, JobId, ModelRef};
 use hearth_inference::Service;
 use hearth_run::RunDir;
 use hearth_store::{Objects, Store, StoreError, UrlSigner};
-use tokio::sync::{Mutex, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Validations;
-use crate::limits::{DATASET_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
+use crate::limits::{DATASET_LOCKS, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
 use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::rate::Rates;
@@ -59,6 +60,8 @@ struct Inner {
     rates: Rates,
     metrics: Arc<Metrics>,
     dataset_locks: [Mutex<()>; DATASET_LOCKS],
+    model_locks: [Mutex<()>; MODEL_LOCKS],
+    model_checks: std::sync::Mutex<HashMap<ModelRef, Arc<Mutex<()>>>>,
 }
 
 impl AppState {
@@ -91,6 +94,8 @@ impl AppState {
                 rates,
                 metrics,
                 dataset_locks,
+                model_locks: std::array::from_fn(|_| Mutex::new(())),
+                model_checks: std::sync::Mutex::default(),
             }),
         }
     }
@@ -184,6 +189,24 @@ impl AppState {
         let mut hash = DefaultHasher::new();
         (name.account.as_str(), name.id.as_str()).hash(&mut hash);
         self.inner.dataset_locks[(hash.finish() % DATASET_LOCKS as u64) as usize].lock().await
+    }
+
+    /// Held while uploaded files of a model and its record change together. Models may share a lock.
+    pub(crate) async fn model_lock(&self, name: &ModelRef) -> MutexGuard<'_, ()> {
+        let mut hash = DefaultHasher::new();
+        (name.account.as_str(), name.id.as_str()).hash(&mut hash);
+        self.inner.model_locks[(hash.finish() % MODEL_LOCKS as u64) as usize].lock().await
+    }
+
+    /// Held by the one check of a model that runs: it may take minutes, so no two models share it.
+    pub(crate) async fn model_check_lock(&self, name: &ModelRef) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut checks = self.inner.model_checks.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody holds or waits for are only known here.
+            checks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(checks.entry(name.clone()).or_default())
+        };
+        lock.lock_owned().await
     }
 
     /// The queue of checks of datasets.

@@ -13,6 +13,7 @@ use crate::error::{StoreError, io_error};
 use crate::list_index;
 use crate::objects::Objects;
 use crate::sign::UrlSigner;
+use crate::uploads::ModelUploads;
 
 mod account;
 mod api_key;
@@ -40,6 +41,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     pool: SqlitePool,
     objects: Objects,
+    uploads: ModelUploads,
     signer: UrlSigner,
     data_dir: PathBuf,
 }
@@ -68,6 +70,7 @@ impl Store {
         let store = Self {
             pool,
             objects: Objects::open(&data_dir.join("objects"))?,
+            uploads: ModelUploads::new(data_dir.join("uploads")),
             signer: UrlSigner::open(&data_dir.join("signing-key"))?,
             data_dir: data_dir.clone(),
         };
@@ -92,6 +95,11 @@ impl Store {
     /// Uploaded files.
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Files of models that are being uploaded.
+    pub fn uploads(&self) -> &ModelUploads {
+        &self.uploads
     }
 
     /// Makes and checks signed URLs.

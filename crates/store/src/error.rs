@@ -56,6 +56,15 @@ pub enum StoreError {
          slash, no control character, no dot first"
     )]
     FileName(String),
+    /// Not a name of a model's file.
+    #[error(
+        "file name {0:?} is not allowed: a name, or a folder and a name with a slash between, of 1 to 200 bytes each, \
+         without control characters"
+    )]
+    ModelFileName(String),
+    /// Another request writes the same upload.
+    #[error("another request is still writing this upload; ask for its state and go on in a moment")]
+    PartInUse,
     /// More bytes than allowed.
     #[error("upload is larger than {limit_bytes} bytes")]
     TooLarge {
@@ -134,9 +143,11 @@ impl StoreError {
             Self::PageToken
             | Self::PageSize(_)
             | Self::FileName(_)
+            | Self::ModelFileName(_)
             | Self::TooLarge { .. }
             | Self::SizeDiffers { .. } => Code::InvalidArgument,
             Self::BrokenOff { .. } => Code::Cancelled,
+            Self::PartInUse => Code::Unavailable,
             Self::UrlExpired | Self::UrlAltered => Code::PermissionDenied,
             Self::Database(_)
             | Self::Migrate(_)

@@ -118,9 +118,18 @@ pub fn sweep(data_dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Size and digest of every file in a directory, besides the manifest. Directories in it are an error.
+/// Size and digest of every file in a directory and its folders, besides the manifest. Folders in folders are an error.
 pub fn digest_files(dir: &Path) -> Result<BTreeMap<String, InstalledFile>, StoreError> {
     let mut files = BTreeMap::new();
+    digest_into(&mut files, dir, None)?;
+    Ok(files)
+}
+
+fn digest_into(
+    files: &mut BTreeMap<String, InstalledFile>,
+    dir: &Path,
+    folder: Option<&str>,
+) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
         let path = entry.map_err(io_error("read", dir))?.path();
         let format = |message: &str| StoreError::Format {
@@ -130,15 +139,15 @@ pub fn digest_files(dir: &Path) -> Result<BTreeMap<String, InstalledFile>, Store
         };
         let name =
             path.file_name().and_then(|name| name.to_str()).ok_or_else(|| format("name is not UTF-8"))?;
-        if name == MANIFEST_FILE {
-            continue;
+        match folder {
+            None if name == MANIFEST_FILE => {}
+            None if path.is_dir() => digest_into(files, &path, Some(name))?,
+            _ if !path.is_file() => return Err(format("only plain files are allowed")),
+            None => _ = files.insert(name.to_owned(), digest_file(&path)?),
+            Some(folder) => _ = files.insert(format!("{folder}/{name}"), digest_file(&path)?),
         }
-        if !path.is_file() {
-            return Err(format("only plain files are allowed"));
-        }
-        files.insert(name.to_owned(), digest_file(&path)?);
     }
-    Ok(files)
+    Ok(())
 }
 
 fn digest_file(path: &Path) -> Result<InstalledFile, StoreError> {
@@ -194,6 +203,10 @@ pub fn install(
 fn sync_all(dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
         let path = entry.map_err(io_error("read", dir))?.path();
+        if path.is_dir() {
+            sync_all(&path)?;
+            continue;
+        }
         File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("sync", &path))?;
     }
     File::open(dir).and_then(|file| file.sync_all()).map_err(io_error("sync", dir))

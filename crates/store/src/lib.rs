@@ -2,7 +2,7 @@
 //!
 //! # What it is for
 //! [`Store`] is the SQLite database with one file of verbs per resource (`datastore/`). [`Objects`] keeps uploaded
-//! files, [`installed`] keeps model directories, [`UrlSigner`] makes and checks signed URLs.
+//! files, [`ModelUploads`] those of models on their way in, [`installed`] keeps model directories, [`UrlSigner`] makes and checks signed URLs.
 //!
 //! # Data flow
 //! `server` passes records of `domain` in and gets records out. A state change of a job is one transaction that
@@ -26,6 +26,7 @@ mod objects;
 mod page;
 mod sign;
 mod staging;
+mod uploads;
 
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
@@ -38,3 +39,4 @@ pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedOb
 pub use page::{ListPage, ListQuery, Order, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 pub use sign::UrlSigner;
 pub use staging::{StagedFile, StagedWriter, Staging};
+pub use uploads::{FilePart, ModelUploads, check_model_file};

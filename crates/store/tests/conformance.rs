@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures::stream;
 use hearth_domain::{
     Account, AccountId, Code, Dataset, DatasetFile, DatasetId, DatasetRef, Job, JobEvent, JobId, JobProgress,
-    JobSettings, JobState, KeyRights, Model, ModelId, ModelKind, ModelRef, Status, User, UserId, UserRole,
+    JobSettings, JobState, KeyRights, Model, ModelAbout, ModelId, ModelKind, ModelRef, Status, User, UserId,
+    UserRole,
 };
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use hearth_store::{
@@ -566,6 +567,8 @@ async fn a_finished_job_and_its_model_appear_together() {
         account: acme(),
         id: ModelId::new("m").unwrap(),
         display_name: String::new(),
+        about: ModelAbout::default(),
+        upload: None,
         kind: ModelKind::Base { parameter_count: 1 },
         context_length: 128,
         model_type: "llama".into(),

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use hearth_inference::assemble::is_model_file;
 use serde_json::Value;
 use ureq::Agent;
 
 use super::source::is_relative;
-use super::stage::is_model_file;
 use crate::config::hub_endpoint;
 
 /// Time to open a connection, and until an answer begins.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dataset::DatasetFile;
 use crate::id::DatasetId;
+use crate::record::ModelAbout;
 
 fn ready(id: &str) -> Dataset {
     let name = DatasetRef { account: AccountId::new("acme").unwrap(), id: DatasetId::new(id).unwrap() };
@@ -19,6 +20,8 @@ fn facts() -> JobFacts {
         account: AccountId::new("fireworks").unwrap(),
         id: ModelId::new("tiny").unwrap(),
         display_name: String::new(),
+        about: ModelAbout::default(),
+        upload: None,
         kind: ModelKind::Base { parameter_count: 135_000_000 },
         context_length: 2048,
         model_type: "llama".into(),

@@ -63,10 +63,15 @@ pub fn write_base(dir: &Path, seed: u64) {
 
 /// Writes a PEFT adapter whose update is large enough to change every answer.
 pub fn write_adapter(dir: &Path, seed: u64) {
+    write_adapter_of_rank(dir, seed, RANK);
+}
+
+/// The same with another rank.
+pub fn write_adapter_of_rank(dir: &Path, seed: u64, rank: usize) {
     fs::create_dir_all(dir).unwrap();
     let config = json!({
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "r": RANK,
-        "lora_alpha": 2 * RANK, "target_modules": ADAPTED, "lora_dropout": 0.0, "bias": "none",
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "r": rank,
+        "lora_alpha": 2 * rank, "target_modules": ADAPTED, "lora_dropout": 0.0, "bias": "none",
         "use_rslora": false, "use_dora": false, "inference_mode": true,
     });
     fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
@@ -76,8 +81,8 @@ pub fn write_adapter(dir: &Path, seed: u64) {
         for (part, n, k) in LINEARS.iter().filter(|(part, ..)| ADAPTED.iter().any(|a| part.ends_with(a))) {
             let name =
                 |side: &str| format!("base_model.model.model.layers.{layer}.{part}.lora_{side}.weight");
-            tensors.push((name("A"), vec![RANK, *k], random.numbers(RANK * k, 0.3)));
-            tensors.push((name("B"), vec![*n, RANK], random.numbers(n * RANK, 0.5)));
+            tensors.push((name("A"), vec![rank, *k], random.numbers(rank * k, 0.3)));
+            tensors.push((name("B"), vec![*n, rank], random.numbers(n * rank, 0.5)));
         }
     }
     write_safetensors(&dir.join("adapter_model.safetensors"), &tensors);

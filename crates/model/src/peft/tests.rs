@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{adapter_config, parse_config};
+use super::{adapter_config, canonical, parse_config};
 use crate::config::Module;
+use crate::error::Error;
 use crate::lora::LoraConfig;
 
 fn example() -> LoraConfig {
@@ -14,7 +15,9 @@ fn example() -> LoraConfig {
 fn check(field: &str, value: Value, expect: &str) {
     let mut json = adapter_config(&example(), "base");
     json[field] = value;
-    let found = parse_config(&json, &Module::ALL).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
+    let shown =
+        |problems: Vec<Error>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let found = parse_config(&json, &Module::ALL).map_or_else(shown, |_| "ok".to_owned());
     assert_eq!(found, expect);
 }
 
@@ -59,4 +62,33 @@ fn what_changes_the_computation_is_refused_by_name() {
     check("target_modules", json!(["self_attn.q_proj"]), "ok");
     check("modules_to_save", json!([]), "ok");
     check("lora_dropout", json!(0.05), "ok");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let json = json!({"peft_type": "IA3", "r": 0, "lora_alpha": -1, "target_modules": ["a", "q_proj", "b"]});
+    let fields: Vec<String> = parse_config(&json, &Module::ALL)
+        .expect_err("refuses")
+        .into_iter()
+        .map(|error| match error {
+            Error::Adapter { field, .. } => field,
+            other => other.to_string(),
+        })
+        .collect();
+    assert_eq!(fields, ["peft_type", "r", "lora_alpha", "target_modules", "target_modules"]);
+}
+
+#[test]
+fn names_of_older_writers_mean_the_same_tensor() {
+    const NEW: &str = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    for name in [
+        NEW,
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight",
+        "base_model.model.layers.0.self_attn.q_proj.lora_A.weight",
+        "model.layers.0.self_attn.q_proj.lora_A.weight",
+        "layers.0.self_attn.q_proj.lora_A.default.weight",
+    ] {
+        assert_eq!(canonical(name), NEW, "{name}");
+    }
+    assert_ne!(canonical("model.layers.0.self_attn.q_proj.bias.default.weight"), NEW);
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod files;
 pub(crate) mod metrics;
+pub(crate) mod model_upload;
 pub(crate) mod signed;
 pub(crate) mod upload;
 pub(crate) mod verify_api_key;
@@ -15,6 +16,8 @@ use crate::state::AppState;
 
 /// Before the parts of the path to a dataset's file.
 const SIGNED_DATASETS: &str = "/signed/datasets/";
+/// Before the parts of the path to a model's file.
+const SIGNED_MODELS: &str = "/signed/models/";
 
 /// Routes of this module.
 pub(crate) fn router() -> Router<AppState> {
@@ -27,13 +30,23 @@ pub(crate) fn router() -> Router<AppState> {
             &format!("{SIGNED_DATASETS}{{account}}/{{dataset}}/{{file}}"),
             get(files::dataset_file).put(upload::signed_put),
         )
-        .route("/signed/models/{account}/{model}/{file}", get(files::model_file))
+        .route(
+            &format!("{SIGNED_MODELS}{{account}}/{{model}}/{{*file}}"),
+            get(files::model_file)
+                .post(model_upload::start)
+                .put(model_upload::put)
+                .delete(model_upload::give_up),
+        )
         .route("/signed/runs/{account}/{job}/{file}", get(files::run_file))
         .method_not_allowed_fallback(method_not_allowed)
 }
 
 /// 405 for the paths of this module, and for others that can only be read.
 pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> ServerError {
-    let allow = if uri.path().starts_with(SIGNED_DATASETS) { "GET, PUT" } else { "GET" };
+    let allow = match uri.path() {
+        path if path.starts_with(SIGNED_DATASETS) => "GET, PUT",
+        path if path.starts_with(SIGNED_MODELS) => "DELETE, GET, POST, PUT",
+        _ => "GET",
+    };
     ServerError::WrongMethod { method: method.to_string(), allow: allow.to_owned() }
 }

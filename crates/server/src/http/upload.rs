@@ -117,7 +117,7 @@ pub(crate) async fn signed_put(
             "file {file:?} is not registered with dataset {name} any more; ask for new upload urls"
         ))
     })?;
-    let rule = size_rule(registered, request.headers())?;
+    let rule = size_rule(registered.announced_bytes, SIGNED_FILE_MAX_BYTES, request.headers())?;
     let _permit = state.upload_permit()?;
     let key = ObjectKey::dataset_file(&name, &file)?;
     let pieces = request.into_body().into_data_stream().map_err(axum::Error::into_inner);
@@ -130,13 +130,17 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// How many bytes must come: the announced size, if there is one; what the length-range header says; and what
-/// Content-Length says.
-fn size_rule(registered: &DatasetFile, headers: &HeaderMap) -> Result<SizeRule, ServerError> {
+/// How many bytes must come: the announced size, if there is one (0 is none); what the length-range header says; what
+/// Content-Length says; and at most `limit_bytes`.
+pub(super) fn size_rule(
+    announced_bytes: u64,
+    limit_bytes: u64,
+    headers: &HeaderMap,
+) -> Result<SizeRule, ServerError> {
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let range = match headers.get(LENGTH_RANGE_HEADER) {
-        None => (0, SIGNED_FILE_MAX_BYTES),
+        None => (0, limit_bytes),
         Some(_) => text(LENGTH_RANGE_HEADER)
             .and_then(|range| range.split_once(','))
             .and_then(|(least, most)| Some((number(least)?, number(most)?)))
@@ -146,8 +150,8 @@ fn size_rule(registered: &DatasetFile, headers: &HeaderMap) -> Result<SizeRule, 
             })?,
     };
     let length = content_length(headers);
-    let exact = if registered.announced_bytes > 0 { Some(registered.announced_bytes) } else { length };
-    let (least, most) = (range.0, range.1.min(SIGNED_FILE_MAX_BYTES));
+    let exact = if announced_bytes > 0 { Some(announced_bytes) } else { length };
+    let (least, most) = (range.0, range.1.min(limit_bytes));
     match exact {
         Some(size) if !(least..=most).contains(&size) => Err(ServerError::invalid(format!(
             "the file has {size} bytes, which is not between {least} and {most}"

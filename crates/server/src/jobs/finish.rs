@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use hearth_domain::{Code, Job, Model, ModelKind, Status};
+use hearth_domain::{Code, Job, Model, ModelAbout, ModelKind, Status};
 use hearth_run::RunDir;
 use hearth_store::StoreError;
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
@@ -45,6 +45,8 @@ pub(super) fn install(
         account: name.account.clone(),
         id: name.id.clone(),
         display_name: manifest.display_name,
+        about: ModelAbout::default(),
+        upload: None,
         kind: ModelKind::Adapter {
             base_model: job.settings.base_model.clone(),
             r: manifest.r,

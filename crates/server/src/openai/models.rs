@@ -54,7 +54,7 @@ async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, Se
     let mut query = ListQuery { page_size: PAGE_SIZE_MAX, ..ListQuery::default() };
     while models.len() < LISTED_PER_ACCOUNT_MAX {
         let page = store.model_list(account, &query).await?;
-        models.extend(page.items);
+        models.extend(page.items.into_iter().filter(|model| model.upload.is_none()));
         query.page_token = page.next_page_token;
         if query.page_token.is_empty() {
             break;

@@ -195,6 +195,15 @@ const SIGNED: &[(&str, &str, &str, &str, &str)] = &[
     ("datasets", "dataset_id", "get", "Files_GetDatasetFile", "Reads a file of a dataset"),
     ("datasets", "dataset_id", "put", "Files_PutDatasetFile", "Stores a file of a dataset"),
     ("models", "model_id", "get", "Files_GetModelFile", "Reads a file of a model"),
+    ("models", "model_id", "put", "Files_PutModelFile", "Stores a file of a model, or a piece of one"),
+    (
+        "models",
+        "model_id",
+        "post",
+        "Files_BeginModelFile",
+        "Begins the resumable upload of a file of a model",
+    ),
+    ("models", "model_id", "delete", "Files_DeleteModelUpload", "Gives a resumable upload up"),
     ("runs", "supervised_fine_tuning_job_id", "get", "Files_GetRunFile", "Reads metrics or log of a job"),
 ];
 
@@ -212,19 +221,40 @@ fn signed() -> Vec<Operation> {
             "parameters": [
                 account_parameter(),
                 path_parameter(id, "Id of the resource.", ID_PATTERN),
-                path_parameter("filename", "Name of the file.", "^[^/]+$"),
+                path_parameter("filename", "Name of the file.", if *kind == "models" { "^[^/]+(/[^/]+)?$" } else { "^[^/]+$" }),
                 query("expires", "Milliseconds since 1970.", json!({ "type": "integer", "format": "int64" })),
                 query("signature", "What the server signed.", json!({ "type": "string" })),
             ],
         });
         let binary = json!({ "application/octet-stream": { "schema": {} } });
-        if *verb == "put" {
-            value["requestBody"] = json!({ "content": binary, "required": true });
-            value["responses"] =
-                responses(reply("Stored.", None, &[]), gateway_error, &[400, 403, 404, 413, 429, 500, 503]);
-        } else {
-            let ok = reply("The bytes of the file.", Some(binary), &[]);
-            value["responses"] = responses(ok, gateway_error, &[400, 403, 404, 429, 500, 503]);
+        let errors = [400, 403, 404, 429, 500, 503];
+        match *verb {
+            "put" => {
+                value["requestBody"] = json!({ "content": binary, "required": true });
+                value["responses"] = responses(
+                    reply("Stored.", None, &[]),
+                    gateway_error,
+                    &[400, 403, 404, 413, 429, 500, 503],
+                );
+                if *kind == "models" {
+                    let more = "More bytes are to come; `range` says which are there.";
+                    value["responses"]["308"] = reply(more, None, &["range"]);
+                }
+            }
+            "post" | "delete" => {
+                let (status, done) = match *verb {
+                    "post" => ("201", reply("Begun: pieces are PUT to `location`.", None, &["location"])),
+                    _ => ("204", reply("What came of the file is removed.", None, &[])),
+                };
+                let mut all = responses(Value::Null, gateway_error, &errors);
+                all.as_object_mut().expect("responses are an object").remove("200");
+                all[status] = done;
+                value["responses"] = all;
+            }
+            _ => {
+                let ok = reply("The bytes of the file.", Some(binary), &[]);
+                value["responses"] = responses(ok, gateway_error, &errors);
+            }
         }
         operation(verb, &format!("/signed/{kind}/{{account_id}}/{{{id}}}/{{filename}}"), value)
     };

@@ -56,6 +56,8 @@ fn header(name: &str) -> Value {
         "www-authenticate" => "`Bearer`.",
         "x-fireworks-account-id" => "Account of the key.",
         "x-fireworks-developer-email" => "Address of the key's owner; may be empty.",
+        "location" => "Where to go on.",
+        "range" => "Which bytes are there.",
         other => panic!("header {other} has no text"),
     };
     json!({ "description": text, "schema": { "type": "string" } })
@@ -115,6 +117,8 @@ pub(super) fn headers() -> Value {
         "www-authenticate",
         "x-fireworks-account-id",
         "x-fireworks-developer-email",
+        "location",
+        "range",
     ];
     names.iter().map(|name| ((*name).to_owned(), header(name))).collect::<Map<_, _>>().into()
 }

@@ -19,6 +19,8 @@ mod openapi;
 mod operation;
 mod reflection;
 mod supervised_fine_tuning_job;
+#[path = "../../../inference/tests/tiny/mod.rs"]
+mod tiny;
 mod tls;
 mod user;
 mod verify_api_key;

@@ -107,6 +107,7 @@ impl Server {
             .tls_config(tls.build())
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
+            .max_redirects(0)
             .build()
             .into();
         Self { runtime, running: Some(running), dir, base, key, agent }

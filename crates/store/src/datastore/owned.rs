@@ -1,6 +1,6 @@
 //! Resources of an account that are one record each: the verbs that they share.
 
-use hearth_domain::{AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, User};
+use hearth_domain::{AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, Model, User};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Sqlite, Transaction};
@@ -56,6 +56,7 @@ owned! {
     DatasetValidationJob: "dataset_validation_job", "dataset validation job", "datasetValidationJobs";
     User: "user", "user", "users";
     BatchInferenceJob: "batch_inference_job", "batch inference job", "batchInferenceJobs";
+    Model: "model", "model", "models";
 }
 
 /// `accounts/{account}/{collection}/{id}`.

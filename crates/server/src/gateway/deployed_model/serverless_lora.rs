@@ -24,7 +24,8 @@ pub(in crate::gateway) async fn serverless_lora_list(
     let mut models = Vec::new();
     while models.len() < BASES_MAX {
         let page = store.model_list(&catalogue, &query).await?;
-        models.extend(page.items.iter().map(|model| model.name().to_string()));
+        let ready = page.items.iter().filter(|model| model.upload.is_none());
+        models.extend(ready.map(|model| model.name().to_string()));
         query.page_token = page.next_page_token;
         if query.page_token.is_empty() {
             break;

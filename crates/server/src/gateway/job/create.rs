@@ -109,12 +109,12 @@ pub(in crate::gateway) async fn base_model(
     let store = call.state.store();
     let own = names::model_in(account, "baseModel", text)?;
     call.caller.may_read_models(&own.account)?;
-    let found = if_found(store.model_get(&own).await)?;
+    let found = if_found(store.model_find(&own).await)?;
     if found.is_some() || text.contains('/') {
         return Ok(found);
     }
     let catalogue = AccountId::new(Account::CATALOGUE).expect("the catalogue's account has a valid id");
-    if_found(store.model_get(&ModelRef { account: catalogue, id: own.id }).await)
+    if_found(store.model_find(&ModelRef { account: catalogue, id: own.id }).await)
 }
 
 /// All violations, with the way out where a model is not installed.

@@ -5,8 +5,8 @@ use hearth_proto::gateway as pb;
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Removes a model and its directory. Models of the catalogue belong to the operator; a base that a job still
-/// needs stays.
+/// Removes a model and its directory, or what was uploaded of it. Models of the catalogue belong to the operator; a
+/// base that a job still needs stays.
 pub(in crate::gateway) async fn model_delete(
     call: &Call,
     request: pb::DeleteModelRequest,
@@ -20,5 +20,6 @@ pub(in crate::gateway) async fn model_delete(
             "model {name} is the base of {job}, which is not at its end; cancel or delete the job first"
         )));
     }
+    let _lock = call.state.model_lock(&name).await;
     Ok(store.model_delete(&name).await?)
 }

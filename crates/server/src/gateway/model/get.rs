@@ -14,7 +14,7 @@ pub(in crate::gateway) async fn model_get(
     call.caller.may_read_models(&name.account)?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
-    let model = store.model_get(&name).await?;
+    let model = store.model_find(&name).await?;
     let refs = super::deployed_refs(store, &model).await?;
     mask::apply("Model", super::to_pb(&model, refs), request.read_mask.as_ref())
 }

@@ -1,22 +1,29 @@
-//! Models: bases and adapters that are installed in the data directory.
+//! Models: bases and adapters that are installed in the data directory, or on their way there.
 
+mod about;
+pub(crate) mod check;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod download_endpoint;
+pub(crate) mod files;
 pub(super) mod get;
 pub(super) mod import;
 pub(super) mod list;
 pub(super) mod prepare;
+pub(crate) mod sweep;
 pub(super) mod update;
 pub(super) mod upload_endpoint;
 pub(super) mod validate_upload;
 
-use hearth_domain::{Account, Model, ModelKind, Status};
+use hearth_domain::{Account, Model, ModelKind, ModelRef};
+use hearth_inference as inference;
 use hearth_proto::gateway as pb;
+use hearth_store::installed::model_dir;
 use hearth_store::{Store, StoreError};
 
 use super::time::timestamp;
 use crate::error::ServerError;
+use crate::state::AppState;
 
 /// Id of the one deployment of a server, which answers with every installed model.
 pub(crate) const LOCAL_DEPLOYMENT: &str = "local";
@@ -24,15 +31,19 @@ pub(crate) const LOCAL_DEPLOYMENT: &str = "local";
 /// The record as clients see it. With `refs`, where it is deployed.
 pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model {
     let context_length = i32::try_from(model.context_length).unwrap_or(i32::MAX);
+    let is_ready = model.upload.is_none();
+    let status = model.upload.as_ref().map(|upload| upload.status.clone()).unwrap_or_default();
     let mut shown = pb::Model {
         name: model.name().to_string(),
         display_name: model.display_name.clone(),
         create_time: Some(timestamp(model.create_time_ms)),
         update_time: Some(timestamp(model.update_time_ms)),
         created_by: model.created_by.clone(),
-        // Only whole models are installed.
-        state: pb::model::State::Ready.into(),
-        status: Some(super::status_to_pb(&Status::default())),
+        description: model.about.description.clone(),
+        github_url: model.about.github_url.clone(),
+        hugging_face_url: model.about.hugging_face_url.clone(),
+        state: if is_ready { pb::model::State::Ready } else { pb::model::State::Uploading }.into(),
+        status: Some(super::status_to_pb(&status)),
         public: model.account.as_str() == Account::CATALOGUE,
         context_length,
         imported_from: model.imported_from.clone(),
@@ -43,14 +54,14 @@ pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model
     match &model.kind {
         ModelKind::Base { parameter_count } => {
             shown.kind = pb::model::Kind::HfBaseModel.into();
-            shown.tunable = true;
-            shown.supports_lora = true;
+            shown.tunable = is_ready;
+            shown.supports_lora = is_ready;
             shown.training_context_length = context_length;
             shown.base_model_details = Some(pb::BaseModelDetails {
                 world_size: 1,
                 checkpoint_format: pb::base_model_details::CheckpointFormat::Huggingface.into(),
                 parameter_count: i64::try_from(*parameter_count).unwrap_or(i64::MAX),
-                tunable: true,
+                tunable: is_ready,
                 model_type: model.model_type.clone(),
                 ..Default::default()
             });
@@ -70,12 +81,33 @@ pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model
     shown
 }
 
+/// The directories that answer for an installed model. FAILED_PRECONDITION for an adapter without its base.
+pub(crate) async fn dirs(state: &AppState, model: &Model) -> Result<inference::ModelRef, ServerError> {
+    let dir = |name: &ModelRef| model_dir(state.data_dir(), &name.account, &name.id);
+    match &model.kind {
+        ModelKind::Base { .. } => Ok(inference::ModelRef { base_dir: dir(&model.name()), adapter_dir: None }),
+        ModelKind::Adapter { base_model, .. } => match state.store().model_get(base_model).await {
+            Ok(_) => {
+                Ok(inference::ModelRef { base_dir: dir(base_model), adapter_dir: Some(dir(&model.name())) })
+            }
+            Err(StoreError::NotFound { .. }) => Err(ServerError::FailedPrecondition(format!(
+                "the base {base_model} of model {} is not installed",
+                model.name()
+            ))),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
 /// Where a model is deployed. This server answers chats with every base that is installed, and with every adapter
 /// whose base is; nothing has to be loaded first.
 pub(in crate::gateway) async fn deployed_refs(
     store: &Store,
     model: &Model,
 ) -> Result<Vec<pb::DeployedModelRef>, ServerError> {
+    if model.upload.is_some() {
+        return Ok(Vec::new());
+    }
     if let ModelKind::Adapter { base_model, .. } = &model.kind {
         match store.model_get(base_model).await {
             Ok(_) => {}

@@ -7,8 +7,6 @@ mod completions;
 mod logprobs;
 mod models;
 mod response_format;
-#[path = "../../../../inference/tests/tiny/mod.rs"]
-mod tiny;
 mod tools;
 
 use std::path::Path;
@@ -18,6 +16,7 @@ use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use serde_json::{Value, json};
 
 use crate::server::{Reply, Server};
+use crate::tiny;
 
 /// The base model that everybody may use.
 pub(crate) const BASE: &str = "accounts/fireworks/models/tiny";
