@@ -31,7 +31,6 @@ pub fn run() -> Result<()> {
     let (python, python_grpc) = (setup::python(), setup::python_grpc());
     let suites = [
         (&python, "sdk.py"),
-        (&python, "sdk_resources.py"),
         (&python, "tls.py"),
         (&python, "openai_package.py"),
         (&python_grpc, "sdk_grpc.py"),
