@@ -1,5 +1,7 @@
 """What the control plane does under load: latencies and rates of the built server on this machine.
 
+No figures of it are recorded yet.
+
     python3 bench/load.py [--jobs 100000] [--seconds 20] [--save]
 
 One server process with SQLite, and the load from this process on the same machine. Requests are sent on time, whether
