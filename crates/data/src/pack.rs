@@ -17,6 +17,18 @@ pub enum BatchSize {
     Samples(usize),
 }
 
+impl BatchSize {
+    /// As a job says it: samples decide unless they are 0.
+    pub fn of(samples: u32, tokens: u32) -> Self {
+        if samples > 0 { Self::Samples(samples as usize) } else { Self::Tokens(tokens as usize) }
+    }
+}
+
+/// Optimiser steps that `batches` batches make. A step takes `batches_per_step` of them, the last one what is left.
+pub fn step_count(batches: usize, batches_per_step: usize) -> u64 {
+    batches.div_ceil(batches_per_step) as u64
+}
+
 /// Settings of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

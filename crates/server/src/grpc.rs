@@ -14,8 +14,8 @@ use tower::Service;
 use crate::context::Face;
 use crate::gateway::Gateway;
 use crate::limits::{
-    CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, MODEL_CHECK_TIMEOUT, REFLECTION_MESSAGE_MAX_BYTES,
-    VALIDATE_TIMEOUT,
+    CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, ESTIMATE_TIMEOUT, MODEL_CHECK_TIMEOUT,
+    REFLECTION_MESSAGE_MAX_BYTES, VALIDATE_TIMEOUT,
 };
 use crate::note;
 use crate::state::AppState;
@@ -28,6 +28,7 @@ const RPC_NAME_MAX_CHARS: usize = 80;
 const LONG_CALLS: [(&str, Duration); 4] = [
     ("/gateway.Gateway/ValidateDatasetUpload", VALIDATE_TIMEOUT),
     ("/gateway.Gateway/SplitDataset", VALIDATE_TIMEOUT),
+    ("/gateway.Gateway/EstimateSupervisedFineTuningJobCost", ESTIMATE_TIMEOUT),
     ("/gateway.Gateway/ValidateModelUpload", MODEL_CHECK_TIMEOUT),
     ("/gateway.Gateway/PrepareModel", MODEL_CHECK_TIMEOUT),
 ];

@@ -38,6 +38,7 @@ mod metrics;
 mod note;
 mod openai;
 mod openapi;
+mod price;
 mod rate;
 mod reply;
 mod serve;
@@ -49,6 +50,7 @@ mod uploads;
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
 pub use jobs::JobsConfig;
+pub use price::TrainingPrice;
 pub use serve::{RunningServer, ServerConfig, serve};
 pub use tls::TlsConfig;
 

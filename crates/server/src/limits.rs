@@ -92,6 +92,11 @@ pub const RENDER_ROWS_DEFAULT: usize = 10;
 pub const RENDER_ROWS_MAX: usize = 50;
 /// Calls of `:renderPreview` that may run at the same time; one more gets RESOURCE_EXHAUSTED.
 pub const RENDER_PREVIEWS_MAX: usize = 2;
+/// Estimates of a job's cost that may run at the same time; one more gets RESOURCE_EXHAUSTED. Each renders a whole
+/// dataset, in one thread.
+pub const ESTIMATES_MAX: usize = 1;
+/// Longest time that an estimate may take.
+pub const ESTIMATE_TIMEOUT: Duration = Duration::from_secs(900);
 /// Checks of datasets that may wait; one more gets RESOURCE_EXHAUSTED.
 pub const VALIDATIONS_QUEUED_MAX: usize = 64;
 /// Checks of datasets that run at the same time.

@@ -28,6 +28,7 @@ use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::limits::{ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
+use crate::price::TrainingPrice;
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
 use crate::{context, gateway, grpc, http, listen, openai, openapi, transcode};
@@ -65,6 +66,8 @@ pub struct ServerConfig {
     /// Program, with its arguments, that renders chat templates of jobs; see [`Service::start`]. `None` is this
     /// executable with the argument `render-template`.
     pub render_command: Option<Vec<OsString>>,
+    /// What training costs here.
+    pub training_price: TrainingPrice,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
     pub jobs: Option<JobsConfig>,
 }
@@ -81,6 +84,7 @@ impl ServerConfig {
             limits: ServerLimits::default(),
             tls: None,
             render_command: None,
+            training_price: TrainingPrice::default(),
             jobs: None,
         }
     }
@@ -212,8 +216,12 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
     let shutdown_delay = config.limits.shutdown_delay;
     let (limits, stop) = (Arc::new(config.limits), Stop::default());
-    let settings =
-        Settings { public_url: config.public_url, limits: Arc::clone(&limits), stop: stop.clone() };
+    let settings = Settings {
+        public_url: config.public_url,
+        limits: Arc::clone(&limits),
+        stop: stop.clone(),
+        training_price: config.training_price,
+    };
     let state = AppState::new(store.clone(), inference, wake, addr, settings);
     let validations = ValidationRunner::start(&state).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(taking)?;

@@ -14,9 +14,10 @@ use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePerm
 
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Validations;
-use crate::limits::{DATASET_LOCKS, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
+use crate::limits::{DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
 use crate::listen::Stop;
 use crate::metrics::Metrics;
+use crate::price::TrainingPrice;
 use crate::rate::Rates;
 use crate::transcode::Transcoder;
 use crate::uploads::{UploadPermit, Uploads};
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Arc<ServerLimits>,
     /// Tells when the server stops.
     pub(crate) stop: Stop,
+    /// What training costs.
+    pub(crate) training_price: TrainingPrice,
 }
 
 /// One running server. Clones are cheap and share everything.
@@ -56,6 +59,7 @@ struct Inner {
     transcoder: Transcoder,
     uploads: Uploads,
     render_previews: Arc<Semaphore>,
+    estimates: Arc<Semaphore>,
     validations: Validations,
     rates: Rates,
     metrics: Arc<Metrics>,
@@ -90,6 +94,7 @@ impl AppState {
                 transcoder,
                 uploads,
                 render_previews,
+                estimates: Arc::new(Semaphore::new(ESTIMATES_MAX)),
                 validations: Validations::new(),
                 rates,
                 metrics,
@@ -221,6 +226,20 @@ impl AppState {
                 "{RENDER_PREVIEWS_MAX} previews are being rendered; try again in a moment"
             ))
         })
+    }
+
+    /// The right to estimate a job's cost; RESOURCE_EXHAUSTED when others do.
+    pub(crate) fn estimate_permit(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+        Arc::clone(&self.inner.estimates).try_acquire_owned().map_err(|_| {
+            ServerError::ResourceExhausted(
+                "another estimate reads its rows; try again when it is done".to_owned(),
+            )
+        })
+    }
+
+    /// What training costs here.
+    pub(crate) fn training_price(&self) -> &TrainingPrice {
+        &self.inner.settings.training_price
     }
 
     /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run, of this caller or of all.

@@ -18,14 +18,9 @@ pub struct Plan {
 impl Plan {
     /// A plan for these samples.
     pub fn new(job: &JobSpec, samples: &[Sample]) -> Self {
-        let batch_size = if job.batch_size_samples > 0 {
-            BatchSize::Samples(job.batch_size_samples as usize)
-        } else {
-            BatchSize::Tokens(job.batch_size_tokens as usize)
-        };
         let settings = pack::Settings {
             shuffle_seed: Some(job.seed),
-            batch_size,
+            batch_size: BatchSize::of(job.batch_size_samples, job.batch_size_tokens),
             micro_batch_tokens: job.micro_batch_tokens as usize,
             shared_tokens: shared_tokens(samples),
         };
@@ -46,7 +41,7 @@ impl Plan {
             } else {
                 batches.batch_count(epoch)
             };
-            steps_per_epoch.push(count.div_ceil(batches_per_step) as u64);
+            steps_per_epoch.push(pack::step_count(count, batches_per_step));
         }
         Self { batches, batches_per_step, steps_per_epoch, largest }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use hearth_server::TlsConfig;
+use hearth_server::{TlsConfig, TrainingPrice};
 use hearth_server::limits::{Rate, ServerLimits};
 use serde_json::json;
 
@@ -38,6 +38,9 @@ pub struct Args {
     /// Jobs that train at the same time; with 0 all wait
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(..=64))]
     trainers: u16,
+    /// What a million tokens of training cost, which estimates show, for example "0.50 USD" [default: nothing]
+    #[arg(long, value_name = "PRICE", value_parser = parse_price)]
+    training_price: Option<TrainingPrice>,
     #[command(flatten)]
     data_dir: DataDir,
     #[command(flatten)]
@@ -113,6 +116,10 @@ enum RateClass {
     WrongKey,
 }
 
+fn parse_price(text: &str) -> Result<TrainingPrice> {
+    TrainingPrice::parse(text).map_err(anyhow::Error::msg)
+}
+
 fn parse_rate(text: &str) -> Result<(RateClass, Option<Rate>)> {
     let Some((class, rate)) = text.split_once('=') else {
         bail!("write CLASS=PER_MINUTE/BURST or CLASS=off");
@@ -173,6 +180,7 @@ impl Args {
         }
         config.tls = self.tls.config();
         config.limits = self.limits.limits();
+        config.training_price = self.training_price.unwrap_or_default();
         let server = LocalServer::start(config)?;
         let authority = server.authority_file();
         if json {

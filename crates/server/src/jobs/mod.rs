@@ -11,7 +11,7 @@ mod prepare;
 mod report;
 mod scheduler;
 
-pub(crate) use prepare::link_or_copy;
+pub(crate) use prepare::{SEED, link_or_copy};
 pub use scheduler::{JobsConfig, Scheduler};
 
 use std::io::{self, ErrorKind};

@@ -43,7 +43,7 @@ impl Findings {
     }
 
     /// Notes a bad row, or with line 0 a bad file.
-    pub(super) fn push_row(&mut self, file: &str, error: &RowError) {
+    pub(in crate::gateway) fn push_row(&mut self, file: &str, error: &RowError) {
         let field = if error.line == 0 { file.to_owned() } else { format!("{file}:{}", error.line) };
         let at = if error.pointer.is_empty() { String::new() } else { format!("{}: ", error.pointer) };
         self.push(field, format!("{at}{}", error.message));

@@ -16,7 +16,7 @@ pub(super) mod render_preview;
 mod request_rows;
 pub(crate) mod rules;
 pub(super) mod split;
-mod stop;
+pub(super) mod stop;
 pub(super) mod update;
 pub(super) mod upload;
 pub(super) mod upload_endpoint;

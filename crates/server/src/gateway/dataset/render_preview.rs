@@ -142,7 +142,7 @@ fn example(
 }
 
 /// What the client can change is said to it.
-fn render_error(error: InferenceError) -> ServerError {
+pub(in crate::gateway) fn render_error(error: InferenceError) -> ServerError {
     match error {
         InferenceError::Template(cause) => ServerError::field("jinjaTemplate", cause.to_string()),
         InferenceError::TemplateLimits => ServerError::field(

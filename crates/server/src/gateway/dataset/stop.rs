@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Sets its flag when it is dropped, as it is when a call runs out of time or its client goes away.
 #[derive(Default)]
-pub(super) struct StopOnDrop(Arc<AtomicBool>);
+pub(in crate::gateway) struct StopOnDrop(Arc<AtomicBool>);
 
 impl StopOnDrop {
     /// What the thread looks at.
-    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+    pub(in crate::gateway) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }
 }

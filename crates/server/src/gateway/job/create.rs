@@ -1,7 +1,7 @@
 //! `CreateSupervisedFineTuningJob`.
 
 use hearth_domain::{
-    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobState, Model,
+    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobSettings, JobState, Model,
     ModelRef, Status, Violations, job::resolve,
 };
 use hearth_proto::gateway as pb;
@@ -35,9 +35,7 @@ pub(in crate::gateway) async fn job_create(
         .ok_or_else(|| ServerError::field("supervisedFineTuningJob", "is required"))?;
     let wanted = request::from_pb(given)?;
     let store = call.state.store();
-    crate::state::sync_models(store).await?;
-    let facts = facts(call, account, id, &wanted).await?;
-    let settings = resolve(&wanted, &facts).map_err(|found| refused(&found))?;
+    let (facts, settings) = resolved(call, account, id, &wanted).await?;
     let now_ms = crate::now_ms();
     let job = Job {
         account: facts.account,
@@ -56,6 +54,19 @@ pub(in crate::gateway) async fn job_create(
     let stored = store.job_create(&job).await?;
     call.state.wake_scheduler();
     Ok(to_pb(call, &stored.job))
+}
+
+/// Looks up what a request names, and fills in every default.
+pub(super) async fn resolved(
+    call: &Call,
+    account: AccountId,
+    job: JobId,
+    wanted: &JobRequest,
+) -> Result<(JobFacts, JobSettings), ServerError> {
+    crate::state::sync_models(call.state.store()).await?;
+    let facts = facts(call, account, job, wanted).await?;
+    let settings = resolve(wanted, &facts).map_err(|found| refused(&found))?;
+    Ok((facts, settings))
 }
 
 /// Looks up what the request names. Names of other accounts are PERMISSION_DENIED.

@@ -7,7 +7,7 @@ mod download_endpoint;
 mod get;
 mod list;
 mod preview;
-mod render_preview;
+pub mod render_preview;
 mod split;
 mod update;
 mod upload;

@@ -16,12 +16,12 @@ const PATH: &str = "/v1/accounts/default/datasets/rows:renderPreview";
 const CONTEXT: u32 = 128;
 
 /// Tokenizer and template of the base.
-fn tiny() -> PathBuf {
+pub fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/tiny")
 }
 
 /// A base that has a tokenizer and no weights.
-fn install(data_dir: &Path) {
+pub fn install(data_dir: &Path) {
     let staged = installed::stage(data_dir).unwrap();
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(tiny().join(file), staged.join(file)).unwrap();
@@ -45,7 +45,7 @@ fn install(data_dir: &Path) {
     installed::install(data_dir, &account, &id, &staged, &manifest).unwrap();
 }
 
-fn chat(turns: &[&str]) -> String {
+pub fn chat(turns: &[&str]) -> String {
     let messages: Vec<Value> = turns
         .iter()
         .enumerate()
@@ -83,7 +83,7 @@ fn server() -> Server {
     server
 }
 
-fn ready(server: &Server, id: &str, rows: &str) {
+pub fn ready(server: &Server, id: &str, rows: &str) {
     upload_files(server, id, &[("rows.jsonl", rows.as_bytes())]);
     server.post(&format!("/v1/accounts/default/datasets/{id}:validateUpload"), &json!({})).ok();
 }

@@ -3,6 +3,7 @@
 mod cancel;
 mod create;
 mod delete;
+mod estimate_cost;
 mod get;
 mod list;
 mod resume;
