@@ -22,6 +22,7 @@ pub mod dataset;
 pub mod dataset_validation_job;
 pub mod id;
 pub mod job;
+pub mod operation;
 pub mod record;
 pub mod schedule;
 pub mod state;
@@ -39,6 +40,7 @@ pub use id::{
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
+pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
 pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
 pub use state::{JobEvent, JobState, TransitionError, transition};
 pub use user::{User, UserRole};

@@ -169,6 +169,12 @@ impl ModelConfig {
         if self.fused { &Module::FUSED } else { &Module::ALL }
     }
 
+    /// Those of them that have one of these names in PEFT. One that stores several linears as one has the names of all.
+    pub fn linears_named(&self, names: &[String]) -> Vec<Module> {
+        let is_named = |part: &Module| names.iter().any(|name| name == part.name());
+        self.linears().iter().copied().filter(|module| module.parts().iter().any(is_named)).collect()
+    }
+
     /// The linears of a group.
     pub(crate) fn modules(&self, group: Group) -> &'static [Module] {
         group.modules(self.fused)

@@ -25,31 +25,12 @@ impl<B: Backend> Lora<B> {
     /// Writes `adapter_config.json` and `adapter_model.safetensors` (f32, tensors sorted by name) into an
     /// existing directory. The same adapter gives the same bytes.
     pub fn save_peft(&self, dir: &Path, base_model_name_or_path: &str) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(&adapter_config(self.config(), base_model_name_or_path))
-            .unwrap_or_else(|e| unreachable!("plain values always serialise: {e}"));
-        text.push('\n');
-        let config_path = dir.join(ADAPTER_CONFIG_FILE);
-        fs::write(&config_path, text).map_err(|e| Error::io("write", &config_path, e))?;
-
-        let path = dir.join(ADAPTER_WEIGHTS_FILE);
-        let damaged =
-            |e| Error::Safetensors { path: path.clone(), reason: format!("cannot be written: {e}") };
         let backend = self.tensors().backend();
-        let tensors: Vec<(&str, [usize; 2], Vec<u8>)> = self
-            .tensors()
-            .iter()
-            .map(|(name, shape, buf)| {
-                let bytes = backend.download(buf).iter().flat_map(|x| x.to_le_bytes()).collect();
-                (name, shape, bytes)
-            })
-            .collect();
-        let mut views = Vec::new();
-        for (name, shape, bytes) in &tensors {
-            views.push((*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(damaged)?));
-        }
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let bytes = serialize(views, Some(metadata)).map_err(damaged)?;
-        fs::write(&path, bytes).map_err(|e| Error::io("write", &path, e))
+        let tensors = self.tensors().iter().map(|(name, shape, buf)| {
+            let bytes = backend.download(buf).iter().flat_map(|x| x.to_le_bytes()).collect();
+            (name, shape.to_vec(), bytes)
+        });
+        write_peft(dir, self.config(), base_model_name_or_path, tensors)
     }
 
     /// Reads an adapter that PEFT or this crate wrote. Whatever would make the result differ from what the
@@ -69,6 +50,31 @@ impl<B: Backend> Lora<B> {
             None => Ok(lora),
         }
     }
+}
+
+/// Writes the files of an adapter from its tensors, by PEFT's names: little-endian f32 of their shapes.
+pub fn write_peft<'a>(
+    dir: &Path,
+    config: &LoraConfig,
+    base_model_name_or_path: &str,
+    tensors: impl Iterator<Item = (&'a str, Vec<usize>, Vec<u8>)>,
+) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(&adapter_config(config, base_model_name_or_path))
+        .unwrap_or_else(|e| unreachable!("plain values always serialise: {e}"));
+    text.push('\n');
+    let config_path = dir.join(ADAPTER_CONFIG_FILE);
+    fs::write(&config_path, text).map_err(|e| Error::io("write", &config_path, e))?;
+
+    let path = dir.join(ADAPTER_WEIGHTS_FILE);
+    let damaged = |e| Error::Safetensors { path: path.clone(), reason: format!("cannot be written: {e}") };
+    let tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = tensors.collect();
+    let mut views = Vec::new();
+    for (name, shape, bytes) in &tensors {
+        views.push((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(damaged)?));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = serialize(views, Some(metadata)).map_err(damaged)?;
+    fs::write(&path, bytes).map_err(|e| Error::io("write", &path, e))
 }
 
 /// Everything that keeps an adapter directory from being used over a base; its configuration if nothing does.

@@ -6,7 +6,8 @@
 //! Both sides use the types of this crate, so that the contract stands in one place.
 //!
 //! # Data flow
-//! [`JobSpec`] goes in, [`Event`]s and an adapter come out. [`RunDir`] knows the file names.
+//! [`JobSpec`] goes in, [`Event`]s and an adapter come out. [`RunDir`] knows the file names, [`checkpoint`] the
+//! form of what lies in `checkpoints/`.
 //!
 //! # Neighbours
 //! `server` writes the job and reads events; `train` does the reverse. Nothing here knows of either.
@@ -15,6 +16,7 @@
 //! No account, job resource, database or API appears here. Every default is resolved before `job.json` is
 //! written: the trainer decides nothing that the job leaves open. Events only grow; sequence numbers have no gaps.
 
+pub mod checkpoint;
 mod dir;
 mod event;
 mod job;

@@ -88,6 +88,9 @@ pub enum ServerError {
     /// It took too long.
     #[error("{0}")]
     DeadlineExceeded(String),
+    /// Work came to an end that says itself what it is.
+    #[error("{}", .0.message)]
+    Ended(hearth_domain::Status),
     /// The store refused or failed.
     #[error(transparent)]
     Store(StoreError),
@@ -155,9 +158,18 @@ impl ServerError {
             Self::ResourceExhausted(_) | Self::RateLimited { .. } => Code::ResourceExhausted,
             Self::Unavailable(_) => Code::Unavailable,
             Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
+            Self::Ended(status) => status.code,
             Self::Store(error) => error.code(),
             Self::Internal { .. } => Code::Internal,
         }
+    }
+
+    /// What a resource says that failed with this error. The causes of a defect stand in the log alone.
+    pub(crate) fn status(&self) -> hearth_domain::Status {
+        self.log();
+        let message =
+            if self.code() == Code::Internal { INTERNAL_MESSAGE.to_owned() } else { self.to_string() };
+        hearth_domain::Status::new(self.code(), message)
     }
 
     /// The HTTP status, where it is not the one of the code.

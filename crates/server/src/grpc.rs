@@ -25,11 +25,12 @@ pub(crate) const ROUTE: &str = "/gateway.Gateway/{rpc}";
 /// Most characters of an unknown RPC's name that the answer repeats.
 const RPC_NAME_MAX_CHARS: usize = 80;
 /// Calls that read whole files before they answer, and how long they may take.
-const LONG_CALLS: [(&str, Duration); 4] = [
+const LONG_CALLS: [(&str, Duration); 6] = [
     ("/gateway.Gateway/ValidateDatasetUpload", VALIDATE_TIMEOUT),
     ("/gateway.Gateway/SplitDataset", VALIDATE_TIMEOUT),
     ("/gateway.Gateway/EstimateSupervisedFineTuningJobCost", ESTIMATE_TIMEOUT),
     ("/gateway.Gateway/ValidateModelUpload", MODEL_CHECK_TIMEOUT),
+    ("/gateway.Gateway/PromoteSupervisedFineTuningJobCheckpoint", MODEL_CHECK_TIMEOUT),
     ("/gateway.Gateway/PrepareModel", MODEL_CHECK_TIMEOUT),
 ];
 

@@ -38,6 +38,7 @@ mod metrics;
 mod note;
 mod openai;
 mod openapi;
+mod operations;
 mod price;
 mod rate;
 mod reply;

@@ -97,6 +97,10 @@ pub const RENDER_PREVIEWS_MAX: usize = 2;
 pub const ESTIMATES_MAX: usize = 1;
 /// Longest time that an estimate may take.
 pub const ESTIMATE_TIMEOUT: Duration = Duration::from_secs(900);
+/// Long-running operations that are not at their end; one more gets RESOURCE_EXHAUSTED.
+pub const OPERATIONS_OPEN_MAX: usize = 64;
+/// Checkpoints that are made into models at the same time; further ones wait.
+pub const PROMOTIONS_RUNNING_MAX: usize = 2;
 /// Checks of datasets that may wait; one more gets RESOURCE_EXHAUSTED.
 pub const VALIDATIONS_QUEUED_MAX: usize = 64;
 /// Checks of datasets that run at the same time.

@@ -25,7 +25,8 @@ impl Default for TrainingPrice {
 impl TrainingPrice {
     /// Reads an amount and a currency: `0.50 USD`. The error says what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not an amount with up to nine decimals and a currency, like 0.50 USD");
+        let wrong =
+            || format!("{text:?} is not an amount with up to nine decimals and a currency, like 0.50 USD");
         let (amount, currency) = text.trim().split_once(' ').ok_or_else(wrong)?;
         let currency_code = currency.trim().to_owned();
         if currency_code.len() != 3 || !currency_code.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -59,7 +60,11 @@ mod tests {
     fn amounts_are_exact() {
         let check = |price: &str, tokens: u64, expect: (i64, i32, &str)| {
             let money = TrainingPrice::parse(price).unwrap().of(tokens);
-            assert_eq!((money.units, money.nanos, money.currency_code.as_str()), expect, "{price} * {tokens}");
+            assert_eq!(
+                (money.units, money.nanos, money.currency_code.as_str()),
+                expect,
+                "{price} * {tokens}"
+            );
         };
         check("0.50 USD", 1_000_000, (0, 500_000_000, "USD"));
         check("0.50 USD", 3_000_001, (1, 500_000_500, "USD"));
@@ -68,8 +73,20 @@ mod tests {
         check("0 USD", u64::MAX, (0, 0, "USD"));
         check("18446744073 USD", u64::MAX, (i64::MAX, 709_551_615, "USD"));
         assert_eq!(TrainingPrice::default(), TrainingPrice::parse("0 USD").unwrap());
-        for wrong in ["", "1", "USD", "1USD", "-1 USD", "1.5.2 USD", ".5 USD", "1 usd", "1 USDX", "1e3 USD",
-            "1.0000000001 USD", "99999999999999999999 USD"] {
+        for wrong in [
+            "",
+            "1",
+            "USD",
+            "1USD",
+            "-1 USD",
+            "1.5.2 USD",
+            ".5 USD",
+            "1 usd",
+            "1 USDX",
+            "1e3 USD",
+            "1.0000000001 USD",
+            "99999999999999999999 USD",
+        ] {
             assert!(TrainingPrice::parse(wrong).is_err(), "{wrong}");
         }
     }

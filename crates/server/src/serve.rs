@@ -31,7 +31,7 @@ use crate::listen::{Listening, Stop};
 use crate::price::TrainingPrice;
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
-use crate::{context, gateway, grpc, http, listen, openai, openapi, transcode};
+use crate::{context, gateway, grpc, http, listen, openai, openapi, operations, transcode};
 
 /// File whose lock a server holds while it uses a data directory.
 const LOCK_FILE: &str = "server.lock";
@@ -102,6 +102,7 @@ pub struct RunningServer {
     scheduler: Scheduler,
     validations: ValidationRunner,
     batch: BatchRunner,
+    state: AppState,
     store: Store,
     // Held until the end: it keeps other servers off the directory.
     lock: File,
@@ -159,6 +160,7 @@ impl RunningServer {
         }
         self.scheduler.shutdown().await;
         self.validations.shutdown().await;
+        self.state.operations().shutdown().await;
         self.store.close().await;
         drop(self.lock);
     }
@@ -224,6 +226,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     };
     let state = AppState::new(store.clone(), inference, wake, addr, settings);
     let validations = ValidationRunner::start(&state).await?;
+    operations::resume(&state).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(taking)?;
     if let Some(tls) = tls.clone() {
         tokio::spawn(keep_fresh(tls, stop.draining.clone()));
@@ -231,7 +234,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let sweeper = tokio::spawn(gateway::model::sweep::run(state.clone(), stop.draining.clone()));
     let metrics = Arc::clone(state.metrics());
     let batch = BatchRunner::start(state.clone());
-    let listening = Listening { app: router(state), tls: tls.clone(), limits, metrics, stop: stop.clone() };
+    let listening =
+        Listening { app: router(state.clone()), tls: tls.clone(), limits, metrics, stop: stop.clone() };
     let listener = tokio::spawn(listen::run(listener, listening));
     Ok(RunningServer {
         addr,
@@ -244,6 +248,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         scheduler,
         validations,
         batch,
+        state,
         store,
         lock,
     })

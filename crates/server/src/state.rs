@@ -17,6 +17,7 @@ use crate::gateway::dataset_validation_job::Validations;
 use crate::limits::{DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
 use crate::listen::Stop;
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::price::TrainingPrice;
 use crate::rate::Rates;
 use crate::transcode::Transcoder;
@@ -61,6 +62,7 @@ struct Inner {
     render_previews: Arc<Semaphore>,
     estimates: Arc<Semaphore>,
     validations: Validations,
+    operations: Operations,
     rates: Rates,
     metrics: Arc<Metrics>,
     dataset_locks: [Mutex<()>; DATASET_LOCKS],
@@ -96,6 +98,7 @@ impl AppState {
                 render_previews,
                 estimates: Arc::new(Semaphore::new(ESTIMATES_MAX)),
                 validations: Validations::new(),
+                operations: Operations::new(),
                 rates,
                 metrics,
                 dataset_locks,
@@ -217,6 +220,11 @@ impl AppState {
     /// The queue of checks of datasets.
     pub(crate) fn validations(&self) -> &Validations {
         &self.inner.validations
+    }
+
+    /// Long-running operations.
+    pub(crate) fn operations(&self) -> &Operations {
+        &self.inner.operations
     }
 
     /// The right to render rows for a preview; RESOURCE_EXHAUSTED when others do.

@@ -1,90 +1,20 @@
-//! Checkpoints on disk. `docs/CHECKPOINT.md` specifies the format; this module writes and reads it.
+//! Which checkpoints a run has: writing them, keeping the newest, and finding one to go on from. The format stands in
+//! [`hearth_run::checkpoint`] and `docs/CHECKPOINT.md`.
 
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors, View};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+pub use hearth_run::checkpoint::{Checkpoint, Progress, State, TensorState, VERSION};
+use hearth_run::checkpoint::{CheckpointError, directory_name, encode, read, steps};
 
-use crate::digest::Identity;
 use crate::error::{TrainError, io_error};
 
-/// Version of the format.
-pub const VERSION: u32 = 1;
 /// Checkpoints that are kept: the newest, and one to fall back to when it is damaged.
 pub const KEEP: usize = 2;
 
-const STATE_FILE: &str = "state.json";
-const TENSORS_FILE: &str = "tensors.safetensors";
-const SUMS_FILE: &str = "SHA256SUMS";
 /// Directories with this prefix were being written when their trainer died.
 const UNFINISHED_PREFIX: &str = ".unfinished-";
-
-/// How far the run has come. All zero and empty at its start.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Progress {
-    /// Optimiser steps done; also the step of AdamW's bias correction.
-    pub step: u64,
-    /// Epoch that the next step belongs to, from 0.
-    pub epoch: u32,
-    /// Steps of that epoch that are done.
-    pub step_in_epoch: u64,
-    /// Tokens processed.
-    pub total_tokens: u64,
-    /// Loss of the last step.
-    pub train_loss: Option<f64>,
-    /// Loss of the last evaluation.
-    pub eval_loss: Option<f64>,
-    /// Step after which the last evaluation was made; 0 for none.
-    pub evaluated_step: u64,
-}
-
-/// `state.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct State {
-    /// [`VERSION`].
-    pub version: u32,
-    /// How far the run has come.
-    pub progress: Progress,
-    /// Seed of adapter initialisation and row order. The order of an epoch follows from seed and epoch
-    /// alone, so there is no other random state.
-    pub seed: u64,
-    /// Length of `metrics.jsonl` when the checkpoint was made.
-    pub metrics_bytes: u64,
-    /// Backend and instruction set that made it.
-    pub backend: String,
-    /// Settings, base and data that it belongs to.
-    pub identity: Identity,
-}
-
-/// One LoRA tensor and its moments, all of `shape`, row-major f32.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorState {
-    /// PEFT's name, for example `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
-    pub name: String,
-    /// `[r, K]` for A, `[N, r]` for B.
-    pub shape: Vec<usize>,
-    /// The parameter.
-    pub weight: Vec<f32>,
-    /// AdamW's first moment.
-    pub m: Vec<f32>,
-    /// AdamW's second moment.
-    pub v: Vec<f32>,
-}
-
-/// All that a run needs to go on as if it had never stopped.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
-    /// Plain data.
-    pub state: State,
-    /// LoRA tensors in the adapter's order.
-    pub tensors: Vec<TensorState>,
-}
 
 /// The `checkpoints/` directory of a run. Its user holds the run's lock.
 #[derive(Debug)]
@@ -143,10 +73,16 @@ impl Checkpoints {
     pub fn newest_good(&self) -> Result<(Option<Checkpoint>, Vec<TrainError>), TrainError> {
         let mut problems = Vec::new();
         for step in self.steps()?.into_iter().rev() {
-            match read(&self.path(step), step) {
+            let path = self.path(step);
+            match read(&path, step) {
                 Ok(checkpoint) => return Ok((Some(checkpoint), problems)),
-                Err(problem @ TrainError::Damaged { .. }) => problems.push(problem),
-                Err(refused) => return Err(refused),
+                Err(CheckpointError::Damaged(message)) => {
+                    problems.push(TrainError::Damaged { path, message });
+                }
+                Err(CheckpointError::Version) => {
+                    let what = "another version of the checkpoint format";
+                    return Err(TrainError::OtherRun { path, what });
+                }
             }
         }
         Ok((None, problems))
@@ -159,20 +95,8 @@ impl Checkpoints {
 
     /// Steps that have a checkpoint, ascending.
     fn steps(&self) -> Result<Vec<u64>, TrainError> {
-        let mut steps: Vec<u64> = names(&self.dir)?
-            .iter()
-            .filter_map(|name| {
-                let step = name.strip_prefix("step-")?.parse().ok()?;
-                (*name == directory_name(step)).then_some(step)
-            })
-            .collect();
-        steps.sort_unstable();
-        Ok(steps)
+        steps(&self.dir).map_err(io_error("read", &self.dir))
     }
-}
-
-fn directory_name(step: u64) -> String {
-    format!("step-{step:08}")
 }
 
 fn names(dir: &Path) -> Result<Vec<String>, TrainError> {
@@ -202,100 +126,10 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), TrainError> 
 
 fn write_files(dir: &Path, checkpoint: &Checkpoint) -> Result<(), TrainError> {
     fs::create_dir_all(dir).map_err(io_error("create", dir))?;
-    let state = serde_json::to_vec_pretty(&checkpoint.state).expect("state is plain data");
-    let tensors = encode(&checkpoint.tensors);
-    let sums = sums(&state, &tensors);
-    write_synced(&dir.join(STATE_FILE), &state)?;
-    write_synced(&dir.join(TENSORS_FILE), &tensors)?;
-    write_synced(&dir.join(SUMS_FILE), sums.as_bytes())?;
+    for (name, bytes) in encode(checkpoint) {
+        write_synced(&dir.join(name), &bytes)?;
+    }
     sync_dir(dir)
-}
-
-/// As `sha256sum` writes and `sha256sum -c` reads it.
-fn sums(state: &[u8], tensors: &[u8]) -> String {
-    let line = |bytes: &[u8], name| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)));
-    line(state, STATE_FILE) + &line(tensors, TENSORS_FILE)
-}
-
-fn encode(tensors: &[TensorState]) -> Vec<u8> {
-    let parts = tensors.iter().flat_map(|TensorState { name, shape, weight, m, v }| {
-        [("weight", weight), ("m", m), ("v", v)]
-            .map(|(kind, values)| (format!("{kind}:{name}"), Values { shape, values }))
-    });
-    safetensors::serialize(parts, None).expect("names are unique and shapes are right")
-}
-
-/// f32 numbers that become bytes when they are written, so that there is no second copy of all.
-struct Values<'a> {
-    shape: &'a [usize],
-    values: &'a [f32],
-}
-
-impl View for Values<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
-}
-
-/// Reads one checkpoint directory. Every way of being wrong is `Damaged`, except a foreign version.
-fn read(dir: &Path, step: u64) -> Result<Checkpoint, TrainError> {
-    let damaged = |message: String| TrainError::Damaged { path: dir.to_owned(), message };
-    let load = |name: &str| {
-        fs::read(dir.join(name)).map_err(|error| damaged(format!("cannot read {name}: {error}")))
-    };
-    let (state, tensors, sums_found) = (load(STATE_FILE)?, load(TENSORS_FILE)?, load(SUMS_FILE)?);
-    if sums_found != sums(&state, &tensors).as_bytes() {
-        return Err(damaged(format!("its files do not have the digests in {SUMS_FILE}")));
-    }
-    let bad_state = |error| damaged(format!("{STATE_FILE} is not what version {VERSION} says: {error}"));
-    let value: serde_json::Value = serde_json::from_slice(&state).map_err(bad_state)?;
-    if value["version"] != VERSION {
-        return Err(TrainError::OtherRun {
-            path: dir.to_owned(),
-            what: "another version of the checkpoint format",
-        });
-    }
-    let state: State = serde_json::from_value(value).map_err(bad_state)?;
-    if state.progress.step != step {
-        return Err(damaged(format!("it is of step {}", state.progress.step)));
-    }
-    let tensors = decode(&tensors).map_err(|error| damaged(format!("{TENSORS_FILE}: {error}")))?;
-    Ok(Checkpoint { state, tensors })
-}
-
-fn decode(bytes: &[u8]) -> Result<Vec<TensorState>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let values = |kind: &str, name: &str, shape: &[usize]| {
-        let view = file.tensor(&format!("{kind}:{name}")).map_err(|error| error.to_string())?;
-        if view.dtype() != Dtype::F32 || view.shape() != shape {
-            return Err(format!("{kind}:{name} is not f32 of shape {shape:?}"));
-        }
-        Ok(view.data().as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
-    };
-    let mut names: Vec<&str> = file.names().iter().filter_map(|name| name.strip_prefix("weight:")).collect();
-    names.sort_unstable();
-    names
-        .into_iter()
-        .map(|name| {
-            let weight = file.tensor(&format!("weight:{name}")).map_err(|error| error.to_string())?;
-            let shape = weight.shape().to_vec();
-            let (weight, m, v) =
-                (values("weight", name, &shape)?, values("m", name, &shape)?, values("v", name, &shape)?);
-            Ok(TensorState { name: name.to_owned(), shape, weight, m, v })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,44 +6,12 @@ use std::path::{Path, PathBuf};
 
 use hearth_data::Sample;
 use hearth_run::JobSpec;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{TrainError, io_error};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
-
-/// Digests of all that decides the result of a run, in lower-case hex.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// The fields of `job.json` that the result depends on; see [`job`].
-    pub job_sha256: String,
-    /// `config.json` and the weight files of the base model.
-    pub base_sha256: String,
-    /// The training and evaluation files.
-    pub data_sha256: String,
-    /// The samples made from them: token ids and weights, so also tokenizer and template.
-    pub samples_sha256: String,
-}
-
-impl Identity {
-    /// What differs between the run that made a checkpoint and this one, if anything does.
-    pub fn difference(&self, now: &Self) -> Option<&'static str> {
-        if self.job_sha256 != now.job_sha256 {
-            Some("other settings in job.json")
-        } else if self.base_sha256 != now.base_sha256 {
-            Some("another base model")
-        } else if self.data_sha256 != now.data_sha256 {
-            Some("other data files")
-        } else if self.samples_sha256 != now.samples_sha256 {
-            Some("another tokenizer or chat template")
-        } else {
-            None
-        }
-    }
-}
 
 /// SHA-256 of one file.
 pub fn file(path: &Path) -> Result<String, TrainError> {

@@ -2,12 +2,13 @@
 
 use hearth_data::Renderer;
 use hearth_kernels::Backend;
-use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, Module, check_weights};
+use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, check_weights};
+use hearth_run::checkpoint::Identity;
 use hearth_run::{EventKind, JobSpec};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::digest::{self, Identity};
+use crate::digest;
 use crate::error::TrainError;
 use crate::learner::Learner;
 use crate::samples::Samples;
@@ -98,17 +99,12 @@ impl Inputs {
         let config = LoraConfig {
             r: job.lora_rank as usize,
             alpha: job.lora_alpha,
-            target_modules: modules(decoder.config(), &job.target_modules),
+            // The names are checked by then.
+            target_modules: decoder.config().linears_named(&job.target_modules),
         };
         let lora = Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?;
         Ok(Learner::new(decoder, lora))
     }
-}
-
-/// Names are checked by then. A base that stores several linears as one adapts that one for each of them.
-fn modules(config: &ModelConfig, names: &[String]) -> Vec<Module> {
-    let named = |part: &Module| names.iter().any(|name| name == part.name());
-    config.linears().iter().copied().filter(|module| module.parts().iter().any(named)).collect()
 }
 
 /// Refuses samples with positions that the base model was not made for.

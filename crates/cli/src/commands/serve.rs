@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use hearth_server::{TlsConfig, TrainingPrice};
 use hearth_server::limits::{Rate, ServerLimits};
+use hearth_server::{TlsConfig, TrainingPrice};
 use serde_json::json;
 
 use super::{BackendArg, start_log};

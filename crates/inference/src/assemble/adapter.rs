@@ -1,9 +1,11 @@
 //! Adapters in PEFT's form, over a base that is installed.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use hearth_data::Tokenizer;
+use hearth_data::template::source_of;
 use hearth_model::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, inspect_peft};
 
 use super::base::{config_of, vocabulary_problem};
@@ -43,6 +45,17 @@ pub fn adapter(
     from: &Path,
     dir: &Path,
 ) -> Result<AdapterFacts, AssembleError> {
+    of_rank(ADAPTER_RANK_MIN..=ADAPTER_RANK_MAX, service, base_dir, from, dir)
+}
+
+/// The same, for an adapter of one of these ranks.
+pub(super) fn of_rank(
+    ranks: RangeInclusive<u32>,
+    service: &Service,
+    base_dir: &Path,
+    from: &Path,
+    dir: &Path,
+) -> Result<AdapterFacts, AssembleError> {
     let names = names(from)?;
     let mut problems = Vec::new();
     for name in &names {
@@ -71,8 +84,8 @@ pub fn adapter(
         }
     };
     let r = u32::try_from(config.r).unwrap_or(u32::MAX);
-    if !(ADAPTER_RANK_MIN..=ADAPTER_RANK_MAX).contains(&r) {
-        let what = format!("r: {r} is not between {ADAPTER_RANK_MIN} and {ADAPTER_RANK_MAX}");
+    if !ranks.contains(&r) {
+        let what = format!("r: {r} is not between {} and {}", ranks.start(), ranks.end());
         problems.push(Problem::of_file(ADAPTER_CONFIG_FILE, what));
     }
     match Tokenizer::open(dir) {
@@ -141,7 +154,7 @@ fn check_template(
 ) -> Result<Option<Problem>, AssembleError> {
     let path = dir.join(TEMPLATE_FILE);
     let Ok(template) = fs::read_to_string(&path) else { return Ok(None) };
-    if fs::read_to_string(base_dir.join(TEMPLATE_FILE)).is_ok_and(|base| base == template) {
+    if source_of(base_dir).is_ok_and(|base| base.as_deref() == Some(template.as_str())) {
         return Ok(None);
     }
     Templates::Apart(service).check(&template, tokenizer.special_tokens())

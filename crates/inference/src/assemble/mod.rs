@@ -1,12 +1,13 @@
 //! From the files that somebody brings to a complete model directory, checked as a job and a chat would use it.
 //!
 //! The one way in, for `hearth model import` and for uploads: [`base`] and [`adapter`] fill an empty directory, and say
-//! everything that is wrong at once.
+//! everything that is wrong at once. [`trained`] does the same with an adapter as a trainer holds it.
 
 mod adapter;
 mod base;
 mod files;
 mod problem;
+mod trained;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ pub use adapter::{ADAPTER_RANK_MAX, ADAPTER_RANK_MIN, AdapterFacts, adapter};
 pub use base::{BaseFacts, base};
 pub use files::{Take, is_model_file, is_pickle};
 pub use problem::Problem;
+pub use trained::{TrainedAdapter, trained};
 
 use crate::{InferenceError, Service};
 

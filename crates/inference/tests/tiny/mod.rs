@@ -75,18 +75,26 @@ pub fn write_adapter_of_rank(dir: &Path, seed: u64, rank: usize) {
         "use_rslora": false, "use_dora": false, "inference_mode": true,
     });
     fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
+    write_safetensors(&dir.join("adapter_model.safetensors"), &adapter(seed, rank, &ADAPTED));
+    write_tokenizer(dir);
+}
+
+/// A tensor: name, shape, numbers.
+pub type Tensor = (String, Vec<usize>, Vec<f32>);
+
+/// Tensors of an adapter of some linears of each block.
+pub fn adapter(seed: u64, rank: usize, adapted: &[&str]) -> Vec<Tensor> {
     let mut random = Random(seed);
     let mut tensors = Vec::new();
     for layer in 0..LAYERS {
-        for (part, n, k) in LINEARS.iter().filter(|(part, ..)| ADAPTED.iter().any(|a| part.ends_with(a))) {
+        for (part, n, k) in LINEARS.iter().filter(|(part, ..)| adapted.iter().any(|a| part.ends_with(a))) {
             let name =
                 |side: &str| format!("base_model.model.model.layers.{layer}.{part}.lora_{side}.weight");
             tensors.push((name("A"), vec![rank, *k], random.numbers(rank * k, 0.3)));
             tensors.push((name("B"), vec![*n, rank], random.numbers(n * rank, 0.5)));
         }
     }
-    write_safetensors(&dir.join("adapter_model.safetensors"), &tensors);
-    write_tokenizer(dir);
+    tensors
 }
 
 fn write_tokenizer(dir: &Path) {
@@ -97,7 +105,7 @@ fn write_tokenizer(dir: &Path) {
 }
 
 /// The format is a length, a JSON header and the numbers.
-fn write_safetensors(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
+fn write_safetensors(path: &Path, tensors: &[Tensor]) {
     let (mut header, mut data) = (Map::new(), Vec::new());
     for (name, shape, numbers) in tensors {
         let start = data.len();

@@ -1,10 +1,10 @@
 //! From `output/` of a run to an installed model. Can be repeated: a server that died in between finds its own work.
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::path::Path;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
-use hearth_domain::{Code, Job, Model, ModelAbout, ModelKind, Status};
+use hearth_domain::{Code, Job, Model, ModelAbout, ModelKind, ModelRef, Status};
 use hearth_run::RunDir;
 use hearth_store::StoreError;
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
@@ -21,6 +21,16 @@ const CONFIG_FILE: &str = "adapter_config.json";
 /// Longest header of a safetensors file that is read.
 const HEADER_MAX_BYTES: u64 = 16 << 20;
 
+/// Which model an adapter of a job becomes.
+pub(super) struct Target<'a> {
+    pub(super) name: &'a ModelRef,
+    /// What it is made of: the job, or one of its checkpoints.
+    pub(super) source: String,
+    /// Email of who makes it.
+    pub(super) created_by: &'a str,
+    pub(super) now_ms: i64,
+}
+
 /// Installs what a run made and returns the row of the new model. The error is the status that the job fails with.
 pub(super) fn install(
     data_dir: &Path,
@@ -30,6 +40,7 @@ pub(super) fn install(
     now_ms: i64,
 ) -> Result<Model, Status> {
     let name = &job.settings.output_model;
+    let target = Target { name, source: job.name(), created_by: &job.created_by, now_ms };
     let manifest = match installed::read(data_dir, &name.account, &name.id) {
         Ok(there) if is_own(&there.manifest, job, finished) => there.manifest,
         Ok(_) => {
@@ -38,12 +49,22 @@ pub(super) fn install(
                 format!("model {name} was made by something else meanwhile; delete it and resume the job"),
             ));
         }
-        Err(StoreError::NotFound { .. }) => copy_in(data_dir, job, dir, finished, now_ms)?,
+        Err(StoreError::NotFound { .. }) => {
+            let staged = stage_output(data_dir, job, dir, &finished.adapter_sha256, &target)?;
+            installed::install(data_dir, &name.account, &name.id, staged.dir(), &staged.manifest)
+                .map_err(|error| internal("installing the adapter", &error))?;
+            staged.manifest.clone()
+        }
         Err(error) => return Err(internal("reading the model directory", &error)),
     };
-    Ok(Model {
-        account: name.account.clone(),
-        id: name.id.clone(),
+    Ok(model(job, &target, manifest))
+}
+
+/// The row of a model that is made of a job's adapter.
+pub(super) fn model(job: &Job, target: &Target<'_>, manifest: ModelManifest) -> Model {
+    Model {
+        account: target.name.account.clone(),
+        id: target.name.id.clone(),
         display_name: manifest.display_name,
         about: ModelAbout::default(),
         upload: None,
@@ -56,10 +77,10 @@ pub(super) fn install(
         context_length: manifest.context_length,
         model_type: manifest.model_type,
         imported_from: String::new(),
-        created_by: job.created_by.clone(),
+        created_by: target.created_by.to_owned(),
         create_time_ms: manifest.create_time_ms,
         update_time_ms: manifest.create_time_ms,
-    })
+    }
 }
 
 fn is_own(manifest: &ModelManifest, job: &Job, finished: &Finished) -> bool {
@@ -67,51 +88,95 @@ fn is_own(manifest: &ModelManifest, job: &Job, finished: &Finished) -> bool {
     manifest.source == job.name() && weights.is_some_and(|file| file.sha256 == finished.adapter_sha256)
 }
 
-/// Links `output/` into a staging directory, checks the digest, and moves it to its place.
-fn copy_in(
-    data_dir: &Path,
-    job: &Job,
-    dir: &RunDir,
-    finished: &Finished,
-    now_ms: i64,
-) -> Result<ModelManifest, Status> {
-    let settings = &job.settings;
-    let base = installed::read(data_dir, &settings.base_model.account, &settings.base_model.id)
-        .map_err(|error| internal("reading the base model", &error))?;
-    let staged = installed::stage(data_dir).map_err(|error| internal("staging the adapter", &error))?;
-    let done = link_files(&dir.output_path(), &staged).and_then(|()| {
-        let files =
-            installed::digest_files(&staged).map_err(|error| internal("reading the adapter", &error))?;
-        if files.get(WEIGHTS_FILE).map(|file| file.sha256.as_str()) != Some(&finished.adapter_sha256) {
-            return Err(Status::new(Code::Internal, "the adapter on disk is not the one that was trained"));
+/// A directory for files in the making. What is left of it goes away on drop.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// An empty one on the file system of the models.
+    pub(super) fn new(data_dir: &Path) -> Result<Self, StoreError> {
+        installed::stage(data_dir).map(Self)
+    }
+
+    /// A new folder in it.
+    pub(super) fn folder(&self, name: &str) -> std::io::Result<PathBuf> {
+        let dir = self.0.join(name);
+        fs::create_dir(&dir)?;
+        Ok(dir)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "a staging directory stays behind");
         }
-        let AdapterConfig { r, target_modules } = adapter_config(&staged.join(CONFIG_FILE))?;
+    }
+}
+
+/// A complete adapter that is not in its place yet.
+pub(super) struct Staged {
+    _scratch: Scratch,
+    dir: PathBuf,
+    pub(super) manifest: ModelManifest,
+}
+
+impl Staged {
+    /// Describes the adapter in `dir`, which lies in `scratch`. `base` is the manifest of its base.
+    pub(super) fn new(
+        scratch: Scratch,
+        dir: PathBuf,
+        job: &Job,
+        target: &Target<'_>,
+        base: &ModelManifest,
+    ) -> Result<Self, Status> {
+        let files = installed::digest_files(&dir).map_err(|error| internal("reading the adapter", &error))?;
+        let AdapterConfig { r, target_modules } = adapter_config(&dir.join(CONFIG_FILE))?;
+        let settings = &job.settings;
         let manifest = ModelManifest {
             version: ModelManifest::VERSION,
             kind: InstalledKind::Adapter,
             display_name: settings.display_name.clone(),
-            source: job.name(),
+            source: target.source.clone(),
             hub_id: None,
-            parameter_count: weight_count(&staged.join(WEIGHTS_FILE))?,
-            context_length: base.manifest.context_length,
-            model_type: base.manifest.model_type,
+            parameter_count: weight_count(&dir.join(WEIGHTS_FILE))?,
+            context_length: base.context_length,
+            model_type: base.model_type.clone(),
             base_model: Some(settings.base_model.clone()),
             r,
             target_modules,
             files,
-            create_time_ms: now_ms,
+            create_time_ms: target.now_ms,
         };
-        let name = &settings.output_model;
-        installed::install(data_dir, &name.account, &name.id, &staged, &manifest)
-            .map_err(|error| internal("installing the adapter", &error))?;
-        Ok(manifest)
-    });
-    if done.is_err()
-        && let Err(error) = fs::remove_dir_all(&staged)
-    {
-        tracing::warn!(path = %staged.display(), %error, "a staging directory stays behind");
+        Ok(Self { _scratch: scratch, dir, manifest })
     }
-    done
+
+    /// Where it lies.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// Links `output/` of a run into a staging directory and checks the digest.
+pub(super) fn stage_output(
+    data_dir: &Path,
+    job: &Job,
+    dir: &RunDir,
+    adapter_sha256: &str,
+    target: &Target<'_>,
+) -> Result<Staged, Status> {
+    let settings = &job.settings;
+    let base = installed::read(data_dir, &settings.base_model.account, &settings.base_model.id)
+        .map_err(|error| internal("reading the base model", &error))?;
+    let scratch = Scratch::new(data_dir).map_err(|error| internal("staging the adapter", &error))?;
+    let to = scratch.folder("adapter").map_err(|error| io_status("staging the adapter", data_dir, &error))?;
+    link_files(&dir.output_path(), &to)?;
+    let staged = Staged::new(scratch, to, job, target, &base.manifest)?;
+    if staged.manifest.files.get(WEIGHTS_FILE).map(|file| file.sha256.as_str()) != Some(adapter_sha256) {
+        return Err(Status::new(Code::Internal, "the adapter on disk is not the one that was trained"));
+    }
+    Ok(staged)
 }
 
 fn link_files(from: &Path, to: &Path) -> Result<(), Status> {

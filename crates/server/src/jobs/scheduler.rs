@@ -330,7 +330,7 @@ impl Jobs {
 }
 
 /// A job that was never started has no run, even if a deleted job of its name still has one.
-fn may_have_run(job: &Job) -> bool {
+pub(super) fn may_have_run(job: &Job) -> bool {
     job.state != JobState::Pending || job.events_read > 0
 }
 

@@ -88,6 +88,19 @@ impl Store {
         Ok(StoredJob { key: done.last_insert_rowid(), job: job.clone() })
     }
 
+    /// Whether a job that is not at its end will make the model of this name.
+    pub async fn job_will_make(&self, model: &ModelRef) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM job WHERE account = ?1 AND record ->> '$.settings.output_model.id' = ?2
+                            AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'DELETING'))",
+        )
+        .bind(model.account.as_str())
+        .bind(model.id.as_str())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::Database)
+    }
+
     /// Reads a job that is not deleted.
     pub async fn job_get(&self, account: &AccountId, id: &JobId) -> Result<StoredJob, StoreError> {
         let found: Option<(i64, String)> = sqlx::query_as(

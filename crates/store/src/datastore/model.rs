@@ -151,6 +151,14 @@ impl Store {
         self.create(model).await
     }
 
+    /// Writes the row of a model that was installed just now, with what its directory does not know.
+    pub async fn model_installed(&self, model: &Model) -> Result<(), StoreError> {
+        assert!(model.upload.is_none(), "the row is that of an installed model");
+        let mut tx = self.begin_write().await?;
+        put(&mut tx, model).await?;
+        tx.commit().await.map_err(StoreError::Database)
+    }
+
     /// Reads a model, whether it is installed or being uploaded.
     pub async fn model_find(&self, name: &ModelRef) -> Result<Model, StoreError> {
         self.get(&name.account, name.id.as_str()).await

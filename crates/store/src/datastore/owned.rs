@@ -1,6 +1,6 @@
 //! Resources of an account that are one record each: the verbs that they share.
 
-use hearth_domain::{AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, Model, User};
+use hearth_domain::{AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, Model, Operation, User};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Sqlite, Transaction};
@@ -57,6 +57,7 @@ owned! {
     User: "user", "user", "users";
     BatchInferenceJob: "batch_inference_job", "batch inference job", "batchInferenceJobs";
     Model: "model", "model", "models";
+    Operation: "operation", "operation", "operations";
 }
 
 /// `accounts/{account}/{collection}/{id}`.

@@ -75,7 +75,7 @@ pub(super) async fn ready(state: &AppState, name: &DatasetRef) -> Result<Dataset
 }
 
 /// Files of a dataset that was deleted in this moment are gone.
-pub(super) fn read_error(source: std::io::Error) -> ServerError {
+pub(in crate::gateway) fn read_error(source: std::io::Error) -> ServerError {
     if source.kind() == std::io::ErrorKind::NotFound {
         return ServerError::NotFound("the dataset was deleted meanwhile".to_owned());
     }

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::task::JoinHandle;
 
-use crate::error::{INTERNAL_MESSAGE, ServerError};
+use crate::error::ServerError;
 use crate::gateway::dataset::check::uploaded_files;
 use crate::gateway::dataset::findings::Findings;
 use crate::gateway::dataset::rules::{Rules, read_all};
@@ -178,13 +178,10 @@ fn rules(format: DatasetValidationFormat) -> Rules {
 
 /// What a client learns of a check that could not be made.
 fn status(error: &ServerError) -> Status {
-    match error.code() {
-        Code::Internal => {
-            tracing::error!(%error, "a check of datasets failed");
-            Status::new(Code::Internal, INTERNAL_MESSAGE)
-        }
-        Code::NotFound => Status::new(Code::FailedPrecondition, error.to_string()),
-        code => Status::new(code, error.to_string()),
+    let status = error.status();
+    match status.code {
+        Code::NotFound => Status { code: Code::FailedPrecondition, ..status },
+        _ => status,
     }
 }
 

@@ -1,8 +1,8 @@
 //! `CreateSupervisedFineTuningJob`.
 
 use hearth_domain::{
-    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobSettings, JobState, Model,
-    ModelRef, Status, Violations, job::resolve,
+    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobSettings, JobState,
+    Model, ModelRef, Status, Violations, job::resolve,
 };
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;

@@ -109,7 +109,8 @@ fn count(
         return Err(error);
     }
     if lengths.is_empty() {
-        let what = format!("all {} rows of the dataset are longer than {context_length} tokens", counted.rows);
+        let what =
+            format!("all {} rows of the dataset are longer than {context_length} tokens", counted.rows);
         return Err(ServerError::field("maxContextLength", format!("{what}; raise it or shorten the rows")));
     }
     let epochs = u64::from(settings.epochs);

@@ -1,16 +1,18 @@
 //! `GetOperation`.
 
-use hearth_proto::google;
+use hearth_domain::Operation;
+use hearth_proto::google::longrunning;
 
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Not there yet.
+/// Reads how far an operation is. Those that ended are remembered for thirty days.
 pub(in crate::gateway) async fn operation_get(
     call: &Call,
-    request: google::longrunning::GetOperationRequest,
-) -> Result<google::longrunning::Operation, ServerError> {
-    let account = names::operation("name", &request.name)?.0;
+    request: longrunning::GetOperationRequest,
+) -> Result<longrunning::Operation, ServerError> {
+    let (account, id) = names::operation("name", &request.name)?;
     call.caller.may_read(&account)?;
-    Err(ServerError::Unimplemented("GetOperation is not supported by this server yet".to_owned()))
+    let operation: Operation = call.state.store().get(&account, id.as_str()).await?;
+    Ok(super::to_pb(&operation))
 }

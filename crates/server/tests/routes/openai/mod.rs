@@ -39,7 +39,7 @@ fn model_ref(name: &str) -> ModelRef {
     ModelRef { account: AccountId::new(parts[1]).unwrap(), id: ModelId::new(parts[3]).unwrap() }
 }
 
-fn install(data_dir: &Path, name: &str, base: Option<&str>, seed: u64) {
+pub(crate) fn install(data_dir: &Path, name: &str, base: Option<&str>, seed: u64) {
     install_with(data_dir, name, base, seed, None);
 }
 

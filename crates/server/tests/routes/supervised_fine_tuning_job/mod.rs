@@ -1,6 +1,9 @@
 //! Supervised fine-tuning jobs. No trainer runs: they stay PENDING.
 
 mod cancel;
+mod checkpoint_list;
+mod checkpoint_promote;
+mod checkpoints;
 mod create;
 mod delete;
 mod estimate_cost;

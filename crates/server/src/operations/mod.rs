@@ -1,0 +1,194 @@
+//! Long-running operations: work that goes on after its call has returned, and after the server has.
+//!
+//! An operation's record says what is to be done, so a server that starts goes on with what an earlier one did not
+//! end. How the work is divided into steps that can be repeated is a matter of each kind of work.
+
+use std::sync::Arc;
+
+use hearth_domain::{Model, ModelRef, Operation, OperationEnd, OperationWork, Promotion, Status};
+use hearth_store::StoreError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::ServerError;
+use crate::jobs::checkpoint;
+use crate::limits::{OPERATIONS_OPEN_MAX, PROMOTIONS_RUNNING_MAX};
+use crate::state::AppState;
+
+/// The operations of one server.
+pub(crate) struct Operations {
+    open: Arc<Semaphore>,
+    promotions: Semaphore,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Why an operation has not come to its end.
+enum Ended {
+    /// It cannot be done.
+    Failed(ServerError),
+    /// The server stops; the next one goes on.
+    Stopped,
+}
+
+impl<E: Into<ServerError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Operations {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            open: Arc::new(Semaphore::new(OPERATIONS_OPEN_MAX)),
+            promotions: Semaphore::new(PROMOTIONS_RUNNING_MAX),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// The right to begin one; RESOURCE_EXHAUSTED if too many are open.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+        Arc::clone(&self.open).try_acquire_owned().map_err(|_| {
+            ServerError::ResourceExhausted(format!(
+                "{OPERATIONS_OPEN_MAX} operations are not at their end yet; try again later"
+            ))
+        })
+    }
+
+    /// The right to make a model of a checkpoint; waits for it.
+    pub(crate) async fn promotion_permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.promotions.acquire().await.expect("this semaphore is never closed")
+    }
+
+    /// Ends the tasks; what is not done is done by the next server.
+    pub(crate) async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Records an operation and begins it.
+pub(crate) async fn begin(
+    state: &AppState,
+    operation: &Operation,
+    place: OwnedSemaphorePermit,
+) -> Result<(), ServerError> {
+    state.store().create(operation).await?;
+    spawn(state, operation.clone(), Some(place));
+    Ok(())
+}
+
+/// Forgets what ended long ago, and goes on with what an earlier server did not end.
+pub(crate) async fn resume(state: &AppState) -> Result<(), ServerError> {
+    let now_ms = crate::now_ms();
+    for operation in state.store().all::<Operation>().await? {
+        if operation.is_forgotten(now_ms) {
+            state.store().delete::<Operation>(&operation.account, operation.id.as_str()).await?;
+        } else if operation.end.is_none() {
+            // There are no more of them than places, since each of them had one.
+            spawn(state, operation, state.operations().place().ok());
+        }
+    }
+    Ok(())
+}
+
+fn spawn(state: &AppState, operation: Operation, place: Option<OwnedSemaphorePermit>) {
+    let (state_of_task, stop) = (state.clone(), state.operations().stop.clone());
+    state.operations().tasks.spawn(async move {
+        let _place = place;
+        let state = state_of_task;
+        let end = match run(&state, &operation, &stop).await {
+            Ok(model) => OperationEnd::Made(Box::new(model)),
+            Err(Ended::Failed(error)) => OperationEnd::Failed(error.status()),
+            Err(Ended::Stopped) => return,
+        };
+        let ended = |operation: &mut Operation| {
+            operation.end = Some(end);
+            operation.update_time_ms = crate::now_ms();
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = state.store().update(&operation.account, operation.id.as_str(), ended).await {
+            tracing::error!(operation = operation.name(), %error, "the end of an operation could not be recorded");
+        }
+    });
+}
+
+async fn run(state: &AppState, operation: &Operation, stop: &CancellationToken) -> Result<Model, Ended> {
+    match &operation.work {
+        OperationWork::Promote(promotion) => promote(state, operation, promotion, stop).await,
+    }
+}
+
+async fn promote(
+    state: &AppState,
+    operation: &Operation,
+    promotion: &Promotion,
+    stop: &CancellationToken,
+) -> Result<Model, Ended> {
+    let _permit = tokio::select! {
+        () = stop.cancelled() => return Err(Ended::Stopped),
+        permit = state.operations().promotion_permit() => permit,
+    };
+    let name = ModelRef { account: operation.account.clone(), id: promotion.output_model.clone() };
+    let source = format!("accounts/{}/supervisedFineTuningJobs/{}", operation.account, promotion.job);
+    // A server that was killed may have installed the model and not noted it.
+    crate::state::sync_models(state.store()).await?;
+    if let Ok(model) = state.store().model_get(&name).await
+        && model.create_time_ms >= operation.create_time_ms
+        && is_of(state, &name, &format!("{source}/checkpoints/{}", promotion.checkpoint)).await?
+    {
+        return Ok(model);
+    }
+    let job = match state.store().job_by_key(promotion.job_key).await? {
+        Some(stored) => stored.job,
+        None => return Err(ServerError::NotFound(format!("job {source} was deleted")).into()),
+    };
+    Ok(checkpoint::promote(state, &job, &promotion.checkpoint, &name, &operation.created_by).await?)
+}
+
+/// Whether an installed model was made of this.
+async fn is_of(state: &AppState, name: &ModelRef, source: &str) -> Result<bool, ServerError> {
+    let (data_dir, name) = (state.data_dir().to_owned(), name.clone());
+    let read = move || hearth_store::installed::read(&data_dir, &name.account, &name.id);
+    let found = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|source| ServerError::internal("reading a model", source))?;
+    match found {
+        Ok(installed) => Ok(installed.manifest.source == source),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What an operation's metadata says in words.
+pub(crate) fn status_message(operation: &Operation) -> String {
+    match &operation.end {
+        Some(OperationEnd::Made(_)) => "done".to_owned(),
+        Some(OperationEnd::Failed(Status { code, .. })) => format!("failed: {}", code.name()),
+        None => match &operation.work {
+            OperationWork::Promote(promotion) => {
+                format!("making a model of checkpoint {}", promotion.checkpoint)
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::Code;
+
+    use super::*;
+
+    #[test]
+    fn few_may_be_open() {
+        let operations = Operations::new();
+        let places: Vec<_> = (0..OPERATIONS_OPEN_MAX).map(|_| operations.place().unwrap()).collect();
+        assert_eq!(operations.place().unwrap_err().code(), Code::ResourceExhausted);
+        drop(places);
+        assert!(operations.place().is_ok());
+    }
+}
