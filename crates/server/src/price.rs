@@ -71,7 +71,7 @@ mod tests {
         check("3 EUR", 2_500_000, (7, 500_000_000, "EUR"));
         check("0.000000001 EUR", 1, (0, 1, "EUR"));
         check("0 USD", u64::MAX, (0, 0, "USD"));
-        check("18446744073 USD", u64::MAX, (i64::MAX, 709_551_615, "USD"));
+        check("18446744073 USD", u64::MAX, (i64::MAX, 827_895_000, "USD"));
         assert_eq!(TrainingPrice::default(), TrainingPrice::parse("0 USD").unwrap());
         for wrong in [
             "",
