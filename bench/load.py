@@ -66,6 +66,8 @@ class Client(asyncio.Protocol):
             self.waiting.pop(0).set_result((int(head[9:12]), body))
 
     def send(self, request):
+        if self.transport.is_closing():
+            raise ConnectionError("the server closed the connection")
         reply = asyncio.get_running_loop().create_future()
         self.waiting.append(reply)
         self.transport.write(request)
@@ -173,12 +175,15 @@ async def measure(server, args, report):
         await load.in_turn(clients[0], [request] * 3)
         latencies = await load.in_turn(clients[0], [request] * 100)
         report(f"list page of 200, {query}", 1000 / (sum(latencies) / len(latencies)), latencies, "p99 < 20 ms")
+    for client in clients:
+        client.transport.close()
     many = await load.connect(500)
     gets = [load.request("GET", f"{JOBS}/job-{rng.randrange(args.jobs):06}") for _ in range(500 * args.seconds)]
     latencies, rate = await load.on_time(many, gets, 500)
     report("GET job, 500/s over 500 connections that are kept", rate, latencies, "all answered")
     for client in many:
         client.transport.close()
+    clients = await load.connect(50)
     creates = [load.request("POST", f"{JOBS}?supervisedFineTuningJobId=new-{i}", {
         "dataset": "rows", "baseModel": BASE_NAME, "displayName": f"new {i}"}) for i in range(200 * args.seconds)]
     latencies, rate = await load.on_time(clients, creates, 200)

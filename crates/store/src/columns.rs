@@ -325,9 +325,35 @@ impl Listed {
         }
     }
 
+    /// All kinds.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Account,
+        Self::User,
+        Self::ApiKey,
+        Self::BatchInferenceJob,
+        Self::Dataset,
+        Self::Job,
+        Self::Model,
+        Self::DeployedModel,
+    ];
+
+    /// The tables of which the rows are made, its own first.
+    pub(crate) fn tables(self) -> &'static [&'static str] {
+        match self {
+            Listed::Account => &["account"],
+            Listed::User => &["user"],
+            Listed::ApiKey => &["api_key", "user"],
+            Listed::BatchInferenceJob => &["batch_inference_job"],
+            Listed::Dataset => &["dataset"],
+            Listed::Job => &["job"],
+            Listed::Model | Listed::DeployedModel => &["model"],
+        }
+    }
+
     /// All columns.
     pub(crate) fn columns(self) -> impl Iterator<Item = Column> {
-        self.table().iter().map(|(_, column)| *column)
+        let hidden = (self == Listed::ApiKey).then_some(Self::API_KEY_USER);
+        self.table().iter().map(|(_, column)| *column).chain(hidden)
     }
 
     /// The column of a field, by its path in the API with the names of the `.proto` files, for example

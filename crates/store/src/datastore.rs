@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::{StoreError, io_error};
-use crate::list_index;
+use crate::lists::{self, Lists};
 use crate::objects::Objects;
 use crate::sign::UrlSigner;
 use crate::uploads::ModelUploads;
@@ -28,7 +28,7 @@ mod user;
 pub use api_key::{FoundKey, NewApiKey};
 pub use dataset::NewDataset;
 pub use job::{JobEventRow, RunReport, StoredJob};
-pub use owned::Owned;
+pub use owned::{ListedRecord, Owned};
 pub use user::NewUserId;
 
 /// Connections of one server.
@@ -40,6 +40,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
+    lists: Lists,
     objects: Objects,
     uploads: ModelUploads,
     signer: UrlSigner,
@@ -66,9 +67,10 @@ impl Store {
             .await
             .map_err(StoreError::Database)?;
         sqlx::migrate!().run(&pool).await.map_err(StoreError::Migrate)?;
-        list_index::ensure(&pool).await?;
+        lists::make_triggers(&pool).await?;
         let store = Self {
             pool,
+            lists: Lists::default(),
             objects: Objects::open(&data_dir.join("objects"))?,
             uploads: ModelUploads::new(data_dir.join("uploads")),
             signer: UrlSigner::open(&data_dir.join("signing-key"))?,
@@ -117,9 +119,18 @@ impl Store {
         &self.pool
     }
 
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
     /// Closes all connections; what was written stays.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// A transaction that sees one state of the database.
+    pub(crate) async fn begin_read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.pool.begin().await.map_err(StoreError::Database)
     }
 
     /// A transaction that holds the write lock from its first statement, so that what it reads stays true.

@@ -19,9 +19,10 @@ mod columns;
 mod condition;
 mod datastore;
 mod error;
+mod fields;
 pub mod installed;
 mod keyfile;
-mod list_index;
+mod lists;
 mod objects;
 mod page;
 mod sign;
@@ -31,7 +32,7 @@ mod uploads;
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
 pub use datastore::{
-    FoundKey, JobEventRow, NewApiKey, NewDataset, NewUserId, Owned, RunReport, Store, StoredJob,
+    FoundKey, JobEventRow, ListedRecord, NewApiKey, NewDataset, NewUserId, Owned, RunReport, Store, StoredJob,
 };
 pub use error::StoreError;
 pub use keyfile::write_secret_file;

@@ -3,6 +3,8 @@
 use hearth_domain::{Account, AccountId};
 
 use super::Store;
+use crate::columns::Listed;
+use crate::condition::Condition;
 use crate::error::StoreError;
 use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
 
@@ -35,7 +37,9 @@ impl Store {
 
     /// A page of all accounts.
     pub async fn account_list(&self, query: &ListQuery) -> Result<ListPage<Account>, StoreError> {
-        let source = Source { table: "account", kind: KIND, account: None, condition: "1", index: None };
-        list(&self.pool, source, query).await
+        let listed = Listed::Account;
+        let source =
+            Source { listed, rows: "account", kind: KIND, account: None, shown: Condition::Always(true) };
+        list(self, source, query).await
     }
 }

@@ -105,19 +105,12 @@ impl Store {
         user: Option<&UserId>,
         query: &ListQuery,
     ) -> Result<ListPage<ApiKey>, StoreError> {
-        let source = Source {
-            table: LISTED,
-            kind: KIND,
-            account: Some(account.as_str()),
-            condition: "1",
-            index: None,
-        };
-        let of_user = user.map(|user| {
+        let shown = user.map_or(Condition::Always(true), |user| {
             let value = Value::Text(user.as_str().to_owned());
             Condition::Compare(Listed::API_KEY_USER, Comparator::Equal, value)
         });
-        let filter = Condition::All(of_user.into_iter().chain([query.filter.clone()]).collect());
-        list(&self.pool, source, &ListQuery { filter, ..query.clone() }).await
+        let (listed, account) = (Listed::ApiKey, Some(account.as_str()));
+        list(self, Source { listed, rows: LISTED, kind: KIND, account, shown }, query).await
     }
 
     /// Reads a key of an account, or of one user.

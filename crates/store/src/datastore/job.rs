@@ -5,8 +5,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Store, model};
+use crate::columns::Listed;
+use crate::condition::{Comparator, Condition, Value};
 use crate::error::StoreError;
-use crate::list_index::{JOB_CONDITION, JOB_LIST};
 use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
 
 const KIND: &str = "job";
@@ -132,14 +133,11 @@ impl Store {
         account: &AccountId,
         query: &ListQuery,
     ) -> Result<ListPage<Job>, StoreError> {
-        let source = Source {
-            table: "job",
-            kind: KIND,
-            account: Some(account.as_str()),
-            condition: JOB_CONDITION,
-            index: Some(JOB_LIST),
-        };
-        list(&self.pool, source, query).await
+        let state = Listed::Job.column("state").expect("jobs have a state");
+        let deleting = Value::Text(JobState::Deleting.name().to_owned());
+        let shown = Condition::Compare(state, Comparator::NotEqual, deleting);
+        let (listed, account) = (Listed::Job, Some(account.as_str()));
+        list(self, Source { listed, rows: "job", kind: KIND, account, shown }, query).await
     }
 
     /// What the scheduler must look at, of all accounts: jobs that run, deleted ones, and the `waiting_max` oldest of

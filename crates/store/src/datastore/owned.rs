@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use sqlx::{Sqlite, Transaction};
 
 use super::Store;
+use crate::columns::Listed;
+use crate::condition::Condition;
 use crate::error::StoreError;
 use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
 
@@ -59,6 +61,22 @@ owned! {
     Model: "model", "model", "models";
     Operation: "operation", "operation", "operations";
 }
+
+/// A record that lists show.
+pub trait ListedRecord: Owned {
+    /// Its columns.
+    const LISTED: Listed;
+}
+
+macro_rules! listed {
+    ($($record:ident,)+) => {
+        $(impl ListedRecord for $record {
+            const LISTED: Listed = Listed::$record;
+        })+
+    };
+}
+
+listed! { Dataset, User, BatchInferenceJob, Model, }
 
 /// `accounts/{account}/{collection}/{id}`.
 fn name<T: Owned>(account: &AccountId, id: &str) -> String {
@@ -144,19 +162,14 @@ impl Store {
     }
 
     /// A page of an account's records.
-    pub async fn list<T: Owned>(
+    pub async fn list<T: ListedRecord>(
         &self,
         account: &AccountId,
         query: &ListQuery,
     ) -> Result<ListPage<T>, StoreError> {
-        let source = Source {
-            table: T::TABLE,
-            kind: T::KIND,
-            account: Some(account.as_str()),
-            condition: "1",
-            index: None,
-        };
-        list(&self.pool, source, query).await
+        let (rows, kind, account) = (T::TABLE, T::KIND, Some(account.as_str()));
+        let source = Source { listed: T::LISTED, rows, kind, account, shown: Condition::Always(true) };
+        list(self, source, query).await
     }
 
     /// Every record of every account, oldest first: what a server looks at once, when it starts.
