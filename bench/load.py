@@ -184,6 +184,8 @@ async def measure(server, args, report):
     for client in many:
         client.transport.close()
     clients = await load.connect(50)
+    resident = resident_mib(server, "VmRSS:")
+    report("resident memory after these lists", 1, [resident], "", unit="MiB")
     creates = [load.request("POST", f"{JOBS}?supervisedFineTuningJobId=new-{i}", {
         "dataset": "rows", "baseModel": BASE_NAME, "displayName": f"new {i}"}) for i in range(200 * args.seconds)]
     latencies, rate = await load.on_time(clients, creates, 200)
