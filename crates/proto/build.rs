@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         .btree_map(".")
+        // These hold secrets; `src/redacted.rs` prints them.
+        .skip_debug(["gateway.Secret", "gateway.ApiKey", "gateway.WandbConfig", "gateway.AwsS3ModelSource"])
         .include_file("mod.rs")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -1,10 +1,12 @@
 //! All configuration: flags and environment, read here and nowhere else, and passed down as plain values.
 
+use std::env::VarError;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use hearth_client::{Client, qualify};
+use hearth_store::SecretKeys;
 
 /// Where `hearth serve` listens unless told otherwise, and where client commands look for it.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -161,6 +163,19 @@ fn is_loopback(url: &str) -> bool {
             .trim_end_matches(']')
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+/// What secrets are encrypted with: `HEARTH_SECRETS_KEYS`, or else the key file of the data directory.
+pub fn secret_keys() -> Result<SecretKeys> {
+    const NAME: &str = SecretKeys::VARIABLE;
+    match std::env::var(NAME) {
+        Ok(text) if !text.trim().is_empty() => {
+            SecretKeys::given(text.into()).with_context(|| format!("{NAME} cannot be used"))
+        }
+        Ok(_) | Err(VarError::NotPresent) => Ok(SecretKeys::default()),
+        // The error would hold the text.
+        Err(VarError::NotUnicode(_)) => bail!("{NAME} cannot be used: it is not UTF-8 text"),
+    }
 }
 
 /// Address of the Hugging Face hub or of a mirror.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use hearth_run::Backend;
 use hearth_server::{JobsConfig, RunningServer, ServerConfig};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::config::API_KEY_FILE;
@@ -61,7 +61,8 @@ impl LocalServer {
     /// Runs `cleanup` on SIGINT or SIGTERM and ends the process with exit code 130, until the handle is aborted.
     pub fn on_signal(&self, cleanup: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         self.runtime.spawn(async {
-            if wait_for_signal().await.is_ok() {
+            if let Ok(mut end) = EndSignals::new() {
+                end.wait().await;
                 // A cleanup that panics must not keep the process from ending.
                 let _ = tokio::task::spawn_blocking(cleanup).await;
                 std::process::exit(130);
@@ -75,14 +76,17 @@ impl LocalServer {
         let _ = self.runtime.block_on(task);
     }
 
+    /// From here on signals wait for [`LocalServer::run_until_signal`] and do not end the process.
+    pub fn signals(&self) -> Result<Signals> {
+        let _context = self.runtime.enter();
+        Signals::new().context("cannot wait for signals")
+    }
+
     /// Waits for SIGINT or SIGTERM, then stops in order; a second signal cuts off what is open. SIGHUP reads the
     /// certificate again. Trainers go on.
-    pub fn run_until_signal(self) -> Result<()> {
+    pub fn run_until_signal(self, signals: Signals) {
+        let Signals { mut end, mut hangup } = signals;
         let reload = self.server.reload_tls();
-        let mut hangup = {
-            let _context = self.runtime.enter();
-            signal(SignalKind::hangup()).context("cannot wait for signals")?
-        };
         self.runtime.spawn(async move {
             while hangup.recv().await.is_some() {
                 match reload() {
@@ -91,16 +95,14 @@ impl LocalServer {
                 }
             }
         });
-        self.runtime.block_on(wait_for_signal()).context("cannot wait for signals")?;
+        self.runtime.block_on(end.wait());
         tracing::info!("stopping when open requests have ended; another signal cuts them off");
         let cut_off = self.server.cut_off();
-        self.runtime.spawn(async {
-            if wait_for_signal().await.is_ok() {
-                cut_off();
-            }
+        self.runtime.spawn(async move {
+            end.wait().await;
+            cut_off();
         });
         self.stop();
-        Ok(())
     }
 
     /// Stops in order. Trainers go on.
@@ -109,10 +111,34 @@ impl LocalServer {
     }
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
+/// The signals that a server listens to.
+pub struct Signals {
+    end: EndSignals,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { end: EndSignals::new()?, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The next of them.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

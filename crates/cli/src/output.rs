@@ -40,6 +40,14 @@ pub fn resource(as_json: bool, value: &Value) -> Result<()> {
     table(&[], &rows)
 }
 
+/// Prints what a command did, which left nothing to show: `deleted NAME`.
+pub fn outcome(as_json: bool, done: &str, name: &str) -> Result<()> {
+    if as_json {
+        return json(&Value::Object([(done.to_owned(), Value::from(name))].into_iter().collect()));
+    }
+    line(&format!("{done} {name}"))
+}
+
 /// Prints resources: as a JSON array, or as a table of the given fields (JSON pointers without the slash).
 pub fn list(as_json: bool, items: &[Value], fields: &[(&str, &str)]) -> Result<()> {
     if as_json {

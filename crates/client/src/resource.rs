@@ -59,6 +59,12 @@ impl Client {
         self.answer(request.send_json(body)).and_then(|answer| self.json(answer))
     }
 
+    /// Changes a resource: the fields that the body has.
+    pub fn update(&self, name: &str, body: &Value) -> Result<Value, ClientError> {
+        let request = self.request(self.agent.patch(self.resource_url(name)));
+        self.answer(request.send_json(body)).and_then(|answer| self.json(answer))
+    }
+
     /// Deletes a resource.
     pub fn delete(&self, name: &str) -> Result<(), ClientError> {
         let url = self.resource_url(name);

@@ -25,6 +25,7 @@ pub mod job;
 pub mod operation;
 pub mod record;
 pub mod schedule;
+pub mod secret;
 pub mod state;
 pub mod user;
 
@@ -42,5 +43,6 @@ pub use id::{
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
 pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
 pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
+pub use secret::{Sealed, Secret, SecretRef};
 pub use state::{JobEvent, JobState, TransitionError, transition};
 pub use user::{User, UserRole};

@@ -200,6 +200,8 @@ impl RenderProcesses {
         // Its last words may quote the conversation, so nobody hears them.
         let mut child = Command::new(program)
             .args(arguments)
+            // A stranger's template runs in it.
+            .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -13,7 +13,7 @@
 //!
 //! # Invariants
 //! Fields and enum values whose true number is not known are numbered from 1000 up. Nothing here knows what a
-//! field means: defaults and rules live in `domain`. The types carry no serde: JSON goes through descriptors.
+//! field means: defaults and rules live in `domain`. Messages that hold a secret are printed without it. The types carry no serde: JSON goes through descriptors.
 
 use std::sync::LazyLock;
 
@@ -21,6 +21,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 
 pub mod behavior;
 pub mod names;
+mod redacted;
 
 /// Generated from `proto/`; documented there.
 #[allow(missing_docs, clippy::all)]

@@ -139,6 +139,16 @@ impl DatasetName {
     }
 }
 
+impl SecretName {
+    /// A full name, or a bare id that belongs to `account`.
+    pub fn parse_in(account: &str, text: &str) -> Result<Self, NameError> {
+        if text.is_empty() || text.contains('/') {
+            return text.parse();
+        }
+        Ok(Self { account: account.to_owned(), secret: text.to_owned() })
+    }
+}
+
 impl ModelName {
     /// A full name, or a bare id that belongs to `account`.
     pub fn parse_in(account: &str, text: &str) -> Result<Self, NameError> {

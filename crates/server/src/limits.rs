@@ -31,6 +31,10 @@ pub const MODEL_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 pub const MODEL_CHECK_TIMEOUT: Duration = Duration::from_secs(1800);
 /// What is wrong with a model's files, one by one in an answer; the rest is only counted. gRPC clients take 8 KiB.
 pub const MODEL_PROBLEMS_SHOWN: usize = 20;
+/// Longest value of a secret.
+pub const SECRET_VALUE_MAX_BYTES: usize = 64 << 10;
+/// Secrets that do not open, one by one in the log of a start; the rest is only counted.
+pub const CLOSED_SECRETS_SHOWN: usize = 10;
 /// Locks that all models share.
 pub const MODEL_LOCKS: usize = 64;
 /// Streams of one HTTP/2 connection.

@@ -15,7 +15,7 @@ use axum::handler::Handler;
 use axum::routing::any;
 use hearth_domain::{Account, AccountId, KeyRights, User, UserId};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
-use hearth_store::{NewApiKey, NewUserId, Store, StoreError, installed, write_secret_file};
+use hearth_store::{NewApiKey, NewUserId, SecretKeys, Store, StoreError, installed, write_secret_file};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Runner as ValidationRunner;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::{JobsConfig, Scheduler};
-use crate::limits::{ServerLimits, TLS_RELOAD_INTERVAL};
+use crate::limits::{CLOSED_SECRETS_SHOWN, ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
 use crate::price::TrainingPrice;
 use crate::state::{AppState, Settings};
@@ -70,6 +70,8 @@ pub struct ServerConfig {
     pub training_price: TrainingPrice,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
     pub jobs: Option<JobsConfig>,
+    /// What secrets are encrypted with; by default a key in the data directory.
+    pub secret_keys: SecretKeys,
 }
 
 impl ServerConfig {
@@ -86,6 +88,7 @@ impl ServerConfig {
             render_command: None,
             training_price: TrainingPrice::default(),
             jobs: None,
+            secret_keys: SecretKeys::default(),
         }
     }
 }
@@ -194,7 +197,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .as_ref()
         .map(|tls| Tls::open(tls, data_dir, addr, config.public_url.as_deref()).map(Arc::new))
         .transpose()?;
-    let store = Store::open(data_dir, crate::now_ms()).await?;
+    let store = Store::open(data_dir, crate::now_ms()).await?.with_secret_keys(config.secret_keys);
+    log_closed_secrets(&store).await?;
     let new_key = operator_key(&store, &data_dir.join(API_KEY_FILE)).await?;
     store.dataset_sweep().await?;
     installed::sweep(data_dir)?;
@@ -326,6 +330,18 @@ fn lock(data_dir: &Path) -> Result<File, ServerError> {
         ))),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// Says at the start which secrets will not open, not when a job needs them. Their owners can set them again.
+async fn log_closed_secrets(store: &Store) -> Result<(), ServerError> {
+    let closed = store.secrets_closed().await?;
+    for error in closed.iter().take(CLOSED_SECRETS_SHOWN) {
+        tracing::error!(%error, "a secret cannot be used");
+    }
+    if closed.len() > CLOSED_SECRETS_SHOWN {
+        tracing::error!(count = closed.len(), "secrets cannot be used");
+    }
+    Ok(())
 }
 
 /// Makes the operator's account, user and key, unless they are there. The key is written before it is returned.

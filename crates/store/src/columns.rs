@@ -21,6 +21,8 @@ pub enum Listed {
     Model,
     /// Models that answer.
     DeployedModel,
+    /// Secrets.
+    Secret,
 }
 
 /// A field of a row, as SQL.
@@ -226,6 +228,14 @@ const DEPLOYED_MODEL: Columns = columns! {
     }
 };
 
+/// Of the value nothing: a filter that could ask for it would tell it.
+const SECRET: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/secrets/' || id",
+        "key_name" = "record ->> '$.key_name'",
+    }
+};
+
 const BATCH_INFERENCE_JOB: Columns = columns! {
     Form::Plain => {
         "name" = "'accounts/' || account || '/batchInferenceJobs/' || id",
@@ -322,11 +332,12 @@ impl Listed {
             Listed::Job => JOB,
             Listed::Model => MODEL,
             Listed::DeployedModel => DEPLOYED_MODEL,
+            Listed::Secret => SECRET,
         }
     }
 
     /// All kinds.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Account,
         Self::User,
         Self::ApiKey,
@@ -335,6 +346,7 @@ impl Listed {
         Self::Job,
         Self::Model,
         Self::DeployedModel,
+        Self::Secret,
     ];
 
     /// The tables of which the rows are made, its own first.
@@ -347,6 +359,7 @@ impl Listed {
             Listed::Dataset => &["dataset"],
             Listed::Job => &["job"],
             Listed::Model | Listed::DeployedModel => &["model"],
+            Listed::Secret => &["secret"],
         }
     }
 

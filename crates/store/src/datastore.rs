@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Sqlite, Transaction};
 
 use crate::error::{StoreError, io_error};
+use crate::keyring::SecretKeys;
 use crate::lists::{self, Lists};
 use crate::objects::Objects;
 use crate::sign::UrlSigner;
@@ -23,12 +24,14 @@ mod dataset;
 mod job;
 mod model;
 mod owned;
+mod secret;
 mod user;
 
 pub use api_key::{FoundKey, NewApiKey};
 pub use dataset::NewDataset;
 pub use job::{JobEventRow, RunReport, StoredJob};
 pub use owned::{ListedRecord, Owned};
+pub use secret::NewSecret;
 pub use user::NewUserId;
 
 /// Connections of one server.
@@ -44,6 +47,7 @@ pub struct Store {
     objects: Objects,
     uploads: ModelUploads,
     signer: UrlSigner,
+    secret_keys: SecretKeys,
     data_dir: PathBuf,
 }
 
@@ -74,10 +78,16 @@ impl Store {
             objects: Objects::open(&data_dir.join("objects"))?,
             uploads: ModelUploads::new(data_dir.join("uploads")),
             signer: UrlSigner::open(&data_dir.join("signing-key"))?,
+            secret_keys: SecretKeys::default(),
             data_dir: data_dir.clone(),
         };
         store.make_catalogue_account(now_ms).await?;
         Ok(store)
+    }
+
+    /// With these keys for secrets, in place of those in the data directory.
+    pub fn with_secret_keys(self, secret_keys: SecretKeys) -> Self {
+        Self { secret_keys, ..self }
     }
 
     async fn make_catalogue_account(&self, now_ms: i64) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@
 //!
 //! # Invariants
 //! After a crash every write is there whole or not at all: rows by transactions, files by writing beside and
-//! renaming. Secrets are kept as hashes, and never appear in an error. Every error has a code, [`StoreError::code`].
+//! renaming. API keys are kept as hashes and secrets encrypted, and neither appears in an error. Every error has a code, [`StoreError::code`].
 
 mod columns;
 mod condition;
@@ -22,6 +22,7 @@ mod error;
 mod fields;
 pub mod installed;
 mod keyfile;
+mod keyring;
 mod lists;
 mod objects;
 mod page;
@@ -32,10 +33,12 @@ mod uploads;
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
 pub use datastore::{
-    FoundKey, JobEventRow, ListedRecord, NewApiKey, NewDataset, NewUserId, Owned, RunReport, Store, StoredJob,
+    FoundKey, JobEventRow, ListedRecord, NewApiKey, NewDataset, NewSecret, NewUserId, Owned, RunReport,
+    Store, StoredJob,
 };
 pub use error::StoreError;
 pub use keyfile::write_secret_file;
+pub use keyring::SecretKeys;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};
 pub use page::{ListPage, ListQuery, Order, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 pub use sign::UrlSigner;

@@ -9,8 +9,10 @@ mod demo;
 mod job;
 mod model;
 mod render_template;
+mod secret;
 mod serve;
 mod train;
+mod user;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -44,6 +46,10 @@ enum Command {
     #[command(subcommand)]
     ApiKey(api_key::Command),
     #[command(subcommand)]
+    User(user::Command),
+    #[command(subcommand)]
+    Secret(secret::Command),
+    #[command(subcommand)]
     Model(model::Command),
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -66,6 +72,8 @@ impl Cli {
             Command::Serve(args) => args.run(json),
             Command::Account(command) => command.run(json),
             Command::ApiKey(command) => command.run(json),
+            Command::User(command) => command.run(json),
+            Command::Secret(command) => command.run(json),
             Command::Model(command) => command.run(json),
             Command::Dataset(command) => command.run(json),
             Command::SupervisedFineTuningJob(command) => command.run(json),

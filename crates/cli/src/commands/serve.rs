@@ -11,7 +11,7 @@ use hearth_server::{TlsConfig, TrainingPrice};
 use serde_json::json;
 
 use super::{BackendArg, start_log};
-use crate::config::{DEFAULT_LISTEN, DataDir};
+use crate::config::{DEFAULT_LISTEN, DataDir, secret_keys};
 use crate::local_server::LocalServer;
 use crate::output;
 
@@ -181,7 +181,10 @@ impl Args {
         config.tls = self.tls.config();
         config.limits = self.limits.limits();
         config.training_price = self.training_price.unwrap_or_default();
+        config.secret_keys = secret_keys()?;
         let server = LocalServer::start(config)?;
+        // Before it says that it listens: whoever reads that may send one.
+        let signals = server.signals()?;
         let authority = server.authority_file();
         if json {
             output::json(&json!({
@@ -205,7 +208,7 @@ impl Args {
                 ))?;
             }
         }
-        server.run_until_signal()?;
+        server.run_until_signal(signals);
         Ok(ExitCode::SUCCESS)
     }
 }

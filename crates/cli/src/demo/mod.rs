@@ -116,7 +116,8 @@ fn finish(figures: &Figures, server: LocalServer, key: &str, keep: bool, json: b
         output::json(&report::json(figures)?)?;
     }
     if keep {
-        server.run_until_signal()?
+        let signals = server.signals()?;
+        server.run_until_signal(signals);
     } else {
         server.stop();
     }

@@ -122,6 +122,7 @@ rpcs! {
     get_user(pb::GetUserRequest) -> pb::User = user::get::user_get;
     list_users(pb::ListUsersRequest) -> pb::ListUsersResponse = user::list::user_list;
     update_user(pb::UpdateUserRequest) -> pb::User = user::update::user_update;
+    delete_user(pb::DeleteUserRequest) -> () = user::delete::user_delete;
     list_api_keys(pb::ListApiKeysRequest) -> pb::ListApiKeysResponse = api_key::list::api_key_list;
     delete_api_key(pb::DeleteApiKeyRequest) -> () = api_key::delete::api_key_delete;
     create_secret(pb::CreateSecretRequest) -> pb::Secret = secret::create::secret_create;

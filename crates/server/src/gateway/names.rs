@@ -2,7 +2,7 @@
 
 use hearth_domain::{
     AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeploymentId, JobId,
-    ModelId, ModelRef, OperationId, SecretId, UserId,
+    ModelId, ModelRef, OperationId, SecretId, SecretRef, UserId,
 };
 use hearth_proto::names::{
     AccountName, BatchInferenceJobName, CheckpointName, DatasetName, DatasetValidationJobName,
@@ -74,6 +74,25 @@ fn typed_model(field: &str, name: ModelName) -> Result<ModelRef, ServerError> {
     })
 }
 
+/// `accounts/{account}/secrets/{secret}`.
+pub(crate) fn secret(field: &str, name: &str) -> Result<SecretRef, ServerError> {
+    let name: SecretName = name.parse().map_err(|error| wrong(field)(&error))?;
+    typed_secret(field, name)
+}
+
+/// The same, or a bare id in `account`.
+pub(crate) fn secret_in(account: &AccountId, field: &str, text: &str) -> Result<SecretRef, ServerError> {
+    let name = SecretName::parse_in(account.as_str(), text).map_err(|error| wrong(field)(&error))?;
+    typed_secret(field, name)
+}
+
+fn typed_secret(field: &str, name: SecretName) -> Result<SecretRef, ServerError> {
+    Ok(SecretRef {
+        account: AccountId::new(name.account).map_err(|error| wrong(field)(&error))?,
+        id: SecretId::new(name.secret).map_err(|error| wrong(field)(&error))?,
+    })
+}
+
 /// Readers of names with an account and one id.
 macro_rules! owned {
     ($($(#[$doc:meta])* $reader:ident: $name:ident.$part:ident -> $id:ident;)+) => {$(
@@ -92,8 +111,6 @@ owned! {
     job: JobName.job -> JobId;
     /// `accounts/{account}/users/{user}`.
     user: UserName.user -> UserId;
-    /// `accounts/{account}/secrets/{secret}`.
-    secret: SecretName.secret -> SecretId;
     /// `accounts/{account}/datasetValidationJobs/{job}`.
     dataset_validation_job: DatasetValidationJobName.job -> DatasetValidationJobId;
     /// `accounts/{account}/deployments/{deployment}`.

@@ -12,6 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use hearth_domain::schedule::Run;
 use hearth_run::{Event, EventKind, EventTail, RunDir, RunError};
+use hearth_store::SecretKeys;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What this server knows of a job's trainer. All of it can be found out again.
@@ -47,6 +48,7 @@ impl Attempt {
         let (program, arguments) = trainer.split_first().expect("the trainer's command is not empty");
         let child = Command::new(program)
             .args(arguments)
+            .env_remove(SecretKeys::VARIABLE)
             .arg(self.dir.root())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use hearth_proto::behavior::{Behavior, behavior};
 use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
     ReflectMessage, SerializeOptions,
@@ -50,12 +51,68 @@ fn parse(desc: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let message = DynamicMessage::deserialize_with_options(desc.clone(), &mut deserializer, &options);
-    let message = message.map_err(|error| format!("the body is not valid JSON for this call: {error}"))?;
+    let message = message.map_err(|error| {
+        format!("the body is not valid JSON for this call: {}", shown(desc, body, &error))
+    })?;
     deserializer.end().map_err(|error| format!("the body goes on after its end: {error}"))?;
     let value: Value =
         serde_json::from_slice(body).map_err(|error| format!("the body is not valid: {error}"))?;
     check_enums(desc, &value, "")?;
     Ok(message)
+}
+
+/// An error of the parser, which repeats the value that it does not like: but never that of a field that does not come
+/// back.
+fn shown(desc: &MessageDescriptor, body: &[u8], error: &serde_json::Error) -> String {
+    if !holds_secret(desc, &mut Vec::new()) {
+        return error.to_string();
+    }
+    let mut value: Value = match serde_json::from_slice(body) {
+        Ok(value) => value,
+        // What is no JSON at all is said without what it is.
+        Err(error) => return error.to_string(),
+    };
+    hide(desc, &mut value);
+    let place = format!("at line {} column {}", error.line(), error.column());
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    match DynamicMessage::deserialize_with_options(desc.clone(), value, &options) {
+        Ok(_) => format!("a value that is never sent back is not of its type {place}"),
+        Err(error) => format!("{error} {place}"),
+    }
+}
+
+/// Whether a message has a field, at any depth, that is never sent back.
+fn holds_secret(desc: &MessageDescriptor, seen: &mut Vec<MessageDescriptor>) -> bool {
+    if seen.contains(desc) {
+        return false;
+    }
+    seen.push(desc.clone());
+    desc.fields().any(|field| match field.kind() {
+        Kind::Message(inner) => holds_secret(&inner, seen),
+        _ => behavior(&field) == Behavior::InputOnly,
+    })
+}
+
+/// Takes out what is never sent back, and what stands in the place of a message that would hold it.
+fn hide(desc: &MessageDescriptor, value: &mut Value) {
+    let Value::Object(object) = value else {
+        *value = Value::Null;
+        return;
+    };
+    for (key, value) in object {
+        let Some(field) = fields::field(desc, key) else { continue };
+        match field.kind() {
+            Kind::Message(inner) if holds_secret(&inner, &mut Vec::new()) => {
+                let items = match value {
+                    Value::Array(items) => items.as_mut_slice(),
+                    one => std::slice::from_mut(one),
+                };
+                items.iter_mut().for_each(|item| hide(&inner, item));
+            }
+            _ if behavior(&field) == Behavior::InputOnly => *value = Value::Null,
+            _ => {}
+        }
+    }
 }
 
 /// Unknown fields are ignored, but an unknown value of a known enum is a mistake that would go unnoticed: the

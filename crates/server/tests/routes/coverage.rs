@@ -45,6 +45,7 @@ const CASES: &[(&str, &str, &str, &str, Foreign)] = &[
     ("GetUser", "GET", "/v1/accounts/default/users/u", "", Foreign::Denied),
     ("ListUsers", "GET", "/v1/accounts/default/users", "", Foreign::Denied),
     ("UpdateUser", "PATCH", "/v1/accounts/default/users/u", r#"{"role": "user"}"#, Foreign::Denied),
+    ("DeleteUser", "DELETE", "/v1/accounts/default/users/u", "", Foreign::Denied),
     ("CreateSecret", "POST", "/v1/accounts/default/secrets", r#"{"name": "s", "keyName": "K", "value": "v"}"#, Foreign::Denied),
     ("GetSecret", "GET", "/v1/accounts/default/secrets/s", "", Foreign::Denied),
     ("ListSecrets", "GET", "/v1/accounts/default/secrets", "", Foreign::Denied),

@@ -18,6 +18,7 @@ mod openai;
 mod openapi;
 mod operation;
 mod reflection;
+mod secret;
 mod supervised_fine_tuning_job;
 #[path = "../../../inference/tests/tiny/mod.rs"]
 mod tiny;

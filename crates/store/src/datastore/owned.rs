@@ -1,6 +1,8 @@
 //! Resources of an account that are one record each: the verbs that they share.
 
-use hearth_domain::{AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, Model, Operation, User};
+use hearth_domain::{
+    AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, Model, Operation, Secret, User,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Sqlite, Transaction};
@@ -60,6 +62,7 @@ owned! {
     BatchInferenceJob: "batch_inference_job", "batch inference job", "batchInferenceJobs";
     Model: "model", "model", "models";
     Operation: "operation", "operation", "operations";
+    Secret: "secret", "secret", "secrets";
 }
 
 /// A record that lists show.
@@ -76,7 +79,8 @@ macro_rules! listed {
     };
 }
 
-listed! { Dataset, User, BatchInferenceJob, Model, }
+listed! { Dataset, User, BatchInferenceJob, Model, Secret,
+}
 
 /// `accounts/{account}/{collection}/{id}`.
 fn name<T: Owned>(account: &AccountId, id: &str) -> String {

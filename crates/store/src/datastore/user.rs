@@ -1,7 +1,7 @@
 //! Users. An account that has an admin keeps one, and no two users of an account have the same address.
 
 use hearth_domain::user::user_id_of_email;
-use hearth_domain::{AccountId, User, UserId, UserRole};
+use hearth_domain::{AccountId, ApiKey, KeyRights, User, UserId, UserRole};
 use sqlx::{Sqlite, Transaction};
 
 use super::Store;
@@ -48,6 +48,24 @@ async fn email_is_free(tx: &mut Transaction<'static, Sqlite>, user: &User) -> Re
         }),
         _ => Ok(()),
     }
+}
+
+/// `FAILED_PRECONDITION` unless the account has an admin besides this one.
+async fn another_admin(tx: &mut Transaction<'static, Sqlite>, user: &User) -> Result<(), StoreError> {
+    let admins: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM user WHERE account = ?1 AND id <> ?2 AND record ->> '$.role' = ?3",
+    )
+    .bind(user.account.as_str())
+    .bind(user.id.as_str())
+    .bind(UserRole::Admin.name())
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(StoreError::Database)?;
+    if admins > 0 {
+        return Ok(());
+    }
+    let message = "is the last admin of its account; make another user an admin first";
+    Err(StoreError::WrongState { kind: KIND, name: user.name(), message })
 }
 
 async fn add(
@@ -123,19 +141,7 @@ impl Store {
         let mut after = before.clone();
         change(&mut after)?;
         if before.role == UserRole::Admin && after.role != UserRole::Admin {
-            let admins: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM user WHERE account = ?1 AND id <> ?2 AND record ->> '$.role' = ?3",
-            )
-            .bind(account.as_str())
-            .bind(id.as_str())
-            .bind(UserRole::Admin.name())
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(StoreError::Database)?;
-            if admins == 0 {
-                let message = "is the last admin of its account; make another user an admin first";
-                return Err(StoreError::WrongState { kind: KIND, name: before.name(), message }.into());
-            }
+            another_admin(&mut tx, &before).await?;
         }
         if after.email != before.email {
             email_is_free(&mut tx, &after).await?;
@@ -143,5 +149,42 @@ impl Store {
         put_in(&mut tx, &before, &after).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(after)
+    }
+
+    /// Removes a user and all keys of theirs. `FAILED_PRECONDITION` if no admin of the account would be left, or one of the
+    /// keys is the operator's.
+    pub async fn user_delete(&self, account: &AccountId, id: &UserId) -> Result<(), StoreError> {
+        let mut tx = self.begin_write().await?;
+        let user: User = get_in(&mut tx, account, id.as_str()).await?;
+        if user.role == UserRole::Admin {
+            another_admin(&mut tx, &user).await?;
+        }
+        let keys: Vec<(String, String)> = sqlx::query_as(
+            "SELECT key_id, record FROM api_key WHERE account = ?1 AND record ->> '$.user' = ?2",
+        )
+        .bind(account.as_str())
+        .bind(id.as_str())
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(StoreError::Database)?;
+        for (key_id, text) in &keys {
+            let key: ApiKey = parse("api key", key_id, text)?;
+            if key.rights == KeyRights::Operator {
+                let message = "has an operator's key, which opens every account; take that back first";
+                return Err(StoreError::WrongState { kind: KIND, name: user.name(), message });
+            }
+        }
+        for sql in [
+            "DELETE FROM api_key WHERE account = ?1 AND record ->> '$.user' = ?2",
+            "DELETE FROM user WHERE account = ?1 AND id = ?2",
+        ] {
+            sqlx::query(sql)
+                .bind(account.as_str())
+                .bind(id.as_str())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::Database)?;
+        }
+        tx.commit().await.map_err(StoreError::Database)
     }
 }

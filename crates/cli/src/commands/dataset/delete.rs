@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use hearth_client::qualify;
-use serde_json::json;
 
 use crate::config::Server;
 use crate::output;
@@ -24,11 +23,7 @@ impl Args {
         let remote = self.server.connect()?;
         let name = qualify(&remote.account, "datasets", &self.id);
         remote.client.delete(&name)?;
-        if json {
-            output::json(&json!({ "deleted": name }))?;
-        } else {
-            output::line(&format!("deleted {name}"))?;
-        }
+        output::outcome(json, "deleted", &name)?;
         Ok(ExitCode::SUCCESS)
     }
 }

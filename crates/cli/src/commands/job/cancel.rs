@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Target, print_outcome};
+use super::Target;
+use crate::output;
 
 /// Stop a job and keep its record
 #[derive(clap::Args, Debug)]
@@ -19,6 +20,7 @@ impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         let (remote, name) = self.job.find()?;
         remote.client.act(&name, "cancel", &json!({}))?;
-        print_outcome(json, "cancelled", &name)
+        output::outcome(json, "cancelled", &name)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

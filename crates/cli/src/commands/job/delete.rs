@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{Target, print_outcome};
+use super::Target;
+use crate::output;
 
 /// Delete a job; the model that it made stays
 #[derive(clap::Args, Debug)]
@@ -18,6 +19,7 @@ impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         let (remote, name) = self.job.find()?;
         remote.client.delete(&name)?;
-        print_outcome(json, "deleted", &name)
+        output::outcome(json, "deleted", &name)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -14,10 +14,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use hearth_client::{Job, qualify};
-use serde_json::Value;
 
 use crate::config::{Remote, Server};
-use crate::output;
 
 /// Name of the collection in the API.
 pub const COLLECTION: &str = "supervisedFineTuningJobs";
@@ -79,14 +77,4 @@ impl Target {
         let job = Job::read(&remote.client, &remote.client.get(&name)?)?;
         Ok((remote, job))
     }
-}
-
-/// Prints what a cancel, resume or delete left.
-fn print_outcome(json: bool, key: &str, name: &str) -> Result<ExitCode> {
-    if json {
-        output::json(&Value::Object([(key.to_owned(), Value::from(name))].into_iter().collect()))?;
-    } else {
-        output::line(&format!("{key} {name}"))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,32 @@
 //! `CreateSecret`.
 
+use hearth_domain::SecretRef;
 use hearth_proto::gateway as pb;
+use hearth_store::NewSecret;
 
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Not there yet.
+/// Keeps a secret, encrypted.
 pub(in crate::gateway) async fn secret_create(
     call: &Call,
     request: pb::CreateSecretRequest,
 ) -> Result<pb::Secret, ServerError> {
     let account = names::account("parent", &request.parent)?;
     call.caller.may_change(&account)?;
-    Err(ServerError::Unimplemented("CreateSecret is not supported by this server yet".to_owned()))
+    let mut given = request.secret.unwrap_or_default();
+    let value = super::take_value(&mut given)?;
+    if given.name.is_empty() {
+        return Err(ServerError::field("secret.name", "is required"));
+    }
+    let name = names::secret_in(&account, "secret.name", &given.name)?;
+    if name.account != account {
+        let what = format!("is not a secret of account {account}, in which it would be made");
+        return Err(ServerError::field("secret.name", what));
+    }
+    super::check_key_name(&given.key_name)?;
+    let value = value.ok_or_else(|| ServerError::field("secret.value", "is required"))?;
+    let new = NewSecret { name: SecretRef { account, id: name.id }, key_name: given.key_name, value };
+    let secret = call.state.store().secret_create(&new, crate::now_ms()).await?;
+    Ok(super::to_pb(&secret))
 }

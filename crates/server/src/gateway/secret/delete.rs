@@ -1,16 +1,18 @@
 //! `DeleteSecret`.
 
+use hearth_domain::Secret;
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Not there yet.
+/// Deletes a secret with its value.
 pub(in crate::gateway) async fn secret_delete(
     call: &Call,
     request: pb::DeleteSecretRequest,
 ) -> Result<(), ServerError> {
-    let account = names::secret("name", &request.name)?.0;
-    call.caller.may_change(&account)?;
-    Err(ServerError::Unimplemented("DeleteSecret is not supported by this server yet".to_owned()))
+    let name = names::secret("name", &request.name)?;
+    call.caller.may_change(&name.account)?;
+    call.state.store().delete::<Secret>(&name.account, name.id.as_str()).await?;
+    Ok(())
 }

@@ -1,16 +1,18 @@
 //! `GetSecret`.
 
+use hearth_domain::Secret;
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
-use crate::gateway::{Call, names};
+use crate::gateway::{Call, mask, names};
 
-/// Not there yet.
+/// Reads a secret, without its value.
 pub(in crate::gateway) async fn secret_get(
     call: &Call,
     request: pb::GetSecretRequest,
 ) -> Result<pb::Secret, ServerError> {
-    let account = names::secret("name", &request.name)?.0;
-    call.caller.may_read(&account)?;
-    Err(ServerError::Unimplemented("GetSecret is not supported by this server yet".to_owned()))
+    let name = names::secret("name", &request.name)?;
+    call.caller.may_read(&name.account)?;
+    let secret: Secret = call.state.store().get(&name.account, name.id.as_str()).await?;
+    mask::apply("Secret", super::to_pb(&secret), request.read_mask.as_ref())
 }

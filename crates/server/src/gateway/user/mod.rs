@@ -1,6 +1,7 @@
 //! Users.
 
 pub(super) mod create;
+pub(super) mod delete;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod update;

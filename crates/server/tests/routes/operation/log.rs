@@ -36,7 +36,12 @@ fn log() -> &'static Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     LOG.get_or_init(|| {
         let log = Log::default();
-        let made = tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).finish();
+        let made = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_env_filter("info,hearth_server=trace,hearth_store=trace,sqlx=trace,tonic=trace")
+            .with_writer(log.clone())
+            .finish();
         tracing::subscriber::set_global_default(made).unwrap();
         log
     })
@@ -147,4 +152,25 @@ fn a_clients_own_id_is_taken_over_if_it_is_plain() {
         assert_eq!(id(bad).len(), 16, "{bad}");
         assert_ne!(id(bad), bad);
     }
+}
+
+/// Not even in the most talkative log, and not of calls that are refused.
+#[test]
+fn values_of_secrets_are_not_logged() {
+    log();
+    let server = Server::start();
+    let secrets = "/v1/accounts/default/secrets";
+    for body in [
+        json!({"name": "s", "keyName": "K", "value": "hunter2-logged"}),
+        json!({"name": "s", "keyName": "K", "value": "hunter2-logged"}),
+        json!({"name": "hunter", "keyName": "\n", "value": "hunter2-logged"}),
+        json!({"name": "s", "value": ["hunter2-logged"]}),
+    ] {
+        let reply = server.post(secrets, &body);
+        assert!([200, 400, 409].contains(&reply.status), "{}", reply.status);
+        line(&reply.headers["x-request-id"]);
+    }
+    let text = String::from_utf8(log().0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("INSERT INTO secret"), "the database's statements are in the log");
+    assert!(!text.contains("hunter2-logged"));
 }

@@ -1,6 +1,7 @@
 //! Users.
 
 mod create;
+mod delete;
 mod get;
 mod list;
 mod update;

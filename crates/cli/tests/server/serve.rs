@@ -1,93 +1,32 @@
 //! `hearth serve` as a process: TLS, signals and its end.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::Signal;
 
-/// A `hearth` that sees no environment of the user but what it needs.
-fn hearth(data_dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
-    for name in ["HEARTH_URL", "HEARTH_API_KEY", "HEARTH_ACCOUNT_ID", "HEARTH_CA_FILE", "HEARTH_PUBLIC_URL"] {
-        command.env_remove(name);
-    }
-    command.env("HEARTH_DATA_DIR", data_dir);
-    command
-}
+use crate::process::{Server, hearth};
 
-/// A server process; it is killed when it is dropped.
-struct Server {
-    child: Child,
-    url: String,
-    addr: SocketAddr,
-    key: String,
-}
-
-impl Server {
-    fn start(data_dir: &Path, options: &[&str]) -> Self {
-        let mut child = hearth(data_dir)
-            .args(["serve", "--listen", "127.0.0.1:0", "--json"])
-            .args(options)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // The object is written over several lines.
-        let mut text = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let started: Value = loop {
-            text.push_str(&lines.next().expect("the server starts").unwrap());
-            if let Ok(started) = serde_json::from_str(&text) {
-                break started;
-            }
-        };
-        let url = started["url"].as_str().unwrap().to_owned();
-        let addr = url.split_once("://").unwrap().1.parse().unwrap();
-        let key =
-            std::fs::read_to_string(started["api_key_path"].as_str().unwrap()).unwrap().trim().to_owned();
-        Self { child, url, addr, key }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// The exit code.
-    fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-
-    /// The first half of a request that makes a dataset; the second half is returned.
-    fn half_a_request(&self) -> (TcpStream, &'static str) {
-        let (first, second) = ("{\"dataset", "Id\": \"rows\"}");
-        let mut stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let head = format!(
-            "POST /v1/accounts/default/datasets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-             Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
-            self.key,
-            first.len() + second.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        // The server asks for the body, so the request is being answered.
-        let mut asked = [0; 25];
-        stream.read_exact(&mut asked).unwrap();
-        assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
-        stream.write_all(first.as_bytes()).unwrap();
-        (stream, second)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The first half of a request that makes a dataset; the second half is returned.
+fn half_a_request(server: &Server) -> (TcpStream, &'static str) {
+    let (first, second) = ("{\"dataset", "Id\": \"rows\"}");
+    let mut stream = TcpStream::connect(server.addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = format!(
+        "POST /v1/accounts/default/datasets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        server.key,
+        first.len() + second.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server asks for the body, so the request is being answered.
+    let mut asked = [0; 25];
+    stream.read_exact(&mut asked).unwrap();
+    assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
+    stream.write_all(first.as_bytes()).unwrap();
+    (stream, second)
 }
 
 fn wait_until_closed(addr: SocketAddr) {
@@ -104,7 +43,7 @@ fn wait_until_closed(addr: SocketAddr) {
 fn sigterm_lets_open_requests_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path(), &[]);
-    let (mut stream, rest) = server.half_a_request();
+    let (mut stream, rest) = half_a_request(&server);
     server.signal(Signal::TERM);
     wait_until_closed(server.addr);
     assert!(server.child.try_wait().unwrap().is_none());
@@ -119,7 +58,7 @@ fn sigterm_lets_open_requests_end() {
 fn a_second_signal_cuts_off() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path(), &["--shutdown-timeout", "3600"]);
-    let (mut stream, _) = server.half_a_request();
+    let (mut stream, _) = half_a_request(&server);
     server.signal(Signal::TERM);
     wait_until_closed(server.addr);
     server.signal(Signal::INT);
