@@ -79,8 +79,7 @@ macro_rules! listed {
     };
 }
 
-listed! { Dataset, User, BatchInferenceJob, Model, Secret,
-}
+listed! { Dataset, User, BatchInferenceJob, Model, Secret, }
 
 /// `accounts/{account}/{collection}/{id}`.
 fn name<T: Owned>(account: &AccountId, id: &str) -> String {
