@@ -8,10 +8,12 @@
 mod chat;
 mod comments;
 mod examples;
+mod links;
 mod operation;
 mod others;
 mod replies;
 mod schema;
+mod support;
 mod tools;
 
 use std::sync::LazyLock;
@@ -92,6 +94,8 @@ fn document() -> Value {
         let before = at.as_object_mut().and_then(|at| at.insert(one.verb.clone(), one.value));
         assert!(before.is_none(), "{} {} is described twice", one.verb, one.path);
     }
+    let schemas = schemas.into_components();
+    links::add(&mut paths, &schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -110,7 +114,7 @@ fn document() -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": schemas.into_components(),
+            "schemas": schemas,
             "responses": replies::responses(),
             "headers": replies::headers(),
             "securitySchemes": {

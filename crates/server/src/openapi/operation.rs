@@ -136,6 +136,18 @@ pub(super) fn path(template: &Template) -> (String, Vec<Value>) {
     (path, parameters)
 }
 
+/// `dataset_id` as `datasetId`.
+pub(super) fn json_name(snake: &str) -> String {
+    let mut parts = snake.split('_');
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (first, rest) = part.split_at(part.len().min(1));
+        name.push_str(&first.to_ascii_uppercase());
+        name.push_str(rest);
+    }
+    name
+}
+
 /// ` (of a user)` for a path through `users/*`: tells routes of one RPC apart.
 fn owner(template: &Template) -> String {
     let segments = template.segments();

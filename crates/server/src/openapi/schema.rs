@@ -14,6 +14,7 @@ use prost_reflect::{
 use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
+use super::support;
 
 /// Whether a value comes from the client or from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ impl Schemas {
             // As they stand in the file.
             fields.sort_by(|a, b| a.path().cmp(b.path()));
             let mut schema = self.object(&fields, form, !shared);
+            mark_not_supported(&mut schema, desc);
             describe(&mut schema, self.comments.of(&desc.parent_file(), desc.path()));
             self.components.insert(name.clone(), schema);
         }
@@ -201,6 +203,18 @@ impl Schemas {
             self.components.insert(name.clone(), schema);
         }
         reference(&name)
+    }
+}
+
+/// Says of fields that are refused that they are.
+fn mark_not_supported(schema: &mut Value, desc: &MessageDescriptor) {
+    let Some(supported) = support::supported(desc.full_name()) else { return };
+    for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+        if field["readOnly"] == true || supported.contains(&name.as_str()) {
+            continue;
+        }
+        let own = field["description"].as_str().unwrap_or_default();
+        field["description"] = format!("{own} {}", support::NOT_SUPPORTED).trim().into();
     }
 }
 

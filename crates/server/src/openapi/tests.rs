@@ -117,6 +117,32 @@ fn examples_are_requests() {
     assert_eq!(found, 4);
 }
 
+#[test]
+fn what_is_made_is_linked_to() {
+    let document = document();
+    let link =
+        |path: &str, name: &str| document["paths"][path]["post"]["responses"]["200"]["links"][name].clone();
+    let expect = json!({
+        "operationId": "Gateway_GetDataset",
+        "parameters": { "account_id": "$request.path.account_id", "dataset_id": "$request.body#/datasetId" },
+    });
+    assert_eq!(link("/v1/accounts/{account_id}/datasets", "GetDataset"), expect);
+    let deletion = link(hosted::PATH, "DeleteSupervisedFineTuningJob");
+    assert_eq!(
+        deletion["parameters"]["supervised_fine_tuning_job_id"],
+        "$request.query.supervisedFineTuningJobId"
+    );
+    for (_, path, value) in operations(&document) {
+        for (name, link) in value["responses"]["200"]["links"].as_object().into_iter().flatten() {
+            let id = &link["operationId"];
+            assert!(
+                operations(&document).iter().any(|(.., one)| one["operationId"] == *id),
+                "{path}: {name}"
+            );
+        }
+    }
+}
+
 /// `string date-time`, or the name of the component.
 fn kind(schema: &Value) -> String {
     match schema["$ref"].as_str() {
