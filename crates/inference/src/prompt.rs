@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use hearth_data::{Message, Role, Tokenizer};
+use hearth_data::{Message, Role, Tokenizer, ToolForm};
 
 use crate::InferenceError;
 use crate::models::Model;
@@ -81,9 +81,13 @@ impl Prompted {
 
 /// Refuses tools and their messages where the template would leave them out.
 fn needs_tools(chat: &ChatInput, model: &Model) -> Result<(), InferenceError> {
-    if model.prompter.tool_form().is_some() {
-        return Ok(());
-    }
+    let why = match model.prompter.tool_form() {
+        None => "its chat template does not show tools".to_owned(),
+        Some(ToolForm::NotRead(mark)) => {
+            format!("its chat template marks calls by {mark}, which this server does not read")
+        }
+        Some(_) => return Ok(()),
+    };
     let has_tools = |message: &Message| message.role == Role::Tool || !message.tool_calls.is_empty();
     let (field, what) = if !chat.tools.is_empty() {
         ("tools", "cannot be used")
@@ -93,8 +97,7 @@ fn needs_tools(chat: &ChatInput, model: &Model) -> Result<(), InferenceError> {
         return Ok(());
     };
     let message = format!(
-        "{what} with this model: its chat template does not show tools; describe them in a system message and ask for \
-         JSON by response_format"
+        "{what} with this model: {why}; describe them in a system message and ask for JSON by response_format"
     );
     Err(InferenceError::InvalidParameter { field, message })
 }

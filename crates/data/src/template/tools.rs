@@ -10,10 +10,18 @@ use crate::row::{Message, ToolCall};
 pub enum ToolForm {
     /// `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, once for each call: Hermes, Qwen 2.5 and 3, SmolLM3.
     Tags,
+    /// `<tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>`, once for each call: Qwen 3
+    /// Coder. A value is a text, or the JSON of something else.
+    Functions,
     /// The answer is `{"name": …, "parameters": {…}}`, perhaps after `<|python_tag|>`: Llama 3.1 and later.
     Llama,
     /// `[TOOL_CALLS]` and a list of `{"name": …, "arguments": {…}}`: Mistral.
     Mistral,
+    /// `[TOOL_CALLS]NAME[ARGS]{…}`, once for each call, perhaps with `[CALL_ID]` and an id before the arguments: Mistral
+    /// since the end of 2024.
+    MistralArgs,
+    /// A form that is known by this mark, and not read: such models cannot be given tools.
+    NotRead(&'static str),
     /// The template shows tools and does not say in which of these forms they are called: any is understood. Where
     /// a call must be made, the answer is `{"name": …, "arguments": {…}}`, or a list of such.
     Unknown,
@@ -26,9 +34,14 @@ impl ToolForm {
             return None;
         }
         let has = |text: &str| source.contains(text);
-        Some(if has("[TOOL_CALLS]") && !has("[ARGS]") {
-            Self::Mistral
-        } else if has("<tool_call>") && !has("<function=") && !has("<arg_key>") {
+        let not_read = || NOT_READ.into_iter().find(|mark| has(mark));
+        Some(if has("[TOOL_CALLS]") {
+            if has("[ARGS]") { Self::MistralArgs } else { Self::Mistral }
+        } else if has("<function=") && has("<parameter=") && has("<tool_call>") {
+            Self::Functions
+        } else if let Some(mark) = not_read() {
+            Self::NotRead(mark)
+        } else if has("<tool_call>") {
             Self::Tags
         } else if has("\"parameters\": ") && has("tool_calls") {
             Self::Llama
@@ -40,13 +53,23 @@ impl ToolForm {
     /// Texts that mark a call in this form. Some tokenizers have special tokens for them.
     pub fn markers(self) -> &'static [&'static str] {
         match self {
-            Self::Tags => &["<tool_call>", "</tool_call>"],
+            Self::Tags | Self::Functions => &["<tool_call>", "</tool_call>"],
             Self::Llama => &["<|python_tag|>"],
             Self::Mistral => &["[TOOL_CALLS]"],
+            Self::MistralArgs => &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
+            Self::NotRead(_) => &[],
             Self::Unknown => &["<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]"],
         }
     }
+
+    /// Whether a model that calls in this form can be given tools.
+    pub fn is_read(self) -> bool {
+        !matches!(self, Self::NotRead(_))
+    }
 }
+
+/// Marks of forms that are not read: Functionary's functions with JSON in them, GLM, Phi 4, DeepSeek, Firefunction.
+const NOT_READ: [&str; 5] = ["<function=", "<arg_key>", "<|tool_call|>", "<｜tool▁sep｜>", "functools["];
 
 /// Whether a template has this variable: a word in its tags, outside of comments and texts.
 fn mentions(source: &str, variable: &str) -> bool {
@@ -184,10 +207,12 @@ mod tests {
         };
         check("{{ messages }} <tool_call>", None);
         check("{% if tools %}<tool_call>{% endif %}", Some(ToolForm::Tags));
-        check("{% if tools %}<tool_call><function=f>{% endif %}", Some(ToolForm::Unknown));
+        check("{% if tools %}<tool_call><function=f><parameter=a>{% endif %}", Some(ToolForm::Functions));
+        check("{% if tools %}<function=f>{}</function>{% endif %}", Some(ToolForm::NotRead("<function=")));
+        check("{% if tools %}<tool_call>f<arg_key>a{% endif %}", Some(ToolForm::NotRead("<arg_key>")));
         check("{% if tools %}{{ m.tool_calls }} \"parameters\": {% endif %}", Some(ToolForm::Llama));
         check("{% if tools %}[TOOL_CALLS]{% endif %}", Some(ToolForm::Mistral));
-        check("{% if tools %}[TOOL_CALLS]f[ARGS]{% endif %}", Some(ToolForm::Unknown));
+        check("{% if tools %}[TOOL_CALLS]f[ARGS]{% endif %}", Some(ToolForm::MistralArgs));
         check("{% if tools %}{% endif %}", Some(ToolForm::Unknown));
     }
 }

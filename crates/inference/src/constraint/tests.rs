@@ -265,9 +265,19 @@ fn calls_of_tools_have_the_form_of_the_template() {
     let (one, two) = (format!("[TOOL_CALLS] [{go}]"), format!("[TOOL_CALLS][{go}, {go}]"));
     check(ToolForm::Mistral, true, &[&one, &two], &["[TOOL_CALLS][]", go]);
     check(ToolForm::Mistral, false, &[&one], &[&two]);
+    let (go_apart, stop_apart) = ("[TOOL_CALLS]go[ARGS]{\"at\": 3}", "[TOOL_CALLS]stop[ARGS]{}");
+    let both = format!("{go_apart}{stop_apart}");
+    let wrong = ["[TOOL_CALLS]go[ARGS]{}", "[TOOL_CALLS]on[ARGS]{}", "[TOOL_CALLS]", "go"];
+    check(ToolForm::MistralArgs, true, &[go_apart, stop_apart, &both], &wrong);
+    check(ToolForm::MistralArgs, false, &[go_apart], &[&both]);
     check(ToolForm::Unknown, true, &[go, &format!("{go}\n{go}")], &["", "[]"]);
     check(ToolForm::Unknown, false, &[go], &[&format!("{go}\n{go}")]);
 
+    let calls = Constraint::ToolCalls { tools, parallel: true };
+    assert_eq!(
+        calls.compile(vocabulary(), Some(ToolForm::Functions)).err().map(|error| error.to_string()).unwrap(),
+        "tools cannot be required of this model, which writes its calls as <function=NAME>: set tool_choice to \"auto\""
+    );
     let wrong = Constraint::ToolCalls { tools: vec![tool("f", &json!({"if": {}}))], parallel: true };
     assert_eq!(
         compile(&wrong).err().unwrap(),

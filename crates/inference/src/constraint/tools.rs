@@ -28,6 +28,16 @@ pub(super) fn grammar(
     if tools.is_empty() {
         return Err("must not be empty".to_owned());
     }
+    match form {
+        ToolForm::MistralArgs => return with_arguments_apart(tools, parallel, vocabulary),
+        ToolForm::Functions => {
+            return Err("cannot be required of this model, which writes its calls as <function=NAME>: set \
+                        tool_choice to \"auto\""
+                .to_owned());
+        }
+        ToolForm::NotRead(_) => return Err("need a chat template whose calls are read".to_owned()),
+        ToolForm::Tags | ToolForm::Llama | ToolForm::Mistral | ToolForm::Unknown => {}
+    }
     let arguments = if form == ToolForm::Llama { "parameters" } else { "arguments" };
     let many = parallel && form != ToolForm::Llama;
     // Mistral's calls are a list, also when there is one.
@@ -39,10 +49,7 @@ pub(super) fn grammar(
         (true, false) => json!({"type": "array", "minItems": 1, "maxItems": 1, "items": call}),
     };
     let body = schema::with_options(body);
-    let marker = |name: &str| match vocabulary.special(name) {
-        Some(id) => format!("<[{id}]>"),
-        None => literal(name),
-    };
+    let marker = |name: &str| marker(name, vocabulary);
     let start = match form {
         ToolForm::Tags => {
             let call = format!(
@@ -55,9 +62,8 @@ pub(super) fn grammar(
             if many { format!("call ({} call)*\ncall: {call}", literal("\n")) } else { call }
         }
         ToolForm::Mistral => format!("{} {}? body", marker("[TOOL_CALLS]"), literal(" ")),
-        ToolForm::Llama => "body".to_owned(),
-        ToolForm::Unknown if many => format!("body ({} body)*", literal("\n")),
-        ToolForm::Unknown => "body".to_owned(),
+        _ if many => format!("body ({} body)*", literal("\n")),
+        _ => "body".to_owned(),
     };
     Ok(TopLevelGrammar::from_lark(format!("start: {start}\nbody: %json {body}\n")))
 }
@@ -66,10 +72,7 @@ pub(super) fn grammar(
 fn call(tools: &[Tool], arguments: &str, at: &str) -> Result<Value, String> {
     let mut calls = Vec::with_capacity(tools.len());
     for (index, tool) in tools.iter().enumerate() {
-        let at = format!("{at}/anyOf/{index}/properties/{arguments}");
-        let parameters = schema::checked(&tool.parameters, &at).map_err(|message| {
-            format!("has a function {:?} whose schema of parameters {message}", tool.name)
-        })?;
+        let parameters = parameters(tool, &format!("{at}/anyOf/{index}/properties/{arguments}"))?;
         let name = json!({"const": tool.name});
         calls.push(json!({
             "type": "object",
@@ -79,6 +82,34 @@ fn call(tools: &[Tool], arguments: &str, at: &str) -> Result<Value, String> {
         }));
     }
     Ok(json!({"anyOf": calls}))
+}
+
+/// The schema of a tool's arguments. It will stand at the pointer `at`.
+fn parameters(tool: &Tool, at: &str) -> Result<Value, String> {
+    schema::checked(&tool.parameters, at)
+        .map_err(|message| format!("has a function {:?} whose schema of parameters {message}", tool.name))
+}
+
+/// Calls that are a marker, a name, and arguments behind another marker.
+fn with_arguments_apart(
+    tools: &[Tool],
+    parallel: bool,
+    vocabulary: &Vocabulary,
+) -> Result<TopLevelGrammar, String> {
+    let (mut calls, mut rules) = (Vec::with_capacity(tools.len()), String::new());
+    for (index, tool) in tools.iter().enumerate() {
+        let parameters = schema::with_options(parameters(tool, "")?);
+        calls.push(format!("{} {} arguments{index}", literal(&tool.name), marker("[ARGS]", vocabulary)));
+        rules.push_str(&format!("arguments{index}: %json {parameters}\n"));
+    }
+    let (open, calls) = (marker("[TOOL_CALLS]", vocabulary), calls.join(" | "));
+    let start = if parallel { "call+" } else { "call" };
+    Ok(TopLevelGrammar::from_lark(format!("start: {start}\ncall: {open} ({calls})\n{rules}")))
+}
+
+/// A mark of calls: a special token, if the tokenizer has one for it.
+fn marker(name: &str, vocabulary: &Vocabulary) -> String {
+    vocabulary.special(name).map_or_else(|| literal(name), |id| format!("<[{id}]>"))
 }
 
 /// A text in a grammar.

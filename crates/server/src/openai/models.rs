@@ -76,7 +76,7 @@ async fn entries(state: &AppState, models: Vec<Model>) -> Result<Vec<Value>, Ser
 fn entry(state: &AppState, model: &Model) -> Value {
     let template = source_of(&model_dir(state.data_dir(), &model.account, &model.id));
     // One that cannot be read is found out by the first chat.
-    let shows_tools = template.is_ok_and(|source| source.as_deref().and_then(ToolForm::of).is_some());
+    let form = template.ok().flatten().as_deref().and_then(ToolForm::of);
     let kind = match model.kind {
         ModelKind::Base { .. } => "HF_BASE_MODEL",
         ModelKind::Adapter { .. } => "HF_PEFT_ADDON",
@@ -89,7 +89,7 @@ fn entry(state: &AppState, model: &Model) -> Value {
         "kind": kind,
         "supports_chat": true,
         "supports_image_input": false,
-        "supports_tools": shows_tools,
+        "supports_tools": form.is_some_and(ToolForm::is_read),
         "context_length": model.context_length,
     })
 }

@@ -46,7 +46,7 @@ impl Head {
             prompts: generation.prompts().to_vec(),
             finder: tools
                 .zip(generation.tool_form())
-                .map(|(tools, form)| CallFinder::new(form, &tools.names, tools.parallel)),
+                .map(|(tools, form)| CallFinder::new(form, &tools.functions, tools.parallel)),
             id: format!("{prefix}-{}", hex::encode(rand::random::<[u8; ID_BYTES]>())),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }

@@ -2,7 +2,10 @@
 //!
 //! What is no call stays text: a call that is cut off or that is no JSON is given out as it was written.
 
+mod functions;
+
 use hearth_data::ToolForm;
+use hearth_inference::Tool;
 use serde_json::{Value, json};
 
 /// Bytes of random ids; those of Mistral's templates must have nine characters.
@@ -12,6 +15,8 @@ const MISTRAL_ID_CHARS: usize = 9;
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 const LIST: &str = "[TOOL_CALLS]";
+const CALL_ID: &str = "[CALL_ID]";
+const ARGS: &str = "[ARGS]";
 const PYTHON: &str = "<|python_tag|>";
 
 /// A call that the model wrote.
@@ -55,7 +60,7 @@ pub(super) struct Found {
 #[derive(Clone, Debug)]
 pub(super) struct CallFinder {
     form: ToolForm,
-    names: Vec<String>,
+    tools: Vec<Tool>,
     /// Most calls; further ones are left out.
     most: usize,
     found: usize,
@@ -77,11 +82,11 @@ enum State {
 }
 
 impl CallFinder {
-    /// For a model that calls in this form, and is shown the tools of these names.
-    pub(super) fn new(form: ToolForm, names: &[String], parallel: bool) -> Self {
+    /// For a model that calls in this form, and is shown these tools.
+    pub(super) fn new(form: ToolForm, tools: &[Tool], parallel: bool) -> Self {
         Self {
             form,
-            names: names.to_vec(),
+            tools: tools.to_vec(),
             most: if parallel { usize::MAX } else { 1 },
             found: 0,
             held: String::new(),
@@ -109,13 +114,21 @@ impl CallFinder {
         let calls = match self.state {
             State::Start | State::Text => None,
             // Some models leave the closing tag out when a call is the last thing they say.
+            State::Tag if self.form == ToolForm::Functions => {
+                match functions::read(&format!("{}{CLOSE}", &held[OPEN.len()..]), &self.tools) {
+                    functions::Read::Call(call, rest) if rest.trim().is_empty() => Some(vec![call]),
+                    _ => None,
+                }
+            }
             State::Tag => parse(&held[OPEN.len()..]),
+            State::Rest { .. } if self.form == ToolForm::MistralArgs => parse_args(&held),
             State::Rest { marked } => {
                 let json = [LIST, PYTHON].iter().fold(held.trim_start(), |text, marker| {
                     text.strip_prefix(marker).unwrap_or(text).trim_start()
                 });
                 // Without a mark it may be an answer in JSON that is no call.
-                parse(json).filter(|calls| marked || calls.iter().all(|(name, _)| self.names.contains(name)))
+                let is_tool = |name: &String| self.tools.iter().any(|tool| tool.name == *name);
+                parse(json).filter(|calls| marked || calls.iter().all(|(name, _)| is_tool(name)))
             }
         };
         match calls {
@@ -142,7 +155,8 @@ impl CallFinder {
                 true
             }
             State::Text => {
-                let markers = self.form.markers().iter().filter(|marker| **marker != CLOSE);
+                let begins = |marker: &&&str| ![CLOSE, CALL_ID, ARGS].contains(*marker);
+                let markers = self.form.markers().iter().filter(begins);
                 let next = markers.filter_map(|marker| Some((self.held.find(marker)?, *marker))).min();
                 let Some((at, marker)) = next else {
                     let keep = self.kept_len();
@@ -158,22 +172,10 @@ impl CallFinder {
             }
             State::Tag => {
                 let Some(close) = self.held.find(CLOSE) else { return false };
-                let body = &self.held[OPEN.len()..];
-                let mut values = serde_json::Deserializer::from_str(body).into_iter::<Value>();
-                let call = match values.next() {
-                    Some(Ok(value)) => {
-                        let end = OPEN.len() + values.byte_offset();
-                        let after = self.held[end..].trim_start();
-                        match after.strip_prefix(CLOSE) {
-                            Some(rest) => call(&value).map(|call| (call, self.held.len() - rest.len())),
-                            // The closing tag is on its way.
-                            None if CLOSE.starts_with(after) => return false,
-                            None => None,
-                        }
-                    }
-                    // A text in the arguments has the closing tag in it.
-                    Some(Err(error)) if error.is_eof() => return false,
-                    Some(Err(_)) | None => None,
+                let call = match self.read_tag() {
+                    functions::Read::More => return false,
+                    functions::Read::Call(call, rest) => Some((call, self.held.len() - rest.len())),
+                    functions::Read::Broken => None,
                 };
                 self.state = State::Text;
                 match call {
@@ -189,6 +191,30 @@ impl CallFinder {
                 true
             }
             State::Rest { .. } => false,
+        }
+    }
+
+    /// What stands behind the opening tag that is held, with its closing tag.
+    fn read_tag(&self) -> functions::Read<'_> {
+        use functions::Read;
+        let body = &self.held[OPEN.len()..];
+        if self.form == ToolForm::Functions {
+            return functions::read(body, &self.tools);
+        }
+        let mut values = serde_json::Deserializer::from_str(body).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => {
+                let after = body[values.byte_offset()..].trim_start();
+                match after.strip_prefix(CLOSE) {
+                    Some(rest) => call(&value).map_or(Read::Broken, |call| Read::Call(call, rest)),
+                    // The closing tag is on its way.
+                    None if CLOSE.starts_with(after) => Read::More,
+                    None => Read::Broken,
+                }
+            }
+            // A text in the arguments has the closing tag in it.
+            Some(Err(error)) if error.is_eof() => Read::More,
+            Some(Err(_)) | None => Read::Broken,
         }
     }
 
@@ -246,6 +272,29 @@ fn parse(text: &str) -> Option<Vec<(String, String)>> {
     if calls.is_empty() { None } else { Some(calls) }
 }
 
+/// The calls of a text of nothing but calls, each a marker, a name and arguments. Models of this form that know the
+/// older one too may write a list.
+fn parse_args(text: &str) -> Option<Vec<(String, String)>> {
+    let mut calls = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        rest = rest.strip_prefix(LIST)?.trim_start();
+        if calls.is_empty() && rest.starts_with('[') {
+            return parse(rest);
+        }
+        let (name, arguments) = rest.split_once(ARGS)?;
+        let name = name.split_once(CALL_ID).map_or(name, |(name, _)| name).trim();
+        let mut values = serde_json::Deserializer::from_str(arguments).into_iter::<Value>();
+        let Value::Object(members) = values.next()?.ok()? else { return None };
+        if name.is_empty() {
+            return None;
+        }
+        calls.push((name.to_owned(), Value::Object(members).to_string()));
+        rest = arguments[values.byte_offset()..].trim_start();
+    }
+    if calls.is_empty() { None } else { Some(calls) }
+}
+
 /// Name, and JSON text of the arguments. They may be called parameters, and be a text themselves.
 fn call(value: &Value) -> Option<(String, String)> {
     let members = value.as_object()?;
@@ -274,9 +323,12 @@ mod tests {
 
     #[track_caller]
     fn check_with(form: ToolForm, parallel: bool, answer: &str, expect: &str) {
-        let names = ["f".to_owned(), "g".to_owned()];
+        let parameters = json!({"type": "object", "properties": {
+            "text": {"type": "string"}, "count": {"type": "integer"}, "maybe": {"type": ["string", "null"]},
+            "list": {"type": "array"}, "yes": {"type": "boolean"}, "any": {}, "one": {"enum": ["1", 2]}}});
+        let tools = ["f", "g"].map(|name| Tool { name: name.to_owned(), parameters: parameters.clone() });
         let outline = |pieces: &[&str]| {
-            let mut finder = CallFinder::new(form, &names, parallel);
+            let mut finder = CallFinder::new(form, &tools, parallel);
             let (mut text, mut calls) = (String::new(), Vec::new());
             for piece in pieces {
                 let found = finder.push(piece);
@@ -363,6 +415,76 @@ mod tests {
         let mut finder = CallFinder::new(Mistral, &[], true);
         finder.push("[TOOL_CALLS][{\"name\": \"f\"}]");
         assert_eq!(finder.finish().calls[0].id.len(), 9);
+    }
+
+    #[test]
+    fn mistral_with_arguments_apart() {
+        use ToolForm::MistralArgs;
+        check(MistralArgs, "[TOOL_CALLS]f[ARGS]{\"a\": 1}", "|f({\"a\":1})");
+        check(
+            MistralArgs,
+            "So: [TOOL_CALLS]f[CALL_ID]abc123DEF[ARGS]{\"a\": \"[ARGS]\"}[TOOL_CALLS] h [ARGS] {}",
+            "So:|f({\"a\":\"[ARGS]\"})|h({})",
+        );
+        check(MistralArgs, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}]", "|f({})");
+        check_with(MistralArgs, false, "[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS]g[ARGS]{}", "|f({})");
+        for text in [
+            "[TOOL_CALLS]f",
+            "[TOOL_CALLS]f[ARGS]",
+            "[TOOL_CALLS]f[ARGS]{\"a\": ",
+            "[TOOL_CALLS]f[ARGS][1]",
+            "[TOOL_CALLS][ARGS]{}",
+            "[TOOL_CALLS]f[ARGS]{} so",
+            "f[ARGS]{}",
+        ] {
+            check(MistralArgs, text, text);
+        }
+    }
+
+    #[test]
+    fn functions_with_parameters() {
+        use ToolForm::Functions;
+        let call = |name: &str, parameters: &[(&str, &str)]| {
+            let each = |(key, value): &(&str, &str)| format!("<parameter={key}>\n{value}\n</parameter>\n");
+            let all: String = parameters.iter().map(each).collect();
+            format!("<tool_call>\n<function={name}>\n{all}</function>\n</tool_call>")
+        };
+        let two = format!("Well.\n\n{}\n{}", call("f", &[("text", "a\n b"), ("count", "3")]), call("h", &[]));
+        check(Functions, &two, "Well.|f({\"text\":\"a\\n b\",\"count\":3})|h({})");
+        check_with(Functions, false, &two, "Well.|f({\"text\":\"a\\n b\",\"count\":3})");
+        // What a text may hold; and what is a text.
+        let typed = [
+            ("text", "1", "\"1\""),
+            ("text", "<tool_call></tool_call></parameter></function>", "\"<tool_call></tool_call></parameter></function>\""),
+            ("text", "", "\"\""),
+            ("maybe", "null", "null"),
+            ("maybe", "None", "null"),
+            ("maybe", "nothing", "\"nothing\""),
+            ("list", "[1, {\"a\": \"b\"}]", "[1,{\"a\":\"b\"}]"),
+            ("yes", "True", "true"),
+            ("yes", "false", "false"),
+            // No value of that type: the caller sees what the model wrote.
+            ("count", "three", "\"three\""),
+            ("any", "7", "\"7\""),
+            ("any", "{\"a\": 7}", "{\"a\":7}"),
+            ("one", "1", "\"1\""),
+            ("other", "7", "\"7\""),
+        ];
+        for (key, value, expect) in typed {
+            check(Functions, &call("f", &[(key, value)]), &format!("|f({{\"{key}\":{expect}}})"));
+        }
+        // The closing tag may be missing at the end; white space need not be there.
+        check(Functions, "<tool_call><function=f><parameter=count>1</parameter></function>", "|f({\"count\":1})");
+        for text in [
+            "<tool_call>{\"name\": \"f\"}</tool_call>",
+            "<tool_call><function=f></tool_call>",
+            "<tool_call><function=></function></tool_call>",
+            "<tool_call><function=f><parameter=a>1",
+            "<tool_call><function=f>x</function></tool_call>",
+            "<function=f></function>",
+        ] {
+            check(Functions, text, text);
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ const MAX_NAME_CHARS: usize = 64;
 pub struct Tools {
     /// As they were given.
     pub shown: Vec<Value>,
-    /// Names of their functions.
-    pub names: Vec<String>,
+    /// Their functions.
+    pub functions: Vec<Tool>,
     /// That some of them must be called.
     pub constraint: Option<Constraint>,
     /// Whether there may be more than one call.
@@ -56,7 +56,7 @@ pub(super) fn tools(fields: Fields<'_>) -> Result<Option<Tools>, OpenAiError> {
         }
         Some(_) => return Err(OpenAiError::invalid("tools", "tools must be a list")),
     }
-    let names = all.iter().map(|tool| tool.name.clone()).collect();
+    let functions = all.clone();
     let must_call = match choice(fields.get("tool_choice"))? {
         Choice::None => return Ok(None),
         Choice::Auto if all.is_empty() => return Ok(None),
@@ -78,7 +78,7 @@ pub(super) fn tools(fields: Fields<'_>) -> Result<Option<Tools>, OpenAiError> {
         }
     };
     let constraint = must_call.map(|tools| Constraint::ToolCalls { tools, parallel });
-    Ok(Some(Tools { shown: given, names, constraint, parallel }))
+    Ok(Some(Tools { shown: given, functions, constraint, parallel }))
 }
 
 enum Choice {
@@ -180,7 +180,7 @@ mod tests {
             let body = json!({"tools": [function("a"), function("b")], "tool_choice": choice,
                 "parallel_tool_calls": false});
             let tools = read(body).unwrap().unwrap();
-            assert_eq!((tools.shown.len(), tools.names.len(), tools.parallel), (2, 2, false));
+            assert_eq!((tools.shown.len(), tools.functions.len(), tools.parallel), (2, 2, false));
             tools.constraint.map(|constraint| match constraint {
                 Constraint::ToolCalls { tools, parallel } => {
                     (tools.into_iter().map(|tool| tool.name).collect(), parallel)

@@ -319,7 +319,7 @@ fn tools_and_their_messages_arrive() {
     let chat = ChatInput { messages, tools: vec![function], truncate_tokens: None };
     assert_eq!(request.inputs, [Input::Chat(chat)]);
     assert!(matches!(request.options.constraint, Some(Constraint::ToolCalls { parallel: true, .. })));
-    assert_eq!(request.tools.unwrap().names, ["go"]);
+    assert_eq!(request.tools.unwrap().functions[0].name, "go");
 
     let both = json!({"tools": [{"type": "function", "function": {"name": "f"}}], "response_format":
         {"type": "json_object"}});
