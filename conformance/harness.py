@@ -1,6 +1,7 @@
 """Starts the built binary the way a user would, on a scratch data directory and a free loopback port."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -36,11 +37,19 @@ def scratch():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def link_base(data_dir):
-    """Puts the test model into a data directory without copying its bytes."""
-    target = data_dir / "models/fireworks" / BASE
+def link_base(data_dir, name=BASE, template=None):
+    """Puts the test model into a data directory without copying its bytes, perhaps with another chat template."""
+    target = data_dir / "models/fireworks" / name
     if not target.exists():
         shutil.copytree(BASE_DIR, target, copy_function=os.link)
+    if template is not None:
+        manifest = json.loads((target / "hearth-model.json").read_text())
+        content = template.encode()
+        manifest["files"]["chat_template.jinja"] = {"size_bytes": len(content),
+                                                    "sha256": hashlib.sha256(content).hexdigest()}
+        for file, content in (("chat_template.jinja", content), ("hearth-model.json", json.dumps(manifest).encode())):
+            (target / file).unlink()
+            (target / file).write_bytes(content)
 
 
 class Server:
@@ -79,8 +88,8 @@ class Server:
         self.process.terminate()
         self.process.wait(timeout=60)
 
-    def request(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
+    def request(self, method, path, body=None, raw=None):
+        data = raw if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as reply:
@@ -89,8 +98,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(*options, base=True):
+def server(*options, base=True, prepare=None):
+    """A running server; `prepare` is called with its data directory before it starts."""
     with scratch() as folder:
+        if prepare is not None:
+            prepare(folder)
         running = Server(folder, *options, base=base).start()
         try:
             yield running

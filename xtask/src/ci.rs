@@ -28,12 +28,14 @@ pub fn run() -> Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     run_command(cargo().args(["build", "--release", "--package", "hearth-cli"]))?;
-    let (python, python_grpc) = (setup::python(), setup::python_grpc());
+    let (python, python_grpc, python_schema) =
+        (setup::python(), setup::python_grpc(), setup::python_schema());
     let suites = [
         (&python, "sdk.py"),
         (&python, "tls.py"),
         (&python, "openai_package.py"),
         (&python_grpc, "sdk_grpc.py"),
+        (&python_schema, "schema.py"),
         (&python, "kill.py"),
         (&python, "demo.py"),
     ];

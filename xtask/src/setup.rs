@@ -25,6 +25,7 @@ pub fn run() -> Result<()> {
         &["conformance/requirements.txt", "conformance/requirements-sdk.txt"],
     )?;
     python_environment("target/python-grpc", &["conformance/requirements-sdk-grpc.txt"])?;
+    python_environment("target/python-schema", &["conformance/requirements-schema.txt"])?;
     TEST_MODELS.into_iter().try_for_each(test_model)
 }
 
@@ -41,6 +42,11 @@ pub fn python() -> PathBuf {
 /// The Python of the environment with the older SDK: both SDKs are called fireworks.
 pub fn python_grpc() -> PathBuf {
     root().join("target/python-grpc/bin/python")
+}
+
+/// The Python of the environment with schemathesis.
+pub fn python_schema() -> PathBuf {
+    root().join("target/python-schema/bin/python")
 }
 
 fn cargo_tool(tool: &str, version: &str) -> Result<()> {

@@ -153,6 +153,9 @@ fn sample(document: &Value, schema: &Value) -> Value {
 
 fn value(document: &Value, name: &str, field: &Value) -> Value {
     let target = resolve(document, field);
+    if target["properties"].is_null() && target["anyOf"][0].is_object() {
+        return value(document, name, &target["anyOf"][0]);
+    }
     let kind = target["type"].as_str().or_else(|| target["type"][0].as_str()).unwrap_or_default();
     match kind {
         _ if target["enum"].is_array() => target["enum"][0].clone(),

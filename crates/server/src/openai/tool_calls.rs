@@ -455,7 +455,11 @@ mod tests {
         // What a text may hold; and what is a text.
         let typed = [
             ("text", "1", "\"1\""),
-            ("text", "<tool_call></tool_call></parameter></function>", "\"<tool_call></tool_call></parameter></function>\""),
+            (
+                "text",
+                "<tool_call></tool_call></parameter></function>",
+                "\"<tool_call></tool_call></parameter></function>\"",
+            ),
             ("text", "", "\"\""),
             ("maybe", "null", "null"),
             ("maybe", "None", "null"),
@@ -474,7 +478,11 @@ mod tests {
             check(Functions, &call("f", &[(key, value)]), &format!("|f({{\"{key}\":{expect}}})"));
         }
         // The closing tag may be missing at the end; white space need not be there.
-        check(Functions, "<tool_call><function=f><parameter=count>1</parameter></function>", "|f({\"count\":1})");
+        check(
+            Functions,
+            "<tool_call><function=f><parameter=count>1</parameter></function>",
+            "|f({\"count\":1})",
+        );
         for text in [
             "<tool_call>{\"name\": \"f\"}</tool_call>",
             "<tool_call><function=f></tool_call>",

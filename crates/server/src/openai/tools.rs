@@ -135,9 +135,14 @@ fn tool(at: &str, value: &Value) -> Result<Tool, OpenAiError> {
         let message = format!("{at} must be 1 to {MAX_NAME_CHARS} letters, digits, underscores and hyphens");
         return Err(OpenAiError::invalid(&at, message));
     };
-    if function.get("description").is_some_and(|value| !value.is_string() && !value.is_null()) {
-        let at = format!("{at}.description");
-        return Err(OpenAiError::invalid(&at, format!("{at} must be a string")));
+    for (name, is_right, what) in [
+        ("description", Value::is_string as fn(&Value) -> bool, "a string"),
+        ("strict", Value::is_boolean, "true or false"),
+    ] {
+        if function.get(name).is_some_and(|value| !is_right(value) && !value.is_null()) {
+            let at = format!("{at}.{name}");
+            return Err(OpenAiError::invalid(&at, format!("{at} must be {what}")));
+        }
     }
     let mut parameters = match function.get("parameters") {
         None | Some(Value::Null) => Map::from_iter([("properties".to_owned(), json!({}))]),
@@ -215,6 +220,7 @@ mod tests {
         check(one(json!({"name": "a b"})), name);
         check(one(json!({"name": "a".repeat(65)})), name);
         check(one(json!({"name": "a", "description": 1})), "tools[0].function.description must be a string");
+        check(one(json!({"name": "a", "strict": {}})), "tools[0].function.strict must be true or false");
         check(one(json!({"name": "a", "parameters": 1})), "tools[0].function.parameters must be an object");
         check(
             one(json!({"name": "a", "parameters": {"type": "array"}})),

@@ -1,4 +1,4 @@
-//! Links of the document: what is made by one call can be read, changed and deleted by others.
+//! Links of the document: what is made by one call can be read, changed, used and deleted by others.
 
 use serde_json::{Map, Value, json};
 
@@ -28,8 +28,12 @@ fn links(
     let id = &item[prefix.len()..item.len() - 1];
     let from = place(schemas, create, &super::operation::json_name(id))?;
     let mut links = Map::new();
-    for verb in ["get", "patch", "delete"] {
-        let Some(operation_id) = paths[item][verb]["operationId"].as_str() else { continue };
+    // What is done with it stands under its path, perhaps behind a colon.
+    let its = paths.iter().filter(|(path, _)| {
+        path.strip_prefix(item.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    });
+    for operation in its.flat_map(|(_, verbs)| verbs.as_object().into_iter().flat_map(Map::values)) {
+        let Some(operation_id) = operation["operationId"].as_str() else { continue };
         let parameters = json!({ "account_id": "$request.path.account_id", id: from });
         links.insert(
             operation_id.trim_start_matches("Gateway_").to_owned(),

@@ -12,6 +12,8 @@ use crate::transcode::template::{Segment, Template};
 
 /// Ids of resources. The same rule as `hearth_domain`'s ids; a test compares them.
 pub(super) const ID_PATTERN: &str = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
+/// The same where the server makes an id if it is given none; an empty text is none.
+const NEW_ID_PATTERN: &str = "^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)?$";
 /// Fields that all requests for one resource have.
 const PLAIN_FIELDS: [&str; 2] = ["name", "read_mask"];
 /// Fields of all lists.
@@ -55,7 +57,7 @@ pub(super) fn operation(
     if let Some(new_id) = &new_id
         && let Some(parameter) = parameters.iter_mut().find(|one| one["name"] == *new_id.json_name)
     {
-        parameter["schema"]["pattern"] = ID_PATTERN.into();
+        parameter["schema"]["pattern"] = NEW_ID_PATTERN.into();
         describe(parameter, &new_id.text);
     }
     let mut value = json!({
@@ -236,7 +238,8 @@ fn request_body(
         BodyTarget::None => return None,
         BodyTarget::Field(field) => {
             let Kind::Message(inner) = field.kind() else { return None };
-            (schemas.message(&inner, Direction::Request), true)
+            // A change without a body changes nothing.
+            (schemas.message(&inner, Direction::Request), route.verb != http::Method::PATCH)
         }
         BodyTarget::Message => {
             let in_path =
@@ -289,10 +292,12 @@ mod tests {
     #[test]
     fn the_pattern_is_that_of_ids() {
         let pattern = regex::Regex::new(ID_PATTERN).unwrap();
+        let of_new = regex::Regex::new(NEW_ID_PATTERN).unwrap();
         let (longest, too_long) = ("a".repeat(63), "a".repeat(64));
         let ids = ["a", "a1", "a-b", &longest, "", "A", "1a", "-a", "a-", "a_b", "ä", &too_long];
         for id in ids {
             assert_eq!(pattern.is_match(id), hearth_domain::JobId::new(id).is_ok(), "{id}");
+            assert_eq!(of_new.is_match(id), id.is_empty() || pattern.is_match(id), "{id}");
         }
     }
 }

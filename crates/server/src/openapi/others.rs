@@ -74,14 +74,8 @@ fn inference(schemas: &mut Schemas) -> Vec<Operation> {
         let errors = [400, 401, 403, 404, 413, 429, 500, 503];
         for (path, name, id, what, about) in GENERATING {
             let mut content = json_content(&reference(&format!("openai{name}")));
-            content["text/event-stream"] = json!({ "schema": { "type": "string" } });
-            let answer = reply(
-                &format!(
-                    "The answer; with `stream`, events whose data are `openai{name}Chunk` objects, and `[DONE]`."
-                ),
-                Some(content),
-                &[],
-            );
+            content["text/event-stream"] = json!({ "schema": event(&format!("openai{name}Chunk")) });
+            let answer = reply("The answer; with `stream`, as events.", Some(content), &[]);
             let request = reference(&format!("openai{name}Request"));
             all.push(operation(
                 "post",
@@ -131,6 +125,25 @@ fn inference(schemas: &mut Schemas) -> Vec<Operation> {
         ));
     }
     all
+}
+
+/// One event of a stream. Documents of OpenAPI 3.1 describe no more of it than this.
+fn event(chunk: &str) -> Value {
+    let data = json!({ "anyOf": [reference(chunk), reference("openaiError")] });
+    json!({
+        "type": "object",
+        "description": "One event.",
+        "properties": {
+            "data": {
+                "description": "A part of the answer as JSON, an error that broke it off, or the end.",
+                "anyOf": [
+                    { "type": "string", "contentMediaType": "application/json", "contentSchema": data },
+                    { "const": "[DONE]" },
+                ],
+            },
+        },
+        "required": ["data"],
+    })
 }
 
 fn upload(schemas: &mut Schemas) -> Operation {

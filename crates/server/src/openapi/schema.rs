@@ -1,9 +1,9 @@
 //! JSON schemas of messages and enums, by the rules of proto3 JSON.
 //!
-//! A message is a component that is named like those of the hosted service: `gateway.Status` is `gatewayStatus`. Most
-//! have one form. Where a client may send what no reply holds (a 64-bit integer as a number), the form of requests is
-//! a second component, with `Input` behind its name. Which fields a request must have stands beside the reference and
-//! not in the component, because a reply with a `readMask` may lack them.
+//! A message is a component that is named like those of the hosted service: `gateway.Status` is `gatewayStatus`. A
+//! client may send what no reply holds (`null`, a number as text, an enum's number), so a message that stands in replies
+//! and in requests is two components, and that of requests has `Input` behind its name. Which fields a request must have
+//! stands beside the reference and not in the component, because a change may lack them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,8 @@ pub(super) enum Direction {
 const INTEGER_PATTERN: &str = "^-?[0-9]+$";
 /// The same without a sign.
 const UNSIGNED_PATTERN: &str = "^[0-9]+$";
+/// A number as text; those that JSON has no other form for too.
+const NUMBER_PATTERN: &str = r"^(-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|NaN|-?Infinity)$";
 /// `google.protobuf.Duration`.
 const DURATION_PATTERN: &str = r"^-?[0-9]+(\.[0-9]{1,9})?s$";
 
@@ -83,13 +85,8 @@ impl Schemas {
         }
         let shared = self.replied.contains(desc.full_name());
         let mut name = component_name(desc.full_name());
-        let mut form = direction;
-        if direction == Direction::Request && shared {
-            if has_own_input(desc, &mut BTreeSet::new()) {
-                name.push_str("Input");
-            } else {
-                form = Direction::Reply;
-            }
+        if direction == Direction::Request && shared && desc.fields().next().is_some() {
+            name.push_str("Input");
         }
         if !self.components.contains_key(&name) {
             self.own(&name, desc.full_name());
@@ -98,7 +95,7 @@ impl Schemas {
             let mut fields: Vec<FieldDescriptor> = desc.fields().collect();
             // As they stand in the file.
             fields.sort_by(|a, b| a.path().cmp(b.path()));
-            let mut schema = self.object(&fields, form, !shared);
+            let mut schema = self.object(&fields, direction, !shared);
             mark_not_supported(&mut schema, desc);
             describe(&mut schema, self.comments.of(&desc.parent_file(), desc.path()));
             self.components.insert(name.clone(), schema);
@@ -142,8 +139,6 @@ impl Schemas {
     /// A field with its comment and what clients may do with it.
     pub(super) fn field(&mut self, field: &FieldDescriptor, direction: Direction) -> Value {
         let behavior = behavior(field);
-        // What is sent in it means nothing, so only its form in replies is of interest.
-        let direction = if behavior == Behavior::OutputOnly { Direction::Reply } else { direction };
         let mut schema = if field.is_map() {
             let Kind::Message(entry) = field.kind() else { unreachable!("a map is a list of messages") };
             let value = self.kind(&entry.map_entry_value_field().kind(), direction);
@@ -153,6 +148,9 @@ impl Schemas {
         } else {
             self.kind(&field.kind(), direction)
         };
+        if direction == Direction::Request && behavior != Behavior::Required {
+            schema = or_null(schema);
+        }
         describe(&mut schema, self.comments.of_field(field));
         match behavior {
             Behavior::OutputOnly => schema["readOnly"] = true.into(),
@@ -163,24 +161,43 @@ impl Schemas {
     }
 
     fn kind(&mut self, kind: &Kind, direction: Direction) -> Value {
-        let wide = |pattern: &str, format: &str| match direction {
-            Direction::Reply => json!({ "type": "string", "format": format, "pattern": pattern }),
-            Direction::Request => {
-                json!({ "type": ["string", "integer"], "format": format, "pattern": pattern })
+        // In replies 64-bit integers are texts. In requests all numbers may be numbers or texts.
+        let number = |kind: &str, format: &str, pattern: &str| match direction {
+            Direction::Reply if format.ends_with("64") => {
+                json!({ "type": "string", "format": format, "pattern": pattern })
             }
+            Direction::Reply => json!({ "type": kind, "format": format }),
+            Direction::Request => json!({ "type": [kind, "string"], "format": format, "pattern": pattern }),
+        };
+        let bounded = |mut schema: Value, least: i64, most: i64| {
+            schema["minimum"] = least.into();
+            schema["maximum"] = most.into();
+            schema
         };
         match kind {
-            Kind::Double => json!({ "type": "number", "format": "double" }),
-            Kind::Float => json!({ "type": "number", "format": "float" }),
-            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({ "type": "integer", "format": "int32" }),
-            Kind::Uint32 | Kind::Fixed32 => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
-            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => wide(INTEGER_PATTERN, "int64"),
-            Kind::Uint64 | Kind::Fixed64 => wide(UNSIGNED_PATTERN, "uint64"),
+            Kind::Double => number("number", "double", NUMBER_PATTERN),
+            Kind::Float => number("number", "float", NUMBER_PATTERN),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => {
+                bounded(number("integer", "int32", INTEGER_PATTERN), i32::MIN.into(), i32::MAX.into())
+            }
+            Kind::Uint32 | Kind::Fixed32 => {
+                bounded(number("integer", "uint32", UNSIGNED_PATTERN), 0, u32::MAX.into())
+            }
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => number("integer", "int64", INTEGER_PATTERN),
+            Kind::Uint64 | Kind::Fixed64 => number("integer", "uint64", UNSIGNED_PATTERN),
             Kind::Bool => json!({ "type": "boolean" }),
             Kind::String => json!({ "type": "string" }),
             Kind::Bytes => json!({ "type": "string", "format": "byte", "contentEncoding": "base64" }),
             Kind::Message(desc) => self.message(desc, direction),
-            Kind::Enum(desc) => self.enumeration(desc),
+            Kind::Enum(desc) => {
+                let named = self.enumeration(desc);
+                match direction {
+                    Direction::Reply => named,
+                    Direction::Request => {
+                        json!({ "anyOf": [named, { "type": "integer", "format": "int32" }] })
+                    }
+                }
+            }
         }
     }
 
@@ -204,6 +221,25 @@ impl Schemas {
         }
         reference(&name)
     }
+}
+
+/// The schema of a field that may be null, which means that it is not there.
+fn or_null(mut schema: Value) -> Value {
+    let nothing = json!({ "type": "null" });
+    let Some(members) = schema.as_object_mut() else { return schema };
+    if members.contains_key("$ref") {
+        return json!({ "anyOf": [schema, nothing] });
+    }
+    if let Some(choices) = members.get_mut("anyOf").and_then(Value::as_array_mut) {
+        choices.push(nothing);
+    }
+    match members.get_mut("type") {
+        Some(Value::Array(kinds)) => kinds.push("null".into()),
+        Some(kind) => *kind = json!([kind, "null"]),
+        // One that null is right for.
+        None => {}
+    }
+    schema
 }
 
 /// Says of fields that are refused that they are.
@@ -274,18 +310,6 @@ fn reach(desc: &MessageDescriptor, found: &mut BTreeSet<String>) {
             reach(&inner, found);
         }
     }
-}
-
-/// Whether a client may set a 64-bit integer somewhere in the message.
-fn has_own_input(desc: &MessageDescriptor, seen: &mut BTreeSet<String>) -> bool {
-    if !seen.insert(desc.full_name().to_owned()) || well_known(desc.full_name()).is_some() {
-        return false;
-    }
-    desc.fields().filter(|field| behavior(field) != Behavior::OutputOnly).any(|field| match field.kind() {
-        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64 => true,
-        Kind::Message(inner) => has_own_input(&inner, seen),
-        _ => false,
-    })
 }
 
 /// Messages that JSON does not write as objects of their fields.

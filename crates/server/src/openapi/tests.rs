@@ -50,9 +50,7 @@ fn references_lead_somewhere_and_nothing_is_left_over() {
     });
     for kind in ["schemas", "headers"] {
         for name in document["components"][kind].as_object().unwrap().keys() {
-            // Events of a stream are texts to the document.
-            let in_text = ["openaiChatCompletionChunk", "openaiCompletionChunk"].contains(&name.as_str());
-            assert!(in_text || used.contains(&format!("#/components/{kind}/{name}")), "{name} is not used");
+            assert!(used.contains(&format!("#/components/{kind}/{name}")), "{name} is not used");
         }
     }
 }
@@ -114,7 +112,7 @@ fn examples_are_requests() {
         assert!(parsed.is_ok(), "{path}: {parsed:?}");
         found += 1;
     }
-    assert_eq!(found, 4);
+    assert!(found > 20, "{found}");
 }
 
 #[test]
@@ -168,10 +166,11 @@ fn creating_a_job_is_described_as_on_the_hosted_service() {
     }
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     let reply = &operation["responses"]["200"]["content"]["application/json"]["schema"];
-    assert_eq!((kind(body).as_str(), kind(reply).as_str()), (hosted::JOB, hosted::JOB));
+    // What a request may hold and no reply does is told apart here.
+    assert_eq!((kind(body), kind(reply).as_str()), (format!("{}Input", hosted::JOB), hosted::JOB));
     assert_eq!(operation["requestBody"]["required"], true);
-    assert_eq!(body["required"], json!(hosted::REQUIRED));
     let schemas = &document["components"]["schemas"];
+    assert_eq!(body["required"], json!(hosted::REQUIRED));
     for (component, field, expect, is_read_only) in hosted::FIELDS {
         let found = &schemas[component]["properties"][field];
         assert_eq!(&kind(found), expect, "{component}.{field}");

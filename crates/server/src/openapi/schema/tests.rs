@@ -118,10 +118,13 @@ fn messages_become_schemas() {
     });
     assert_eq!(components["tThing"], thing);
     let input = &components["tThingInput"]["properties"];
-    assert_eq!(input["sizeBytes"]["type"], json!(["string", "integer"]));
+    assert_eq!(input["sizeBytes"]["type"], json!(["integer", "string", "null"]));
+    assert_eq!(input["manyThings"]["type"], json!(["array", "null"]));
     assert_eq!(input["manyThings"]["items"], reference("tThingInput"));
+    let color = json!([reference("tColor"), { "type": "integer", "format": "int32" }, { "type": "null" }]);
+    assert_eq!(input["color"], json!({ "anyOf": color }));
     let request = &components["tPutRequest"]["properties"];
-    assert_eq!(request["thing"], reference("tThingInput"));
+    assert_eq!(request["thing"], json!({ "anyOf": [reference("tThingInput"), { "type": "null" }] }));
     assert_eq!(request["count"]["pattern"], UNSIGNED_PATTERN);
 }
 
@@ -133,15 +136,18 @@ fn fields_say_who_writes_them() {
     let found = schemas.message(&job, Direction::Request);
     assert_eq!(
         found,
-        json!({ "$ref": "#/components/schemas/gatewaySupervisedFineTuningJob", "required": ["dataset"] })
+        json!({ "$ref": "#/components/schemas/gatewaySupervisedFineTuningJobInput", "required": ["dataset"] })
     );
     assert_eq!(schemas.message(&job, Direction::Reply), reference("gatewaySupervisedFineTuningJob"));
     let components = schemas.into_components();
     let job = &components["gatewaySupervisedFineTuningJob"];
     assert_eq!(job.get("required"), None);
+    let input = &components["gatewaySupervisedFineTuningJobInput"];
+    assert_eq!(input.get("required"), None);
+    assert_eq!(input["properties"]["dataset"]["type"], "string");
     assert_eq!(
         job["properties"]["state"],
         json!({ "$ref": "#/components/schemas/gatewayJobState", "readOnly": true })
     );
-    assert_eq!(components["gatewayWandbConfig"]["properties"]["apiKey"]["writeOnly"], true);
+    assert_eq!(components["gatewayWandbConfigInput"]["properties"]["apiKey"]["writeOnly"], true);
 }
