@@ -182,7 +182,7 @@ def refusals(client):
     form = {"type": "json_schema", "json_schema": {"name": "odd", "schema": {"not": {}}}}
     error = client.refused(**chat(response_format=form))
     assert error["param"] == "response_format" and '"not"' in error["message"], error
-    error = client.refused(**chat(response_format={"type": "grammar", "grammar": "root ::="}))
+    error = client.refused(**chat(response_format={"type": "grammar", "grammar": "root ::= other"}))
     assert error["param"] == "response_format", error
     error = client.refused(**chat(TOOLS_NAME, tools=TOOLS, response_format={"type": "json_object"}))
     assert "tools" in error["message"], error

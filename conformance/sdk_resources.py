@@ -222,11 +222,11 @@ def jobs(calls):
     jobs = calls.supervised_fine_tuning_jobs
     job = jobs.create(dataset="rows", base_model=BASE_NAME, supervised_fine_tuning_job_id="job", epochs=100)
     assert job.state == "JOB_STATE_PENDING" and job.output_model == "accounts/default/models/job", job
-    jobs.cancel("job")
+    jobs.cancel("job", body={})
     assert jobs.get("job").state == "JOB_STATE_CANCELLED"
     until(lambda: jobs.resume("job", body={}), lambda found: found.state != "JOB_STATE_CANCELLED")
     assert names(jobs.list()) == ["job"]
-    jobs.cancel("job")
+    jobs.cancel("job", body={})
     jobs.delete("job")
     expect(NotFoundError, lambda: jobs.get("job"))
 

@@ -34,6 +34,7 @@ pub fn run() -> Result<()> {
         (&python, "sdk.py"),
         (&python, "tls.py"),
         (&python, "openai_package.py"),
+        (&python, "forms.py"),
         (&python_grpc, "sdk_grpc.py"),
         (&python_schema, "schema.py"),
         (&python, "kill.py"),
