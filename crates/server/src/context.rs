@@ -50,6 +50,10 @@ pub enum Face {
     Rest,
 }
 
+/// JSON names of the fields that stand in the body of an update over REST.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Present(pub(crate) Vec<String>);
+
 /// Gives each request its id and base URL, holds it to the limits, logs it, and turns a panic into an INTERNAL answer.
 pub(crate) async fn layer(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get::<Connection>().cloned();

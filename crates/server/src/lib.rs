@@ -51,6 +51,7 @@ mod uploads;
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
 pub use jobs::JobsConfig;
+pub use operations::import::S3Endpoint;
 pub use price::TrainingPrice;
 pub use serve::{RunningServer, ServerConfig, serve};
 pub use tls::TlsConfig;

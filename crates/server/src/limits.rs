@@ -103,6 +103,24 @@ pub const ESTIMATES_MAX: usize = 1;
 pub const ESTIMATE_TIMEOUT: Duration = Duration::from_secs(900);
 /// Long-running operations that are not at their end; one more gets RESOURCE_EXHAUSTED.
 pub const OPERATIONS_OPEN_MAX: usize = 64;
+/// Imports of models that copy or check at the same time; further ones wait.
+pub const IMPORTS_RUNNING_MAX: usize = 2;
+/// Files of one import that are copied at once.
+pub const IMPORT_FILES_AT_ONCE: usize = 4;
+/// Objects that the folder of an import may have.
+pub const IMPORT_LISTED_MAX: usize = hearth_domain::Model::FILES_MAX;
+/// Bytes of a file that an import asks for at once, and forces to disk before it asks for more.
+pub const IMPORT_RANGE_BYTES: u64 = 8 << 20;
+/// Times that a request of an import is made again.
+pub const IMPORT_RETRIES_MAX: usize = 3;
+/// Longest time for one request of an import with all its repetitions, before its body comes.
+pub const IMPORT_RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Times that a range is asked for again that broke off without a byte.
+pub const IMPORT_RANGE_RETRIES_MAX: usize = 5;
+/// Pause before.
+pub const IMPORT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an import notes how far it is.
+pub const IMPORT_SAVE_INTERVAL: Duration = Duration::from_secs(2);
 /// Checkpoints that are made into models at the same time; further ones wait.
 pub const PROMOTIONS_RUNNING_MAX: usize = 2;
 /// Checks of datasets that may wait; one more gets RESOURCE_EXHAUSTED.

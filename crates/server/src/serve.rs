@@ -28,6 +28,7 @@ use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::limits::{CLOSED_SECRETS_SHOWN, ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
+use crate::operations::import::S3Endpoint;
 use crate::price::TrainingPrice;
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
@@ -66,6 +67,8 @@ pub struct ServerConfig {
     /// Program, with its arguments, that renders chat templates of jobs; see [`Service::start`]. `None` is this
     /// executable with the argument `render-template`.
     pub render_command: Option<Vec<OsString>>,
+    /// The S3 service that models are imported from; `None` is Amazon's.
+    pub s3_endpoint: Option<S3Endpoint>,
     /// What training costs here.
     pub training_price: TrainingPrice,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
@@ -86,6 +89,7 @@ impl ServerConfig {
             limits: ServerLimits::default(),
             tls: None,
             render_command: None,
+            s3_endpoint: None,
             training_price: TrainingPrice::default(),
             jobs: None,
             secret_keys: SecretKeys::default(),
@@ -226,6 +230,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         public_url: config.public_url,
         limits: Arc::clone(&limits),
         stop: stop.clone(),
+        s3_endpoint: config.s3_endpoint,
         training_price: config.training_price,
     };
     let state = AppState::new(store.clone(), inference, wake, addr, settings);

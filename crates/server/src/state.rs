@@ -18,6 +18,7 @@ use crate::limits::{DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_M
 use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::operations::import::S3Endpoint;
 use crate::price::TrainingPrice;
 use crate::rate::Rates;
 use crate::transcode::Transcoder;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Arc<ServerLimits>,
     /// Tells when the server stops.
     pub(crate) stop: Stop,
+    /// Where buckets are, if not at Amazon.
+    pub(crate) s3_endpoint: Option<S3Endpoint>,
     /// What training costs.
     pub(crate) training_price: TrainingPrice,
 }
@@ -243,6 +246,11 @@ impl AppState {
                 "another estimate reads its rows; try again when it is done".to_owned(),
             )
         })
+    }
+
+    /// Where buckets are, if not at Amazon.
+    pub(crate) fn s3_endpoint(&self) -> Option<&S3Endpoint> {
+        self.inner.settings.s3_endpoint.as_ref()
     }
 
     /// What training costs here.

@@ -23,6 +23,7 @@ mod check;
 mod dataset;
 mod job;
 mod model;
+mod operation;
 mod owned;
 mod secret;
 mod user;

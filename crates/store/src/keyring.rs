@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use hearth_domain::secret::{Sealed, SecretRef};
+use hearth_domain::secret::Sealed;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use zeroize::Zeroizing;
 
@@ -177,8 +177,8 @@ impl Keyring {
         self.keys.retain(|key| key.id == last || ids.contains(&key.id));
     }
 
-    /// Encrypts a value for one secret: it opens under no other name.
-    pub(crate) fn seal(&self, name: &SecretRef, value: &SecretString) -> Sealed {
+    /// Encrypts the value of what has this name: it opens under no other.
+    pub(crate) fn seal(&self, name: &dyn fmt::Display, value: &SecretString) -> Sealed {
         let key = self.last();
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let aad = name.to_string();
@@ -195,7 +195,7 @@ impl Keyring {
     }
 
     /// Decrypts the value of this secret.
-    pub(crate) fn open(&self, name: &SecretRef, sealed: &Sealed) -> Result<SecretString, Closed> {
+    pub(crate) fn open(&self, name: &dyn fmt::Display, sealed: &Sealed) -> Result<SecretString, Closed> {
         let key = self.keys.iter().find(|key| key.id == sealed.key_id).ok_or(Closed::NoKey)?;
         let mut nonce = [0; NONCE_BYTES];
         hex::decode_to_slice(&sealed.nonce, &mut nonce).map_err(|_| Closed::Altered)?;
@@ -213,7 +213,7 @@ impl Keyring {
 
 #[cfg(test)]
 mod tests {
-    use hearth_domain::{AccountId, SecretId};
+    use hearth_domain::{AccountId, SecretId, SecretRef};
 
     use super::*;
 

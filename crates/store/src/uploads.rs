@@ -121,6 +121,12 @@ impl ModelUploads {
         }
     }
 
+    /// The session that has begun to write a file, if there is one.
+    pub fn session(&self, model: &ModelRef, file: &str) -> Result<Option<String>, StoreError> {
+        check_model_file(file)?;
+        Ok(entries(&self.parts_dir(model, file))?.first().map(|part| name(part)))
+    }
+
     /// Begins to write a file: an empty part of a new session, in place of those of older ones. Returns the session.
     pub fn begin(&self, model: &ModelRef, file: &str) -> Result<String, StoreError> {
         check_model_file(file)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use hearth_server::limits::{Rate, ServerLimits};
-use hearth_server::{TlsConfig, TrainingPrice};
+use hearth_server::{S3Endpoint, TlsConfig, TrainingPrice};
 use serde_json::json;
 
 use super::{BackendArg, start_log};
@@ -38,6 +38,14 @@ pub struct Args {
     /// Jobs that train at the same time; with 0 all wait
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(..=64))]
     trainers: u16,
+    /// S3 service that models are imported from, for example http://127.0.0.1:9000 [default: Amazon's]
+    ///
+    /// Only an endpoint that is named here may be plain HTTP, or on this machine or its network.
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// Region that requests to it are signed for
+    #[arg(long, value_name = "REGION", requires = "s3_endpoint", default_value = "us-east-1")]
+    s3_region: String,
     /// What a million tokens of training cost, which estimates show, for example "0.50 USD" [default: nothing]
     #[arg(long, value_name = "PRICE", value_parser = parse_price)]
     training_price: Option<TrainingPrice>,
@@ -180,6 +188,10 @@ impl Args {
         }
         config.tls = self.tls.config();
         config.limits = self.limits.limits();
+        config.s3_endpoint = match &self.s3_endpoint {
+            Some(url) => Some(S3Endpoint::new(url, &self.s3_region).map_err(anyhow::Error::msg)?),
+            None => None,
+        };
         config.training_price = self.training_price.unwrap_or_default();
         config.secret_keys = secret_keys()?;
         let server = LocalServer::start(config)?;

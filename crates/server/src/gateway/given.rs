@@ -52,19 +52,20 @@ pub(super) fn refuse_other<M: Message>(
     Err(ServerError::Refused { code: Code::Unimplemented, violations })
 }
 
-/// JSON names of the fields that an update changes: those that `mask` names, or without a mask those that are set.
-/// `*` names all that are supported. A field that this server does not change is refused, never left as it is.
+/// JSON names of the fields that an update changes: those that `mask` names, or without a mask (AIP-134) those that are
+/// sent, which are those that are set and, over REST, those that are `present` with an empty value. `*` names all that are
+/// supported. A field that this server does not change is refused, never left as it is; an empty one asks for nothing.
 pub(super) fn changed_fields<M: Message>(
     type_name: &str,
     prefix: &str,
     resource: &M,
     mask: Option<&FieldMask>,
+    present: &[String],
     supported: &[&str],
 ) -> Result<Vec<String>, ServerError> {
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
         refuse_other(type_name, prefix, resource, supported)?;
-        let set = other_fields(type_name, resource, &[])?;
-        return Ok(set.into_iter().filter(|name| supported.contains(&name.as_str())).collect());
+        return sent_fields(type_name, resource, present, supported);
     };
     let desc = hearth_proto::descriptor_pool()
         .get_message_by_name(&format!("gateway.{type_name}"))
@@ -94,6 +95,21 @@ pub(super) fn changed_fields<M: Message>(
     Ok(fields)
 }
 
+/// JSON names of those of the `supported` fields that are set, or `present` with an empty value.
+pub(super) fn sent_fields<M: Message>(
+    type_name: &str,
+    resource: &M,
+    present: &[String],
+    supported: &[&str],
+) -> Result<Vec<String>, ServerError> {
+    let mut sent = other_fields(type_name, resource, &[])?;
+    sent.extend(present.iter().cloned());
+    sent.retain(|name| supported.contains(&name.as_str()));
+    sent.sort();
+    sent.dedup();
+    Ok(sent)
+}
+
 #[cfg(test)]
 mod tests {
     use hearth_proto::gateway as pb;
@@ -105,7 +121,7 @@ mod tests {
         let check = |paths: &[&str], expect: Result<&[&str], Code>| {
             let user = pb::User { name: "n".to_owned(), email: "a@b".to_owned(), ..Default::default() };
             let mask = FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
-            let got = changed_fields("User", "user.", &user, Some(&mask), &["email", "displayName"]);
+            let got = changed_fields("User", "user.", &user, Some(&mask), &[], &["email", "displayName"]);
             let expect = expect.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
             assert_eq!(got.map_err(|error| error.code()), expect, "{paths:?}");
         };
@@ -117,7 +133,12 @@ mod tests {
         check(&["createTime"], Err(Code::InvalidArgument));
         check(&["role"], Err(Code::Unimplemented));
         let other = pb::User { role: "user".to_owned(), ..Default::default() };
-        let refused = changed_fields("User", "user.", &other, None, &["email"]).map_err(|error| error.code());
+        let refused = changed_fields("User", "user.", &other, None, &[], &["email"]).map_err(|error| error.code());
         assert_eq!(refused, Err(Code::Unimplemented));
+        // What is present and empty is emptied, if it can be changed, and asks for nothing otherwise.
+        let none = pb::User { email: "a@b".to_owned(), ..Default::default() };
+        let present = ["displayName", "role", "email"].map(str::to_owned);
+        let got = changed_fields("User", "user.", &none, None, &present, &["email", "displayName"]);
+        assert_eq!(got.unwrap(), ["displayName", "email"]);
     }
 }

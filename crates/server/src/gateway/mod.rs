@@ -27,7 +27,7 @@ use hearth_store::ListQuery;
 use tonic::{Request, Response, Status};
 
 use crate::auth::Caller;
-use crate::context::{Face, RequestContext};
+use crate::context::{Face, Present, RequestContext};
 use crate::error::ServerError;
 use crate::state::AppState;
 use filter::Resource;
@@ -48,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) context: RequestContext,
     /// gRPC or REST.
     pub(crate) face: Face,
+    /// Fields that an update over REST names, JSON names; none over gRPC, where an empty field is not there.
+    pub(crate) present: Vec<String>,
 }
 
 impl Gateway {
@@ -62,7 +64,8 @@ impl Gateway {
         let caller = extensions.get::<Caller>().ok_or_else(|| missing("no caller"))?.clone();
         let context = extensions.get::<RequestContext>().ok_or_else(|| missing("no context"))?.clone();
         let face = *extensions.get::<Face>().ok_or_else(|| missing("no face"))?;
-        Ok((Call { state: self.state.clone(), caller, context, face }, message))
+        let present = extensions.get::<Present>().cloned().unwrap_or_default().0;
+        Ok((Call { state: self.state.clone(), caller, context, face, present }, message))
     }
 }
 

@@ -322,7 +322,7 @@ fn incomplete(there: u64) -> Response {
     response
 }
 
-fn written_badly(source: std::io::Error) -> ServerError {
+pub(crate) fn written_badly(source: std::io::Error) -> ServerError {
     match source.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             ServerError::ResourceExhausted("the server's disk is full".to_owned())
@@ -332,14 +332,14 @@ fn written_badly(source: std::io::Error) -> ServerError {
 }
 
 /// Why a body was not stored to its end.
-enum AppendError {
+pub(crate) enum AppendError {
     Broken(BoxError),
     TooLong,
     Write(std::io::Error),
 }
 
 /// Writes a stream behind what a file has, gathered into larger pieces. Of a stream that breaks off, what came stays.
-async fn append(
+pub(crate) async fn append(
     file: File,
     mut pieces: impl Stream<Item = Result<Bytes, BoxError>> + Unpin,
     most_bytes: u64,

@@ -3,7 +3,10 @@
 //! An operation's record says what is to be done, so a server that starts goes on with what an earlier one did not
 //! end. How the work is divided into steps that can be repeated is a matter of each kind of work.
 
-use std::sync::Arc;
+pub(crate) mod import;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hearth_domain::{Model, ModelRef, Operation, OperationEnd, OperationWork, Promotion, Status};
 use hearth_store::StoreError;
@@ -13,15 +16,48 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::ServerError;
 use crate::jobs::checkpoint;
-use crate::limits::{OPERATIONS_OPEN_MAX, PROMOTIONS_RUNNING_MAX};
+use crate::limits::{IMPORTS_RUNNING_MAX, OPERATIONS_OPEN_MAX, PROMOTIONS_RUNNING_MAX};
 use crate::state::AppState;
 
 /// The operations of one server.
 pub(crate) struct Operations {
     open: Arc<Semaphore>,
     promotions: Semaphore,
+    imports: Semaphore,
+    /// Models that are imported.
+    imported: Arc<Mutex<BTreeSet<String>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// The right to begin an operation.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _open: Option<OwnedSemaphorePermit>,
+    imported: Arc<Mutex<BTreeSet<String>>>,
+    model: Option<String>,
+}
+
+impl Place {
+    /// The same, to import this model; FAILED_PRECONDITION while another operation does.
+    pub(crate) fn for_model(mut self, name: &ModelRef) -> Result<Self, ServerError> {
+        let model = name.to_string();
+        if !self.imported.lock().unwrap_or_else(PoisonError::into_inner).insert(model.clone()) {
+            return Err(ServerError::FailedPrecondition(format!(
+                "model {name} is being imported; wait for that operation, or delete the model"
+            )));
+        }
+        self.model = Some(model);
+        Ok(self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(model) = &self.model {
+            self.imported.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
+        }
+    }
 }
 
 /// Why an operation has not come to its end.
@@ -44,18 +80,38 @@ impl Operations {
         Self {
             open: Arc::new(Semaphore::new(OPERATIONS_OPEN_MAX)),
             promotions: Semaphore::new(PROMOTIONS_RUNNING_MAX),
+            imports: Semaphore::new(IMPORTS_RUNNING_MAX),
+            imported: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
     }
 
     /// The right to begin one; RESOURCE_EXHAUSTED if too many are open.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, ServerError> {
-        Arc::clone(&self.open).try_acquire_owned().map_err(|_| {
+    pub(crate) fn place(&self) -> Result<Place, ServerError> {
+        let open = Arc::clone(&self.open).try_acquire_owned().map_err(|_| {
             ServerError::ResourceExhausted(format!(
                 "{OPERATIONS_OPEN_MAX} operations are not at their end yet; try again later"
             ))
-        })
+        })?;
+        Ok(self.place_with(Some(open)))
+    }
+
+    fn place_with(&self, open: Option<OwnedSemaphorePermit>) -> Place {
+        Place { _open: open, imported: Arc::clone(&self.imported), model: None }
+    }
+
+    /// The right of an operation that had one before this server started; there are no more of them than places.
+    fn earlier_place(&self, operation: &Operation) -> Place {
+        let place = self.place_with(Arc::clone(&self.open).try_acquire_owned().ok());
+        match &operation.work {
+            OperationWork::Promote(_) => place,
+            OperationWork::Import(import) => {
+                let model = ModelRef { account: operation.account.clone(), id: import.model.clone() };
+                // A model that was deleted and made again may be imported twice; the first import finds that it is gone.
+                place.for_model(&model).unwrap_or_else(|_| self.place_with(None))
+            }
+        }
     }
 
     /// The right to make a model of a checkpoint; waits for it.
@@ -72,13 +128,9 @@ impl Operations {
 }
 
 /// Records an operation and begins it.
-pub(crate) async fn begin(
-    state: &AppState,
-    operation: &Operation,
-    place: OwnedSemaphorePermit,
-) -> Result<(), ServerError> {
+pub(crate) async fn begin(state: &AppState, operation: &Operation, place: Place) -> Result<(), ServerError> {
     state.store().create(operation).await?;
-    spawn(state, operation.clone(), Some(place));
+    spawn(state, operation.clone(), place);
     Ok(())
 }
 
@@ -89,14 +141,14 @@ pub(crate) async fn resume(state: &AppState) -> Result<(), ServerError> {
         if operation.is_forgotten(now_ms) {
             state.store().delete::<Operation>(&operation.account, operation.id.as_str()).await?;
         } else if operation.end.is_none() {
-            // There are no more of them than places, since each of them had one.
-            spawn(state, operation, state.operations().place().ok());
+            let place = state.operations().earlier_place(&operation);
+            spawn(state, operation, place);
         }
     }
     Ok(())
 }
 
-fn spawn(state: &AppState, operation: Operation, place: Option<OwnedSemaphorePermit>) {
+fn spawn(state: &AppState, operation: Operation, place: Place) {
     let (state_of_task, stop) = (state.clone(), state.operations().stop.clone());
     state.operations().tasks.spawn(async move {
         let _place = place;
@@ -107,8 +159,7 @@ fn spawn(state: &AppState, operation: Operation, place: Option<OwnedSemaphorePer
             Err(Ended::Stopped) => return,
         };
         let ended = |operation: &mut Operation| {
-            operation.end = Some(end);
-            operation.update_time_ms = crate::now_ms();
+            operation.finish(end, crate::now_ms());
             Ok::<_, StoreError>(())
         };
         if let Err(error) = state.store().update(&operation.account, operation.id.as_str(), ended).await {
@@ -120,6 +171,13 @@ fn spawn(state: &AppState, operation: Operation, place: Option<OwnedSemaphorePer
 async fn run(state: &AppState, operation: &Operation, stop: &CancellationToken) -> Result<Model, Ended> {
     match &operation.work {
         OperationWork::Promote(promotion) => promote(state, operation, promotion, stop).await,
+        OperationWork::Import(work) => {
+            let _permit = tokio::select! {
+                () = stop.cancelled() => return Err(Ended::Stopped),
+                permit = state.operations().imports.acquire() => permit.expect("this semaphore is never closed"),
+            };
+            import::run(state, operation, work, stop).await
+        }
     }
 }
 
@@ -173,6 +231,11 @@ pub(crate) fn status_message(operation: &Operation) -> String {
             OperationWork::Promote(promotion) => {
                 format!("making a model of checkpoint {}", promotion.checkpoint)
             }
+            OperationWork::Import(import) => match (import.copied_bytes, import.total_bytes()) {
+                (0, 0) => "looking for the files".to_owned(),
+                (copied, total) if copied < total => format!("copied {copied} of {total} bytes"),
+                _ => "checking the files".to_owned(),
+            },
         },
     }
 }

@@ -47,6 +47,20 @@ fn is_wrapped(field: &FieldDescriptor, body: &[u8]) -> bool {
     keys.keys().any(wraps) && !keys.keys().any(|key| fields::field(&inner, key).is_some())
 }
 
+/// JSON names of the fields that stand in the body of a resource, whatever their values; `null` is none. A message of
+/// protocol buffers does not tell an empty text from none.
+pub(crate) fn present(to: &BodyTarget, body: &[u8]) -> Vec<String> {
+    let BodyTarget::Field(field) = to else { return Vec::new() };
+    let Kind::Message(inner) = field.kind() else { return Vec::new() };
+    let Ok(Value::Object(mut sent)) = serde_json::from_slice(body) else { return Vec::new() };
+    if is_wrapped(field, body) {
+        let wrapped = [field.json_name(), field.name()].iter().find_map(|key| sent.remove(*key));
+        sent = wrapped.and_then(|value| value.as_object().cloned()).unwrap_or_default();
+    }
+    let names = sent.iter().filter(|(_, value)| !value.is_null());
+    names.filter_map(|(key, _)| Some(fields::field(&inner, key)?.json_name().to_owned())).collect()
+}
+
 fn parse(desc: &MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let options = DeserializeOptions::new().deny_unknown_fields(false);

@@ -20,7 +20,7 @@ use http::{HeaderValue, header};
 use prost_reflect::{DynamicMessage, MethodDescriptor};
 use tonic::Status;
 
-use crate::context::Face;
+use crate::context::{Face, Present};
 use crate::error::ServerError;
 use crate::limits::{CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT};
 use crate::note;
@@ -90,6 +90,9 @@ async fn rpc(
     let mut extensions = std::mem::take(&mut parts.extensions);
     extensions.insert(caller);
     extensions.insert(Face::Rest);
+    if parts.method == http::Method::PATCH {
+        extensions.insert(Present(json::present(target, &body)));
+    }
     let mask = json::read_mask(&message);
     match call::call(state, method, &message, extensions).await {
         Ok(reply) => {

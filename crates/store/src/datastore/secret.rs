@@ -3,11 +3,14 @@
 //! Keys are read whenever they are used, inside the transaction that uses them, and they are changed inside one: so a
 //! rotation by another process never comes between a key and what is encrypted with it.
 
+use std::fmt;
+
 use hearth_domain::secret::{Secret, SecretRef};
 use secrecy::SecretString;
 use sqlx::{Sqlite, Transaction};
 
 use super::Store;
+use super::operation;
 use super::owned::{get_in, insert, put_in};
 use crate::error::StoreError;
 use crate::keyring::{Closed, Keyring};
@@ -50,10 +53,10 @@ async fn all_in(tx: &mut Transaction<'static, Sqlite>) -> Result<Vec<Secret>, St
 impl Store {
     /// The keys, for an encryption in this transaction. The first one is made here; a file that is gone is not made
     /// again as long as something is encrypted with what was in it.
-    async fn keys_in(
+    pub(super) async fn keys_in(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
-        name: &SecretRef,
+        name: &(dyn fmt::Display + Sync),
     ) -> Result<Keyring, StoreError> {
         if let Some(keys) = self.secret_keys.read(&self.data_dir)? {
             return Ok(keys);
@@ -179,8 +182,9 @@ impl Store {
         let Some(file) = self.secret_keys.file(&self.data_dir) else { return Ok(()) };
         let Some(mut keys) = self.secret_keys.read(&self.data_dir)? else { return Ok(()) };
         // What another process encrypted meanwhile has the last key, which it read as we did; to be sure, look.
-        let used: Vec<String> =
+        let mut used: Vec<String> =
             all_in(&mut tx).await?.into_iter().map(|secret| secret.sealed.key_id).collect();
+        used.extend(operation::keys_used(&mut tx).await?);
         keys.forget_all_but(&used);
         keys.write(&file)
     }

@@ -36,7 +36,7 @@ struct Change {
 }
 
 impl Change {
-    /// What is asked for, by the mask or else by the fields that are set.
+    /// What is asked for, by the mask or else by the fields that are sent.
     fn of(
         call: &Call,
         given: pb::Dataset,
@@ -46,7 +46,7 @@ impl Change {
             Some(mask) => masked(mask)?,
             None => {
                 refuse_other("Dataset", "dataset.", &given, fields::SUPPORTED)?;
-                given::other_fields("Dataset", &given, &[])?
+                given::sent_fields("Dataset", &given, &call.present, fields::SUPPORTED)?
             }
         };
         let has = |name: &str| names.iter().any(|known| known == name);

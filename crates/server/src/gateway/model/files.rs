@@ -38,7 +38,7 @@ pub(super) fn upload_of(model: &Model) -> Result<&ModelUpload, StoreError> {
 }
 
 /// Names and sizes as files to register, sorted by name. Everything that is wrong is said at once.
-pub(super) fn checked<'a>(
+pub(crate) fn checked<'a>(
     given: impl IntoIterator<Item = (&'a String, &'a i64)>,
 ) -> Result<Vec<ModelFile>, ServerError> {
     let (mut files, mut violations) = (Vec::new(), Vec::new());
@@ -84,7 +84,7 @@ fn file(name: &str, size: i64) -> Result<ModelFile, String> {
 }
 
 /// Makes these the files of a model. Those that are there already, in the same size, stay.
-pub(super) async fn register(
+pub(crate) async fn register(
     state: &AppState,
     name: &ModelRef,
     files: Vec<ModelFile>,

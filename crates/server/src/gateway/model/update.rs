@@ -27,7 +27,7 @@ pub(in crate::gateway) async fn model_update(
     let current = store.model_find(&name).await?;
     let refs = super::deployed_refs(store, &current).await?;
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    let changes = changes(&given, &super::to_pb(&current, refs), &paths)?;
+    let changes = changes(&given, &super::to_pb(&current, refs), &paths, &call.present)?;
     about::check_texts(&given)?;
     let changed = store
         .model_update(&name, |model| {
@@ -55,6 +55,7 @@ fn changes(
     given: &pb::Model,
     current: &pb::Model,
     mask: &[String],
+    present: &[String],
 ) -> Result<Vec<&'static str>, ServerError> {
     let desc = hearth_proto::descriptor_pool()
         .get_message_by_name("gateway.Model")
@@ -75,7 +76,14 @@ fn changes(
     }
     let (mut changes, mut violations) = (Vec::new(), Vec::new());
     for field in given.descriptor().fields() {
-        let is_meant = if everything { given.has_field(&field) } else { names.contains(&field.name()) };
+        let is_emptied = || {
+            let is_sent = present.iter().any(|name| name == field.json_name());
+            is_sent && CHANGEABLE.contains(&field.name())
+        };
+        let is_meant = match everything {
+            true => given.has_field(&field) || is_emptied(),
+            false => names.contains(&field.name()),
+        };
         if !is_meant || given.get_field(&field) == current.get_field(&field) {
             continue;
         }

@@ -16,7 +16,8 @@ pub(in crate::gateway) async fn user_update(
     let given = request.user.unwrap_or_default();
     let (account, id) = names::user("user.name", &given.name)?;
     call.caller.may_administer(&account)?;
-    let fields = changed_fields("User", "user.", &given, request.update_mask.as_ref(), SUPPORTED_FIELDS)?;
+    let mask = request.update_mask.as_ref();
+    let fields = changed_fields("User", "user.", &given, mask, &call.present, SUPPORTED_FIELDS)?;
     super::check_texts(&given)?;
     let role = super::role(&given.role)?;
     let now_ms = crate::now_ms();

@@ -26,6 +26,10 @@ fn what_describes_a_dataset_can_change() {
         (&json!("Rows"), &json!("8"), &json!(""))
     );
     assert_eq!(patch(&server, "?updateMask=displayName", &json!({})).ok()["displayName"], "");
+    patch(&server, "", &json!({"displayName": "Again"})).ok();
+    // Sent empty, it is emptied; what cannot change may be sent empty.
+    let emptied = patch(&server, "", &json!({"displayName": "", "externalUrl": "", "exampleCount": null})).ok();
+    assert_eq!((&emptied["displayName"], &emptied["exampleCount"]), (&json!(""), &json!("8")));
     // Nothing asked for, nothing changed.
     let before = server.get(ROWS).ok();
     assert_eq!(patch(&server, "", &json!({"name": "accounts/x/datasets/y", "state": "READY"})).ok(), before);

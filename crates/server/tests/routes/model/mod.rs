@@ -3,7 +3,9 @@
 mod create;
 mod delete;
 mod download_endpoint;
+mod fake_s3;
 mod get;
+mod import;
 mod list;
 mod prepare;
 mod update;

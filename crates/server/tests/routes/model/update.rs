@@ -20,6 +20,14 @@ fn texts_change_and_nothing_else() {
     // A mask empties what is not sent, and hides what is.
     let masked = patch(&format!("{MODEL}?updateMask=description"), json!({"displayName": "No"})).ok();
     assert_eq!((&masked["displayName"], &masked["description"]), (&json!("New"), &json!("")));
+    // What is sent empty is emptied; null is not sent, and what cannot change may be sent empty.
+    let body = json!({"githubUrl": "", "displayName": null, "description": "", "public": false, "kind": null});
+    let emptied = patch(MODEL, body).ok();
+    assert_eq!((&emptied["displayName"], &emptied["githubUrl"]), (&json!("New"), &json!("")));
+    patch(MODEL, json!({"model": {"displayName": "", "githubUrl": "https://x"}})).ok();
+    let emptied = server.get(MODEL).ok();
+    assert_eq!((&emptied["displayName"], &emptied["githubUrl"]), (&json!(""), &json!("https://x")));
+    patch(MODEL, json!({"display_name": "New"})).ok();
     for (body, field) in [
         (json!({"public": true}), "model.public"),
         (json!({"contextLength": 64}), "model.contextLength"),

@@ -3,7 +3,7 @@
 mod cancel;
 mod checkpoint_list;
 mod checkpoint_promote;
-mod checkpoints;
+pub mod checkpoints;
 mod create;
 mod delete;
 mod estimate_cost;

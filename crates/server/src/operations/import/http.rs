@@ -1,0 +1,136 @@
+//! How the S3 client reaches the network: blocking requests in threads of their own, their bodies a few pieces ahead of
+//! who reads them.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::uri::Scheme;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Bytes of one piece of a body.
+const PIECE_BYTES: usize = 64 << 10;
+/// Pieces that wait for who reads them.
+const PIECES_AHEAD: usize = 4;
+/// Longest time for a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the head of an answer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for the body of an answer. Files are asked for in ranges, so none is long.
+const BODY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Makes requests to the one host that it is given URLs of. Redirects are answers like others, and are not followed.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    agent: ureq::Agent,
+    /// Whether requests may go without TLS: only to an endpoint that the operator has named.
+    allow_http: bool,
+}
+
+impl Connector {
+    pub(super) fn new(allow_http: bool) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(HEAD_TIMEOUT))
+            .timeout_recv_body(Some(BODY_TIMEOUT))
+            .build()
+            .into();
+        Self { agent, allow_http }
+    }
+
+    /// The head of an answer to HEAD, without a key.
+    pub(super) fn head(&self, url: &str) -> Result<http::Response<ureq::Body>, ureq::Error> {
+        self.agent.head(url).call()
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+/// Why a request could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(&'static str);
+
+#[tonic::async_trait]
+impl HttpService for Connector {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let refused = |what| HttpError::new(HttpErrorKind::Unknown, Refused(what));
+        if request.uri().scheme() != Some(&Scheme::HTTPS) && !self.allow_http {
+            return Err(refused("requests go over https"));
+        }
+        let (parts, body) = request.into_parts();
+        if !body.is_empty() {
+            return Err(refused("an import only reads"));
+        }
+        let (agent, request) = (self.agent.clone(), http::Request::from_parts(parts, ()));
+        let (head, answered) = oneshot::channel();
+        let (pieces, received) = mpsc::channel(PIECES_AHEAD);
+        tokio::task::spawn_blocking(move || {
+            let answer = match agent.run(request) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let _ = head.send(Err(error));
+                    return;
+                }
+            };
+            let (parts, body) = answer.into_parts();
+            if head.send(Ok(parts)).is_ok() {
+                send(body, &pieces);
+            }
+        });
+        let parts = match answered.await {
+            Ok(Ok(parts)) => parts,
+            Ok(Err(error)) => return Err(HttpError::new(kind(&error), error)),
+            Err(_) => return Err(refused("the request ended without an answer")),
+        };
+        let mut received = received;
+        let body = stream::poll_fn(move |context| received.poll_recv(context));
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(StreamBody::new(body))))
+    }
+}
+
+/// Reads a body to its end, or until nobody wants more.
+fn send(body: ureq::Body, pieces: &mpsc::Sender<Result<Frame<Bytes>, HttpError>>) {
+    let mut reader = body.into_reader();
+    loop {
+        let mut piece = vec![0; PIECE_BYTES];
+        let sent = match reader.read(&mut piece) {
+            Ok(0) => return,
+            Ok(read) => {
+                piece.truncate(read);
+                pieces.blocking_send(Ok(Frame::data(piece.into())))
+            }
+            Err(error) => {
+                let _ = pieces.blocking_send(Err(HttpError::new(HttpErrorKind::Interrupted, error)));
+                return;
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn kind(error: &ureq::Error) -> HttpErrorKind {
+    match error {
+        ureq::Error::Timeout(_) => HttpErrorKind::Timeout,
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => HttpErrorKind::Connect,
+        ureq::Error::Io(_) => HttpErrorKind::Request,
+        _ => HttpErrorKind::Unknown,
+    }
+}
