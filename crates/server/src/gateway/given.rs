@@ -133,7 +133,8 @@ mod tests {
         check(&["createTime"], Err(Code::InvalidArgument));
         check(&["role"], Err(Code::Unimplemented));
         let other = pb::User { role: "user".to_owned(), ..Default::default() };
-        let refused = changed_fields("User", "user.", &other, None, &[], &["email"]).map_err(|error| error.code());
+        let refused =
+            changed_fields("User", "user.", &other, None, &[], &["email"]).map_err(|error| error.code());
         assert_eq!(refused, Err(Code::Unimplemented));
         // What is present and empty is emptied, if it can be changed, and asks for nothing otherwise.
         let none = pb::User { email: "a@b".to_owned(), ..Default::default() };

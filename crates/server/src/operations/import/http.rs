@@ -2,6 +2,8 @@
 //! who reads them.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +35,7 @@ pub(super) struct Connector {
     agent: ureq::Agent,
     /// Whether requests may go without TLS: only to an endpoint that the operator has named.
     allow_http: bool,
+    last_status: Arc<AtomicU16>,
 }
 
 impl Connector {
@@ -46,7 +49,12 @@ impl Connector {
             .timeout_recv_body(Some(BODY_TIMEOUT))
             .build()
             .into();
-        Self { agent, allow_http }
+        Self { agent, allow_http, last_status: Arc::default() }
+    }
+
+    /// Status of the last answer: the S3 client does not tell it for lists.
+    pub(super) fn last_status(&self) -> u16 {
+        self.last_status.load(Ordering::Relaxed)
     }
 
     /// The head of an answer to HEAD, without a key.
@@ -80,7 +88,8 @@ impl HttpService for Connector {
         let (agent, request) = (self.agent.clone(), http::Request::from_parts(parts, ()));
         let (head, answered) = oneshot::channel();
         let (pieces, received) = mpsc::channel(PIECES_AHEAD);
-        tokio::task::spawn_blocking(move || {
+        // A thread of its own: a server that stops does not wait for one that waits for S3.
+        let asking = move || {
             let answer = match agent.run(request) {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -92,12 +101,15 @@ impl HttpService for Connector {
             if head.send(Ok(parts)).is_ok() {
                 send(body, &pieces);
             }
-        });
+        };
+        let started = std::thread::Builder::new().name("hearth-s3".to_owned()).spawn(asking);
+        started.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let parts = match answered.await {
             Ok(Ok(parts)) => parts,
             Ok(Err(error)) => return Err(HttpError::new(kind(&error), error)),
             Err(_) => return Err(refused("the request ended without an answer")),
         };
+        self.last_status.store(parts.status.as_u16(), Ordering::Relaxed);
         let mut received = received;
         let body = stream::poll_fn(move |context| received.poll_recv(context));
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(StreamBody::new(body))))

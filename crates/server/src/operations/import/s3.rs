@@ -77,6 +77,7 @@ pub(super) struct AccessKey {
 /// A folder that can be read.
 pub(super) struct Folder {
     store: AmazonS3,
+    connector: Connector,
     prefix: ObjectPath,
 }
 
@@ -109,10 +110,10 @@ impl Folder {
             None => builder.with_skip_signature(true),
         };
         let store = builder
-            .with_http_connector(connector)
+            .with_http_connector(connector.clone())
             .build()
             .map_err(|source| ServerError::internal("making an S3 client", source))?;
-        Ok(Self { store, prefix })
+        Ok(Self { store, connector, prefix })
     }
 
     /// All files below the folder, by their names in it.
@@ -120,7 +121,7 @@ impl Folder {
         let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
         let mut found = Vec::new();
         let mut objects = self.store.list(prefix);
-        while let Some(object) = objects.try_next().await.map_err(refused)? {
+        while let Some(object) = objects.try_next().await.map_err(|error| self.not_listed(error))? {
             let name = match object.location.prefix_match(&self.prefix) {
                 Some(parts) => parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"),
                 None => continue,
@@ -138,6 +139,14 @@ impl Folder {
             found.push(ImportFile { name, key, size_bytes: object.size, e_tag: object.e_tag });
         }
         Ok(found)
+    }
+
+    fn not_listed(&self, error: object_store::Error) -> ServerError {
+        match self.connector.last_status() {
+            404 => ServerError::NotFound("S3 has no such bucket".to_owned()),
+            401 | 403 => not_permitted(),
+            _ => refused(error),
+        }
     }
 
     /// Bytes of a file from `first` on, up to `end`. ABORTED if it is not the file that was listed any more.
@@ -194,6 +203,13 @@ fn unreachable() -> ServerError {
     ServerError::Unavailable("S3 cannot be reached; the operation can be begun again".to_owned())
 }
 
+/// S3 tells unknown keys and wrong secrets with the same status as keys that may not read.
+fn not_permitted() -> ServerError {
+    ServerError::PermissionDenied(
+        "S3 does not let this access key read the bucket; key and secret may be wrong too".to_owned(),
+    )
+}
+
 pub(super) fn changed() -> ServerError {
     ServerError::Ended(hearth_domain::Status::new(
         Code::Aborted,
@@ -208,13 +224,7 @@ fn refused(error: object_store::Error) -> ServerError {
         Error::NotFound { .. } => {
             ServerError::NotFound("S3 has no such bucket, or a file is gone that was there".to_owned())
         }
-        Error::PermissionDenied { .. } => {
-            ServerError::PermissionDenied("S3 does not let this access key read the bucket".to_owned())
-        }
-        Error::Unauthenticated { .. } => ServerError::Ended(hearth_domain::Status::new(
-            Code::Unauthenticated,
-            "S3 does not know this access key, or its secret is wrong",
-        )),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => not_permitted(),
         Error::Precondition { .. } => changed(),
         Error::Generic { .. } => unreachable(),
         other => ServerError::internal("reading from S3", other),

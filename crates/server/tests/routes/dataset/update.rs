@@ -28,7 +28,8 @@ fn what_describes_a_dataset_can_change() {
     assert_eq!(patch(&server, "?updateMask=displayName", &json!({})).ok()["displayName"], "");
     patch(&server, "", &json!({"displayName": "Again"})).ok();
     // Sent empty, it is emptied; what cannot change may be sent empty.
-    let emptied = patch(&server, "", &json!({"displayName": "", "externalUrl": "", "exampleCount": null})).ok();
+    let emptied =
+        patch(&server, "", &json!({"displayName": "", "externalUrl": "", "exampleCount": null})).ok();
     assert_eq!((&emptied["displayName"], &emptied["exampleCount"]), (&json!(""), &json!("8")));
     // Nothing asked for, nothing changed.
     let before = server.get(ROWS).ok();

@@ -236,7 +236,8 @@ fn is_signed(headers: &BTreeMap<String, String>) -> bool {
     authorization.starts_with("AWS4-HMAC-SHA256 ")
         && has(&format!("Credential={KEY_ID}/"))
         && has("/us-east-1/s3/aws4_request")
-        && has("host;x-amz-content-sha256;x-amz-date")
+        && has("SignedHeaders=host;")
+        && has("x-amz-content-sha256;x-amz-date")
         && signature.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
         && headers.contains_key("x-amz-date")
 }

@@ -21,7 +21,8 @@ fn texts_change_and_nothing_else() {
     let masked = patch(&format!("{MODEL}?updateMask=description"), json!({"displayName": "No"})).ok();
     assert_eq!((&masked["displayName"], &masked["description"]), (&json!("New"), &json!("")));
     // What is sent empty is emptied; null is not sent, and what cannot change may be sent empty.
-    let body = json!({"githubUrl": "", "displayName": null, "description": "", "public": false, "kind": null});
+    let body =
+        json!({"githubUrl": "", "displayName": null, "description": "", "public": false, "kind": null});
     let emptied = patch(MODEL, body).ok();
     assert_eq!((&emptied["displayName"], &emptied["githubUrl"]), (&json!("New"), &json!("")));
     patch(MODEL, json!({"model": {"displayName": "", "githubUrl": "https://x"}})).ok();
