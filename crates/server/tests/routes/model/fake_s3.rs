@@ -153,6 +153,21 @@ impl FakeS3 {
     }
 
     fn object(&self, stream: &mut TcpStream, key: &str, range: Option<(u64, u64)>, tag: Option<&String>) {
+        let (state, changed) = &*self.shared;
+        let mut state = state.lock().unwrap();
+        let is_held = |state: &State| {
+            state
+                .held
+                .as_ref()
+                .is_some_and(|(held, from)| held == key && range.is_some_and(|(first, _)| first >= *from))
+        };
+        while is_held(&state) {
+            state.waiting += 1;
+            changed.notify_all();
+            state = changed.wait(state).unwrap();
+            state.waiting -= 1;
+        }
+        drop(state);
         let Some(bytes) = self.state(|state| state.objects.get(key).cloned()) else {
             return error(stream, 404, "NoSuchKey");
         };
@@ -169,16 +184,7 @@ impl FakeS3 {
             bytes.len(),
             e_tag(&bytes),
         );
-        let (state, changed) = &*self.shared;
-        let mut state = state.lock().unwrap();
-        let is_held =
-            |state: &State| state.held.as_ref().is_some_and(|(held, from)| held == key && first >= *from);
-        while is_held(&state) {
-            state.waiting += 1;
-            changed.notify_all();
-            state = changed.wait(state).unwrap();
-            state.waiting -= 1;
-        }
+        let mut state = self.shared.0.lock().unwrap();
         let left = state.breaks.get_mut(key).filter(|left| **left > 0);
         let breaks = left.map(|left| *left -= 1).is_some();
         drop(state);
