@@ -23,6 +23,7 @@ pub mod dataset_validation_job;
 pub mod id;
 pub mod job;
 pub mod operation;
+pub mod quota;
 pub mod record;
 pub mod schedule;
 pub mod secret;
@@ -42,6 +43,7 @@ pub use id::{
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
 pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
+pub use quota::{Quota, QuotaKind};
 pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
 pub use secret::{Sealed, Secret, SecretRef};
 pub use state::{JobEvent, JobState, TransitionError, transition};

@@ -106,6 +106,11 @@ impl Caller {
 
     /// Refuses models of other accounts, except those that everybody may use.
     pub fn may_read_models(&self, account: &AccountId) -> Result<(), ServerError> {
+        self.may_see(account)
+    }
+
+    /// Refuses accounts that the caller has nothing to do with; that of the shared models is everybody's.
+    pub fn may_see(&self, account: &AccountId) -> Result<(), ServerError> {
         if account.as_str() == Account::CATALOGUE { Ok(()) } else { self.may_read(account) }
     }
 

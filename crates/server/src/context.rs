@@ -181,12 +181,13 @@ fn head_refusal(uri: &Uri, headers: &HeaderMap) -> Option<Refused> {
 
 /// What every answer says of its request, and when to come back.
 fn finish(note: &Note, response: &mut Response) {
-    let mut is_exhausted = response.status() == StatusCode::TOO_MANY_REQUESTS;
+    let mut is_exhausted = response.status() == StatusCode::TOO_MANY_REQUESTS
+        && !response.headers().contains_key(status::SHOULD_RETRY);
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(&note.request_id).expect("request ids are plain");
     headers.insert(REQUEST_ID_HEADER, id);
     if let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != tonic::Code::Ok) {
-        is_exhausted = status.code() == tonic::Code::ResourceExhausted;
+        is_exhausted = status.code() == tonic::Code::ResourceExhausted && !status::is_quota_failure(&status);
         if let Err(error) = status::with_request_info(&status, &note.request_id).add_header(headers) {
             tracing::error!(%error, "a status does not fit into headers");
         }

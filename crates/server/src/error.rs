@@ -4,14 +4,14 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use hearth_domain::Code;
+use hearth_domain::{Code, Quota};
 use hearth_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use prost::Message;
 use tonic::Status;
 
 use crate::transcode::status::{
-    BAD_REQUEST_URL, BadRequest, RpcStatus, Violation, error_response, with_retry_info,
+    BAD_REQUEST_URL, BadRequest, RpcStatus, Violation, error_response, with_quota_failure, with_retry_info,
 };
 
 /// All that a client learns of a defect; the log has the cause under the same request id.
@@ -71,6 +71,17 @@ pub enum ServerError {
     /// A limit of the server is reached.
     #[error("{0}")]
     ResourceExhausted(String),
+    /// The account has as many as it may.
+    #[error(
+        "quota {} allows {}: {} are used, and {more} more would be; delete some, or ask the operator for more \
+         (hearth serve --quota)", .quota.name(), .quota.limit, .quota.usage
+    )]
+    QuotaExceeded {
+        /// Which quota.
+        quota: Quota,
+        /// How many would be made.
+        more: u64,
+    },
     /// Too many calls in a short time.
     #[error("too many {what}; try again in {} seconds", retry_after.as_secs_f64().ceil())]
     RateLimited {
@@ -155,7 +166,9 @@ impl ServerError {
             Self::NotFound(_) => Code::NotFound,
             Self::AlreadyExists(_) => Code::AlreadyExists,
             Self::FailedPrecondition(_) => Code::FailedPrecondition,
-            Self::ResourceExhausted(_) | Self::RateLimited { .. } => Code::ResourceExhausted,
+            Self::ResourceExhausted(_) | Self::QuotaExceeded { .. } | Self::RateLimited { .. } => {
+                Code::ResourceExhausted
+            }
             Self::Unavailable(_) => Code::Unavailable,
             Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Self::Ended(status) => status.code,
@@ -218,6 +231,9 @@ impl From<ServerError> for Status {
         };
         if let ServerError::RateLimited { retry_after, .. } = error {
             return with_retry_info(&Self::new(code, message), retry_after);
+        }
+        if let ServerError::QuotaExceeded { quota, .. } = &error {
+            return with_quota_failure(&Self::new(code, &message), &quota.name(), &message);
         }
         let violations = match error {
             ServerError::Invalid { violations, .. } | ServerError::Refused { violations, .. } => violations,

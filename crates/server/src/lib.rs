@@ -40,6 +40,7 @@ mod openai;
 mod openapi;
 mod operations;
 mod price;
+mod quota;
 mod rate;
 mod reply;
 mod serve;

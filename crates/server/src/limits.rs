@@ -1,6 +1,9 @@
 //! Every limit of the HTTP side, in one place. [`ServerLimits`] holds those that an operator can set.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use hearth_domain::{AccountId, QuotaKind};
 
 pub use hearth_store::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
@@ -139,6 +142,22 @@ pub const BATCH_BUSY_INTERVAL: Duration = Duration::from_millis(500);
 pub const BATCH_BUSY_RETRIES_MAX: usize = 1200;
 /// Pause before a batch job is tried again that broke on a defect or a full disk.
 pub const BATCH_RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// Locks that all accounts share: creations in more accounts at once may wait for each other.
+pub const ACCOUNT_LOCKS: usize = 64;
+/// API keys of an account, unless the operator says otherwise.
+pub const API_KEYS_QUOTA: u64 = 5_000;
+/// Datasets of an account.
+pub const DATASETS_QUOTA: u64 = 10_000;
+/// Models of an account, with those that open jobs are to make.
+pub const MODELS_QUOTA: u64 = 20_000;
+/// Batch inference jobs of an account that are not at their end.
+pub const OPEN_BATCH_JOBS_QUOTA: u64 = 1_000;
+/// Supervised fine-tuning jobs of an account that are not at their end.
+pub const OPEN_JOBS_QUOTA: u64 = 10_000;
+/// Secrets of an account.
+pub const SECRETS_QUOTA: u64 = 1_000;
+/// Users of an account.
+pub const USERS_QUOTA: u64 = 1_000;
 
 /// Limits that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +190,48 @@ pub struct ServerLimits {
     pub upload_rate: Option<Rate>,
     /// Calls with a wrong key from one address.
     pub wrong_key_rate: Option<Rate>,
+    /// How much accounts may have.
+    pub quotas: Quotas,
+}
+
+/// How much each account may have of what there are quotas of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    of_each: BTreeMap<QuotaKind, u64>,
+    /// Of single accounts, in place of the others.
+    of_one: BTreeMap<(AccountId, QuotaKind), u64>,
+}
+
+impl Quotas {
+    /// Sets a limit, of one account or of all that have none of their own.
+    pub fn set(&mut self, account: Option<AccountId>, kind: QuotaKind, limit: u64) {
+        match account {
+            Some(account) => self.of_one.insert((account, kind), limit),
+            None => self.of_each.insert(kind, limit),
+        };
+    }
+
+    /// The limit of an account.
+    pub fn limit(&self, account: &AccountId, kind: QuotaKind) -> u64 {
+        let own = self.of_one.get(&(account.clone(), kind));
+        *own.unwrap_or(&self.of_each[&kind])
+    }
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        let limit = |kind| match kind {
+            QuotaKind::ApiKeys => API_KEYS_QUOTA,
+            QuotaKind::Datasets => DATASETS_QUOTA,
+            QuotaKind::Models => MODELS_QUOTA,
+            QuotaKind::OpenBatchInferenceJobs => OPEN_BATCH_JOBS_QUOTA,
+            QuotaKind::OpenSupervisedFineTuningJobs => OPEN_JOBS_QUOTA,
+            QuotaKind::Secrets => SECRETS_QUOTA,
+            QuotaKind::Users => USERS_QUOTA,
+        };
+        let of_each = QuotaKind::ALL.into_iter().map(|kind| (kind, limit(kind))).collect();
+        Self { of_each, of_one: BTreeMap::new() }
+    }
 }
 
 /// How often something may be done.
@@ -199,6 +260,7 @@ impl Default for ServerLimits {
             inference_rate: Some(Rate { per_minute: 12_000, burst: 1_000 }),
             upload_rate: Some(Rate { per_minute: 6_000, burst: 1_000 }),
             wrong_key_rate: Some(Rate { per_minute: 60, burst: 600 }),
+            quotas: Quotas::default(),
         }
     }
 }

@@ -14,7 +14,9 @@ use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePerm
 
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Validations;
-use crate::limits::{DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits};
+use crate::limits::{
+    ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits,
+};
 use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
@@ -70,6 +72,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     dataset_locks: [Mutex<()>; DATASET_LOCKS],
     model_locks: [Mutex<()>; MODEL_LOCKS],
+    account_locks: [Mutex<()>; ACCOUNT_LOCKS],
     model_checks: std::sync::Mutex<HashMap<ModelRef, Arc<Mutex<()>>>>,
 }
 
@@ -106,6 +109,7 @@ impl AppState {
                 metrics,
                 dataset_locks,
                 model_locks: std::array::from_fn(|_| Mutex::new(())),
+                account_locks: std::array::from_fn(|_| Mutex::new(())),
                 model_checks: std::sync::Mutex::default(),
             }),
         }
@@ -200,6 +204,14 @@ impl AppState {
         let mut hash = DefaultHasher::new();
         (name.account.as_str(), name.id.as_str()).hash(&mut hash);
         self.inner.dataset_locks[(hash.finish() % DATASET_LOCKS as u64) as usize].lock().await
+    }
+
+    /// Held from the look at an account's quotas until what they allow is made. Whoever holds it may take the lock of a
+    /// dataset or a model, and not the other way round.
+    pub(crate) async fn account_lock(&self, account: &AccountId) -> MutexGuard<'_, ()> {
+        let mut hash = DefaultHasher::new();
+        account.as_str().hash(&mut hash);
+        self.inner.account_locks[(hash.finish() % ACCOUNT_LOCKS as u64) as usize].lock().await
     }
 
     /// Held while uploaded files of a model and its record change together. Models may share a lock.

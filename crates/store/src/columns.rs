@@ -23,6 +23,8 @@ pub enum Listed {
     DeployedModel,
     /// Secrets.
     Secret,
+    /// Quotas, which stand in no table.
+    Quota,
 }
 
 /// A field of a row, as SQL.
@@ -236,6 +238,15 @@ const SECRET: Columns = columns! {
     }
 };
 
+const QUOTA: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/quotas/' || id",
+        "value" = "record ->> '$.limit'",
+        "max_value" = "record ->> '$.limit'",
+        "usage" = "record ->> '$.usage'",
+    }
+};
+
 const BATCH_INFERENCE_JOB: Columns = columns! {
     Form::Plain => {
         "name" = "'accounts/' || account || '/batchInferenceJobs/' || id",
@@ -333,10 +344,11 @@ impl Listed {
             Listed::Model => MODEL,
             Listed::DeployedModel => DEPLOYED_MODEL,
             Listed::Secret => SECRET,
+            Listed::Quota => QUOTA,
         }
     }
 
-    /// All kinds.
+    /// All kinds that stand in tables.
     pub(crate) const ALL: [Self; 9] = [
         Self::Account,
         Self::User,
@@ -360,6 +372,7 @@ impl Listed {
             Listed::Job => &["job"],
             Listed::Model | Listed::DeployedModel => &["model"],
             Listed::Secret => &["secret"],
+            Listed::Quota => &[],
         }
     }
 

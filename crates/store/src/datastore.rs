@@ -25,6 +25,7 @@ mod job;
 mod model;
 mod operation;
 mod owned;
+mod quota;
 mod secret;
 mod user;
 

@@ -137,7 +137,8 @@ impl ListRows {
     }
 }
 
-fn cell(row: &SqliteRow, i: usize) -> Result<Cell, StoreError> {
+/// A field of a row.
+pub(crate) fn cell(row: &SqliteRow, i: usize) -> Result<Cell, StoreError> {
     let raw = row.try_get_raw(i).map_err(StoreError::Database)?;
     if raw.is_null() {
         return Ok(Cell::Null);

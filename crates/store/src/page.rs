@@ -11,7 +11,8 @@ use crate::columns::{Column, Listed};
 use crate::condition::{Condition, Value};
 use crate::datastore::Store;
 use crate::error::StoreError;
-use crate::fields::{Found, Question, SortedBy};
+use crate::fields::{Cell, Fields, Found, Question, SortedBy};
+use crate::lists::cell;
 
 /// Page size when none is asked for.
 pub const PAGE_SIZE_DEFAULT: i32 = 50;
@@ -150,17 +151,62 @@ fn write_token(question: String, last: Vec<Value>) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
 }
 
+/// Items of a page.
+fn page_limit(query: &ListQuery) -> Result<usize, StoreError> {
+    let limit = match query.page_size {
+        wrong @ ..0 => return Err(StoreError::PageSize(wrong)),
+        0 => PAGE_SIZE_DEFAULT,
+        size => size.min(PAGE_SIZE_MAX),
+    };
+    Ok(limit as usize)
+}
+
+/// One page of a few values that stand in no table. Each has an `account` and an `id`.
+pub(crate) async fn list_values<T: Serialize + Clone>(
+    store: &Store,
+    source: Source<'_>,
+    values: Vec<T>,
+    query: &ListQuery,
+) -> Result<ListPage<T>, StoreError> {
+    let limit = page_limit(query)?;
+    let order = sorted(&query.order);
+    let question = question(&source, query);
+    let after = read_token(&query.page_token, &question, order.len())?;
+    let mut fields = Fields::new("account", "id", source.listed.columns());
+    // The columns are SQL.
+    let sql = format!(
+        "SELECT key, ({}) FROM (SELECT key, value ->> '$.account' AS account, value ->> '$.id' AS id, value AS record
+         FROM json_each(?1))",
+        fields.columns().join("), (")
+    );
+    let mut tx = store.begin_read().await?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(record(&values)).fetch_all(&mut *tx).await;
+    for row in &rows.map_err(StoreError::Database)? {
+        let cells: Vec<Cell> = (1..row.len()).map(|i| cell(row, i)).collect::<Result<_, _>>()?;
+        fields.set(row.get(0), cells.into_iter());
+    }
+    let Found { keys, last, total } = fields.find(&Question {
+        account: source.account,
+        filters: [&source.shown, &query.filter],
+        order: &order,
+        after: after.as_deref(),
+        limit,
+    });
+    let value = |key: &i64| {
+        let place = usize::try_from(*key).expect("a place in an array is not below 0");
+        values[place].clone()
+    };
+    let next_page_token = last.map_or(String::new(), |last| write_token(question, last));
+    Ok(ListPage { items: keys.iter().map(value).collect(), next_page_token, total_size: total as u64 })
+}
+
 /// One page of records, in a stable order.
 pub(crate) async fn list<T: DeserializeOwned>(
     store: &Store,
     source: Source<'_>,
     query: &ListQuery,
 ) -> Result<ListPage<T>, StoreError> {
-    let limit = match query.page_size {
-        wrong @ ..0 => return Err(StoreError::PageSize(wrong)),
-        0 => PAGE_SIZE_DEFAULT,
-        size => size.min(PAGE_SIZE_MAX),
-    };
+    let limit = page_limit(query)?;
     let order = sorted(&query.order);
     let question = question(&source, query);
     let after = read_token(&query.page_token, &question, order.len())?;
@@ -176,7 +222,7 @@ pub(crate) async fn list<T: DeserializeOwned>(
             filters: [&source.shown, &filter],
             order: &order,
             after: after.as_deref(),
-            limit: limit as usize,
+            limit,
         })
     };
     let Found { keys, last, total } = match tokio::task::spawn_blocking(find).await {

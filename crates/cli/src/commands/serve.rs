@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use hearth_domain::{AccountId, QuotaKind};
 use hearth_server::limits::{Rate, ServerLimits};
 use hearth_server::{S3Endpoint, TlsConfig, TrainingPrice};
 use serde_json::json;
@@ -107,6 +108,11 @@ struct LimitArgs {
     /// [12000/1000], upload [6000/1000] or, for each address, wrong-key [60/600]; may be repeated
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Vec<(RateClass, Option<Rate>)>,
+    /// How much each account, or ACCOUNT alone, may have: [ACCOUNT/]NAME=N; NAME is api-keys [5000], datasets [10000],
+    /// models [20000], open-batch-inference-jobs [1000], open-supervised-fine-tuning-jobs [10000], secrets [1000] or
+    /// users [1000]; may be repeated
+    #[arg(long, value_name = "QUOTA", value_parser = parse_quota)]
+    quota: Vec<(Option<AccountId>, QuotaKind, u64)>,
     /// How long a server that was told to stop only says that it is not ready, before it stops accepting
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
     shutdown_delay: u64,
@@ -150,6 +156,22 @@ fn parse_rate(text: &str) -> Result<(RateClass, Option<Rate>)> {
     }
 }
 
+fn parse_quota(text: &str) -> Result<(Option<AccountId>, QuotaKind, u64)> {
+    let Some((name, limit)) = text.split_once('=') else { bail!("write NAME=N or ACCOUNT/NAME=N") };
+    let (account, name) = match name.split_once('/') {
+        Some((account, name)) => (Some(AccountId::new(account)?), name),
+        None => (None, name),
+    };
+    let Some(kind) = QuotaKind::from_id(name) else {
+        let known = QuotaKind::ALL.map(QuotaKind::id).join(", ");
+        bail!("there is no quota {name}; there are {known}");
+    };
+    match limit.parse() {
+        Ok(limit) => Ok((account, kind, limit)),
+        Err(_) => bail!("{limit} is not a whole number from 0 up"),
+    }
+}
+
 impl LimitArgs {
     fn limits(self) -> ServerLimits {
         let mut limits = ServerLimits::default();
@@ -168,6 +190,9 @@ impl LimitArgs {
                 RateClass::Upload => limits.upload_rate = rate,
                 RateClass::WrongKey => limits.wrong_key_rate = rate,
             }
+        }
+        for (account, kind, limit) in self.quota {
+            limits.quotas.set(account, kind, limit);
         }
         limits.shutdown_delay = Duration::from_secs(self.shutdown_delay);
         if let Some(seconds) = self.shutdown_timeout {
@@ -228,6 +253,16 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotas_are_read() {
+        let acme = AccountId::new("acme").unwrap();
+        assert_eq!(parse_quota("models=5").unwrap(), (None, QuotaKind::Models, 5));
+        assert_eq!(parse_quota("acme/api-keys=0").unwrap(), (Some(acme), QuotaKind::ApiKeys, 0));
+        for bad in ["models", "models=", "models=-1", "gpus=1", "A/models=1", "/models=1", "=1"] {
+            assert!(parse_quota(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn rates_are_read() {

@@ -54,6 +54,26 @@ struct RetryInfo {
     retry_delay: Option<prost_types::Duration>,
 }
 
+/// `google.rpc.QuotaFailure`.
+#[derive(Clone, PartialEq, Message)]
+struct QuotaFailure {
+    #[prost(message, repeated, tag = "1")]
+    violations: Vec<QuotaViolation>,
+}
+
+/// `google.rpc.QuotaFailure.Violation`.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct QuotaViolation {
+    /// Name of the quota.
+    #[prost(string, tag = "1")]
+    subject: String,
+    /// What is wrong and what to do.
+    #[prost(string, tag = "2")]
+    description: String,
+}
+
+/// Type URL of [`QuotaFailure`].
+const QUOTA_FAILURE_URL: &str = "type.googleapis.com/google.rpc.QuotaFailure";
 /// Type URL of [`RequestInfo`].
 const REQUEST_INFO_URL: &str = "type.googleapis.com/google.rpc.RequestInfo";
 /// Type URL of [`RetryInfo`].
@@ -71,6 +91,18 @@ pub(crate) fn with_retry_info(status: &Status, wait: Duration) -> Status {
     with_detail(status, RETRY_INFO_URL, &RetryInfo { retry_delay })
 }
 
+/// A status that says in its details which quota is used up.
+pub(crate) fn with_quota_failure(status: &Status, quota: &str, description: &str) -> Status {
+    let violation = QuotaViolation { subject: quota.to_owned(), description: description.to_owned() };
+    with_detail(status, QUOTA_FAILURE_URL, &QuotaFailure { violations: vec![violation] })
+}
+
+/// Whether a quota is used up: waiting does not help.
+pub(crate) fn is_quota_failure(status: &Status) -> bool {
+    let details = RpcStatus::decode(status.details()).map(|rpc| rpc.details).unwrap_or_default();
+    details.iter().any(|any| any.type_url == QUOTA_FAILURE_URL)
+}
+
 fn with_detail(status: &Status, type_url: &str, detail: &impl Message) -> Status {
     let (code, message) = (status.code(), status.message().to_owned());
     let details = RpcStatus::decode(status.details()).map(|rpc| rpc.details).unwrap_or_default();
@@ -80,7 +112,7 @@ fn with_detail(status: &Status, type_url: &str, detail: &impl Message) -> Status
 }
 
 /// Header by which a server tells the newer client whether to repeat a call.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Type URL of [`BadRequest`].
 pub(crate) const BAD_REQUEST_URL: &str = "type.googleapis.com/google.rpc.BadRequest";
@@ -132,6 +164,15 @@ fn known_detail(any: &prost_types::Any) -> Option<Value> {
                 .collect();
             Some(json!({ "@type": url, "fieldViolations": violations }))
         }
+        QUOTA_FAILURE_URL => {
+            let violations: Vec<Value> = QuotaFailure::decode(bytes)
+                .ok()?
+                .violations
+                .iter()
+                .map(|one| json!({ "subject": one.subject, "description": one.description }))
+                .collect();
+            Some(json!({ "@type": url, "violations": violations }))
+        }
         REQUEST_INFO_URL => {
             let info = RequestInfo::decode(bytes).ok()?;
             Some(json!({ "@type": url, "requestId": info.request_id }))
@@ -153,8 +194,8 @@ pub(crate) fn error_response(status: &Status, http: Option<StatusCode>) -> Respo
         None => error_body(status),
     };
     let mut response = (code, axum::Json(body)).into_response();
-    if matches!(status.code(), Code::AlreadyExists | Code::Unimplemented) {
-        // Clients repeat calls after 409 and 5xx; here that cannot help.
+    if matches!(status.code(), Code::AlreadyExists | Code::Unimplemented) || is_quota_failure(status) {
+        // Clients repeat calls after 409, 429 and 5xx; here that cannot help.
         response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     if code == StatusCode::UNAUTHORIZED {

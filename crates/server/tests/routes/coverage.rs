@@ -1,92 +1,109 @@
-//! Every RPC of the descriptors, called by strangers and with the key of another account.
+//! Who may call what: one table of every RPC, asked over REST and over gRPC with each kind of key.
 
 use std::collections::BTreeMap;
 
+use hearth_domain::{AccountId, KeyRights, User};
+use hearth_store::{NewApiKey, Store};
+use prost::Message;
+use prost_reflect::{DynamicMessage, Kind, MethodDescriptor, Value};
+use serde_json::json;
+
 use crate::server::{Server, install_model};
+use crate::user::user_with_key;
 
-/// What a key of another account gets.
-#[derive(Clone, Copy)]
-enum Foreign {
-    /// PERMISSION_DENIED, whether the resource is there or not.
-    Denied,
-    /// The call has no owner: it answers about the caller.
-    Own,
+/// What a caller needs in the account that a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Needs {
+    /// Any valid key: the call has no owner and answers about the caller.
+    Nothing,
+    /// A key of the account.
+    Read,
+    /// One whose role may change something.
+    Change,
+    /// One of an admin.
+    Admin,
+    /// The operator's.
+    Operator,
 }
+use Needs::{Admin, Change, Nothing, Operator, Read};
 
-/// RPC, method, path, body, what a foreign key gets. A new RPC needs a line here, or the test below fails.
+/// RPC, method, path, body, what it needs. A new RPC needs a line here, or the test below fails.
 #[rustfmt::skip]
-const CASES: &[(&str, &str, &str, &str, Foreign)] = &[
-    ("CreateAccount", "POST", "/v1/accounts?accountId=x", "{}", Foreign::Denied),
-    ("GetAccount", "GET", "/v1/accounts/default", "", Foreign::Denied),
-    ("ListAccounts", "GET", "/v1/accounts", "", Foreign::Own),
-    ("CreateApiKey", "POST", "/v1/accounts/default/apiKeys", "{}", Foreign::Denied),
-    ("CreateDataset", "POST", "/v1/accounts/default/datasets", r#"{"datasetId": "x"}"#, Foreign::Denied),
-    ("GetDataset", "GET", "/v1/accounts/default/datasets/rows", "", Foreign::Denied),
-    ("ListDatasets", "GET", "/v1/accounts/default/datasets", "", Foreign::Denied),
-    ("DeleteDataset", "DELETE", "/v1/accounts/default/datasets/rows", "", Foreign::Denied),
-    ("GetDatasetUploadEndpoint", "POST", "/v1/accounts/default/datasets/rows:getUploadEndpoint", r#"{"filenameToSize": {"a.jsonl": 1}}"#, Foreign::Denied),
-    ("ValidateDatasetUpload", "POST", "/v1/accounts/default/datasets/rows:validateUpload", "{}", Foreign::Denied),
-    ("GetDatasetDownloadEndpoint", "GET", "/v1/accounts/default/datasets/rows:getDownloadEndpoint", "", Foreign::Denied),
-    ("GetModel", "GET", "/v1/accounts/default/models/mine", "", Foreign::Denied),
-    ("ListModels", "GET", "/v1/accounts/default/models", "", Foreign::Denied),
-    ("DeleteModel", "DELETE", "/v1/accounts/default/models/mine", "", Foreign::Denied),
-    ("GetModelDownloadEndpoint", "GET", "/v1/accounts/default/models/mine:getDownloadEndpoint", "", Foreign::Denied),
-    ("GetDeployedModel", "GET", "/v1/accounts/default/deployedModels/mine", "", Foreign::Denied),
-    ("ListDeployedModels", "GET", "/v1/accounts/default/deployedModels", "", Foreign::Denied),
-    ("CreateSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs", r#"{"dataset": "rows", "baseModel": "tiny"}"#, Foreign::Denied),
-    ("GetSupervisedFineTuningJob", "GET", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Foreign::Denied),
-    ("ListSupervisedFineTuningJobs", "GET", "/v1/accounts/default/supervisedFineTuningJobs", "", Foreign::Denied),
-    ("DeleteSupervisedFineTuningJob", "DELETE", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Foreign::Denied),
-    ("CancelSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:cancel", "{}", Foreign::Denied),
-    ("ResumeSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:resume", "{}", Foreign::Denied),
-    ("ListApiKeys", "GET", "/v1/accounts/default/apiKeys", "", Foreign::Denied),
-    ("DeleteApiKey", "POST", "/v1/accounts/default/apiKeys:delete", r#"{"keyId": "x"}"#, Foreign::Denied),
-    ("CreateUser", "POST", "/v1/accounts/default/users", r#"{"role": "user", "email": "a@b.c"}"#, Foreign::Denied),
-    ("GetUser", "GET", "/v1/accounts/default/users/u", "", Foreign::Denied),
-    ("ListUsers", "GET", "/v1/accounts/default/users", "", Foreign::Denied),
-    ("UpdateUser", "PATCH", "/v1/accounts/default/users/u", r#"{"role": "user"}"#, Foreign::Denied),
-    ("DeleteUser", "DELETE", "/v1/accounts/default/users/u", "", Foreign::Denied),
-    ("CreateSecret", "POST", "/v1/accounts/default/secrets", r#"{"name": "s", "keyName": "K", "value": "v"}"#, Foreign::Denied),
-    ("GetSecret", "GET", "/v1/accounts/default/secrets/s", "", Foreign::Denied),
-    ("ListSecrets", "GET", "/v1/accounts/default/secrets", "", Foreign::Denied),
-    ("UpdateSecret", "PATCH", "/v1/accounts/default/secrets/s", r#"{"keyName": "K", "value": "v"}"#, Foreign::Denied),
-    ("DeleteSecret", "DELETE", "/v1/accounts/default/secrets/s", "", Foreign::Denied),
-    ("GetQuota", "GET", "/v1/accounts/default/quotas/q", "", Foreign::Denied),
-    ("ListQuotas", "GET", "/v1/accounts/default/quotas", "", Foreign::Denied),
-    ("UpdateDataset", "PATCH", "/v1/accounts/default/datasets/rows", r#"{"displayName": "x"}"#, Foreign::Denied),
-    ("PreviewDataset", "GET", "/v1/accounts/default/datasets/rows:preview", "", Foreign::Denied),
-    ("SplitDataset", "POST", "/v1/accounts/default/datasets/rows:splitDataset", r#"{"chunkSize": 2}"#, Foreign::Denied),
-    ("RenderDatasetPreview", "POST", "/v1/accounts/default/datasets/rows:renderPreview", r#"{"baseModel": "tiny"}"#, Foreign::Denied),
-    ("CreateDatasetValidationJob", "POST", "/v1/accounts/default/datasetValidationJobs", r#"{"datasetName": "rows"}"#, Foreign::Denied),
-    ("GetDatasetValidationJob", "GET", "/v1/accounts/default/datasetValidationJobs/j", "", Foreign::Denied),
-    ("CreateModel", "POST", "/v1/accounts/default/models", r#"{"modelId": "m"}"#, Foreign::Denied),
-    ("UpdateModel", "PATCH", "/v1/accounts/default/models/mine", r#"{"displayName": "x"}"#, Foreign::Denied),
-    ("GetModelUploadEndpoint", "POST", "/v1/accounts/default/models/mine:getUploadEndpoint", r#"{"filenameToSize": {"config.json": 1}}"#, Foreign::Denied),
-    ("ValidateModelUpload", "GET", "/v1/accounts/default/models/mine:validateUpload", "", Foreign::Denied),
-    ("PrepareModel", "POST", "/v1/accounts/default/models/mine:prepare", "{}", Foreign::Denied),
-    ("ImportModel", "POST", "/v1/accounts/default/models/mine:import", "{}", Foreign::Denied),
-    ("GetOperation", "GET", "/v1/accounts/default/operations/o", "", Foreign::Denied),
-    ("CreateDeployedModel", "POST", "/v1/accounts/default/deployedModels", r#"{"model": "accounts/default/models/mine"}"#, Foreign::Denied),
-    ("UpdateDeployedModel", "PATCH", "/v1/accounts/default/deployedModels/mine", r#"{"displayName": "x"}"#, Foreign::Denied),
-    ("DeleteDeployedModel", "DELETE", "/v1/accounts/default/deployedModels/mine", "", Foreign::Denied),
-    ("CreateDeployment", "POST", "/v1/accounts/default/deployments", r#"{"baseModel": "accounts/fireworks/models/tiny"}"#, Foreign::Denied),
-    ("GetDeployment", "GET", "/v1/accounts/default/deployments/d", "", Foreign::Denied),
-    ("ListDeployments", "GET", "/v1/accounts/default/deployments", "", Foreign::Denied),
-    ("UpdateDeployment", "PATCH", "/v1/accounts/default/deployments/d", r#"{"displayName": "x"}"#, Foreign::Denied),
-    ("ScaleDeployment", "PATCH", "/v1/accounts/default/deployments/d:scale", r#"{"replicaCount": 1}"#, Foreign::Denied),
-    ("DeleteDeployment", "DELETE", "/v1/accounts/default/deployments/d", "", Foreign::Denied),
-    ("UndeleteDeployment", "POST", "/v1/accounts/default/deployments/d:undelete", "{}", Foreign::Denied),
-    ("CreateBatchInferenceJob", "POST", "/v1/accounts/default/batchInferenceJobs", r#"{"model": "accounts/fireworks/models/tiny", "inputDatasetId": "rows"}"#, Foreign::Denied),
-    ("GetBatchInferenceJob", "GET", "/v1/accounts/default/batchInferenceJobs/j", "", Foreign::Denied),
-    ("ListBatchInferenceJobs", "GET", "/v1/accounts/default/batchInferenceJobs", "", Foreign::Denied),
-    ("DeleteBatchInferenceJob", "DELETE", "/v1/accounts/default/batchInferenceJobs/j", "", Foreign::Denied),
-    ("EstimateSupervisedFineTuningJobCost", "POST", "/v1/accounts/default/supervisedFineTuningJobs:estimateCost", r#"{"dataset": "rows", "baseModel": "tiny"}"#, Foreign::Denied),
-    ("ListSupervisedFineTuningJobCheckpoints", "GET", "/v1/accounts/default/supervisedFineTuningJobs/j/checkpoints", "", Foreign::Denied),
-    ("PromoteSupervisedFineTuningJobCheckpoint", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j/checkpoints/c:promote", r#"{"outputModel": "m"}"#, Foreign::Denied),
+const CASES: &[(&str, &str, &str, &str, Needs)] = &[
+    ("CreateAccount", "POST", "/v1/accounts?accountId=x", "{}", Operator),
+    ("GetAccount", "GET", "/v1/accounts/default", "", Read),
+    ("ListAccounts", "GET", "/v1/accounts", "", Nothing),
+    ("CreateApiKey", "POST", "/v1/accounts/default/apiKeys", "{}", Change),
+    ("CreateDataset", "POST", "/v1/accounts/default/datasets", r#"{"datasetId": "x"}"#, Change),
+    ("GetDataset", "GET", "/v1/accounts/default/datasets/rows", "", Read),
+    ("ListDatasets", "GET", "/v1/accounts/default/datasets", "", Read),
+    ("DeleteDataset", "DELETE", "/v1/accounts/default/datasets/rows", "", Change),
+    ("GetDatasetUploadEndpoint", "POST", "/v1/accounts/default/datasets/rows:getUploadEndpoint", r#"{"filenameToSize": {"a.jsonl": 1}}"#, Change),
+    ("ValidateDatasetUpload", "POST", "/v1/accounts/default/datasets/rows:validateUpload", "{}", Change),
+    ("GetDatasetDownloadEndpoint", "GET", "/v1/accounts/default/datasets/rows:getDownloadEndpoint", "", Read),
+    ("GetModel", "GET", "/v1/accounts/default/models/mine", "", Read),
+    ("ListModels", "GET", "/v1/accounts/default/models", "", Read),
+    ("DeleteModel", "DELETE", "/v1/accounts/default/models/mine", "", Change),
+    ("GetModelDownloadEndpoint", "GET", "/v1/accounts/default/models/mine:getDownloadEndpoint", "", Read),
+    ("GetDeployedModel", "GET", "/v1/accounts/default/deployedModels/mine", "", Read),
+    ("ListDeployedModels", "GET", "/v1/accounts/default/deployedModels", "", Read),
+    ("CreateSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs", r#"{"dataset": "rows", "baseModel": "tiny"}"#, Change),
+    ("GetSupervisedFineTuningJob", "GET", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Read),
+    ("ListSupervisedFineTuningJobs", "GET", "/v1/accounts/default/supervisedFineTuningJobs", "", Read),
+    ("DeleteSupervisedFineTuningJob", "DELETE", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Change),
+    ("CancelSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:cancel", "{}", Change),
+    ("ResumeSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:resume", "{}", Change),
+    ("ListApiKeys", "GET", "/v1/accounts/default/apiKeys", "", Read),
+    ("DeleteApiKey", "POST", "/v1/accounts/default/apiKeys:delete", r#"{"keyId": "x"}"#, Change),
+    ("CreateUser", "POST", "/v1/accounts/default/users", r#"{"role": "user", "email": "a@b.c"}"#, Admin),
+    ("GetUser", "GET", "/v1/accounts/default/users/u", "", Admin),
+    ("ListUsers", "GET", "/v1/accounts/default/users", "", Admin),
+    ("UpdateUser", "PATCH", "/v1/accounts/default/users/u", r#"{"role": "user"}"#, Admin),
+    ("DeleteUser", "DELETE", "/v1/accounts/default/users/u", "", Admin),
+    ("CreateSecret", "POST", "/v1/accounts/default/secrets", r#"{"name": "s", "keyName": "K", "value": "v"}"#, Change),
+    ("GetSecret", "GET", "/v1/accounts/default/secrets/s", "", Read),
+    ("ListSecrets", "GET", "/v1/accounts/default/secrets", "", Read),
+    ("UpdateSecret", "PATCH", "/v1/accounts/default/secrets/s", r#"{"keyName": "K", "value": "v"}"#, Change),
+    ("DeleteSecret", "DELETE", "/v1/accounts/default/secrets/s", "", Change),
+    ("GetQuota", "GET", "/v1/accounts/default/quotas/q", "", Read),
+    ("ListQuotas", "GET", "/v1/accounts/default/quotas", "", Read),
+    ("UpdateDataset", "PATCH", "/v1/accounts/default/datasets/rows", r#"{"displayName": "x"}"#, Change),
+    ("PreviewDataset", "GET", "/v1/accounts/default/datasets/rows:preview", "", Read),
+    ("SplitDataset", "POST", "/v1/accounts/default/datasets/rows:splitDataset", r#"{"chunkSize": 2}"#, Change),
+    ("RenderDatasetPreview", "POST", "/v1/accounts/default/datasets/rows:renderPreview", r#"{"baseModel": "tiny"}"#, Read),
+    ("CreateDatasetValidationJob", "POST", "/v1/accounts/default/datasetValidationJobs", r#"{"datasetName": "rows"}"#, Change),
+    ("GetDatasetValidationJob", "GET", "/v1/accounts/default/datasetValidationJobs/j", "", Read),
+    ("CreateModel", "POST", "/v1/accounts/default/models", r#"{"modelId": "m"}"#, Change),
+    ("UpdateModel", "PATCH", "/v1/accounts/default/models/mine", r#"{"displayName": "x"}"#, Change),
+    ("GetModelUploadEndpoint", "POST", "/v1/accounts/default/models/mine:getUploadEndpoint", r#"{"filenameToSize": {"config.json": 1}}"#, Change),
+    ("ValidateModelUpload", "GET", "/v1/accounts/default/models/mine:validateUpload", "", Change),
+    ("PrepareModel", "POST", "/v1/accounts/default/models/mine:prepare", "{}", Change),
+    ("ImportModel", "POST", "/v1/accounts/default/models/mine:import", "{}", Change),
+    ("GetOperation", "GET", "/v1/accounts/default/operations/o", "", Read),
+    ("CreateDeployedModel", "POST", "/v1/accounts/default/deployedModels", r#"{"model": "accounts/default/models/mine"}"#, Change),
+    ("UpdateDeployedModel", "PATCH", "/v1/accounts/default/deployedModels/mine", r#"{"displayName": "x"}"#, Change),
+    ("DeleteDeployedModel", "DELETE", "/v1/accounts/default/deployedModels/mine", "", Change),
+    ("CreateDeployment", "POST", "/v1/accounts/default/deployments", r#"{"baseModel": "accounts/fireworks/models/tiny"}"#, Change),
+    ("GetDeployment", "GET", "/v1/accounts/default/deployments/d", "", Read),
+    ("ListDeployments", "GET", "/v1/accounts/default/deployments", "", Read),
+    ("UpdateDeployment", "PATCH", "/v1/accounts/default/deployments/d", r#"{"displayName": "x"}"#, Change),
+    ("ScaleDeployment", "PATCH", "/v1/accounts/default/deployments/d:scale", r#"{"replicaCount": 1}"#, Change),
+    ("DeleteDeployment", "DELETE", "/v1/accounts/default/deployments/d", "", Change),
+    ("UndeleteDeployment", "POST", "/v1/accounts/default/deployments/d:undelete", "{}", Change),
+    ("CreateBatchInferenceJob", "POST", "/v1/accounts/default/batchInferenceJobs", r#"{"model": "accounts/fireworks/models/tiny", "inputDatasetId": "rows"}"#, Change),
+    ("GetBatchInferenceJob", "GET", "/v1/accounts/default/batchInferenceJobs/j", "", Read),
+    ("ListBatchInferenceJobs", "GET", "/v1/accounts/default/batchInferenceJobs", "", Read),
+    ("DeleteBatchInferenceJob", "DELETE", "/v1/accounts/default/batchInferenceJobs/j", "", Change),
+    ("EstimateSupervisedFineTuningJobCost", "POST", "/v1/accounts/default/supervisedFineTuningJobs:estimateCost", r#"{"dataset": "rows", "baseModel": "tiny"}"#, Read),
+    ("ListSupervisedFineTuningJobCheckpoints", "GET", "/v1/accounts/default/supervisedFineTuningJobs/j/checkpoints", "", Read),
+    ("PromoteSupervisedFineTuningJobCheckpoint", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j/checkpoints/c:promote", r#"{"outputModel": "m"}"#, Change),
 ];
 
-/// RPCs without a REST binding; `grpc.rs` calls them.
-const GRPC_ONLY: &[&str] = &["ListServerlessLoraModels", "UploadDataset"];
+/// RPCs without a REST binding, what they are about, what they need.
+const GRPC_ONLY: &[(&str, &str, Needs)] = &[
+    ("ListServerlessLoraModels", "/v1/accounts/default", Nothing),
+    ("UploadDataset", "/v1/accounts/default/datasets/rows", Change),
+];
 
 /// Routes beside the RPCs that need a key.
 const OTHER: &[(&str, &str)] = &[
@@ -102,7 +119,7 @@ fn every_rpc_has_a_case() {
     let pool = hearth_proto::descriptor_pool();
     let service = pool.get_service_by_name("gateway.Gateway").unwrap();
     let mut cases: BTreeMap<&str, usize> = BTreeMap::new();
-    for rpc in CASES.iter().map(|case| &case.0).chain(GRPC_ONLY) {
+    for rpc in CASES.iter().map(|case| case.0).chain(GRPC_ONLY.iter().map(|case| case.0)) {
         *cases.entry(rpc).or_default() += 1;
     }
     for method in service.methods() {
@@ -111,34 +128,168 @@ fn every_rpc_has_a_case() {
     assert!(cases.is_empty(), "cases without an RPC: {cases:?}");
 }
 
-#[test]
-fn strangers_and_foreign_keys_get_nothing() {
+/// A server with something to ask for.
+fn filled() -> Server {
     let server = Server::start();
     install_model(server.dir.path(), "fireworks", "tiny", None);
     install_model(server.dir.path(), "default", "mine", Some("tiny"));
     server.ready_dataset("rows");
+    server
+}
+
+/// What no call may change.
+fn rows(server: &Server) -> serde_json::Value {
+    server.get("/v1/accounts/default/datasets/rows").json()
+}
+
+/// Keys that open nothing: none, an empty one, an unknown one, one that was taken back, one that has ended, and one of a
+/// user who is gone.
+fn worthless(server: &Server) -> Vec<Option<String>> {
+    let deleted = user_with_key(server, "deleted", "admin");
+    let page = server.get("/v1/accounts/default/users/deleted/apiKeys").ok();
+    let body = json!({ "keyId": page["apiKeys"][0]["keyId"] });
+    server.post("/v1/accounts/default/users/deleted/apiKeys:delete", &body).ok();
+    let orphan = user_with_key(server, "gone", "admin");
+    server.delete("/v1/accounts/default/users/gone").ok();
+    // The API makes no key that has ended already.
+    let expired = server.runtime().block_on(async {
+        let store = Store::open(server.dir.path(), 0).await.unwrap();
+        let account = AccountId::new("default").unwrap();
+        let user: User = store.get(&account, "operator").await.unwrap();
+        let new = NewApiKey {
+            user,
+            display_name: String::new(),
+            rights: KeyRights::OfUser,
+            expire_time_ms: Some(2),
+        };
+        store.api_key_create(new, 1).await.unwrap().1
+    });
+    vec![None, Some(String::new()), Some("fw_wrong".to_owned()), Some(deleted), Some(orphan), Some(expired)]
+}
+
+/// Keys of the account, with the most that calls of them may need.
+fn members(server: &Server) -> [(&'static str, String, Needs); 4] {
+    [("read-only", Read), ("inference-user", Read), ("user", Change), ("admin", Admin)]
+        .map(|(role, may)| (role, user_with_key(server, role, role), may))
+}
+
+#[test]
+fn worthless_and_foreign_keys_get_nothing() {
+    let server = filled();
+    let worthless = worthless(&server);
     let foreign = server.account("acme");
-    let before = server.get("/v1/accounts/default/datasets/rows").json();
-    for (rpc, method, path, body, expect) in CASES {
-        for key in [None, Some("fw_wrong"), Some("")] {
-            let (status, code, _) = server.send_as(key, method, path, body.as_bytes()).error();
+    let before = rows(&server);
+    for (rpc, method, path, body, needs) in CASES {
+        for key in &worthless {
+            let (status, code, _) = server.send_as(key.as_deref(), method, path, body.as_bytes()).error();
             assert_eq!((status, code), (401, 16), "{rpc} with key {key:?}");
         }
         let reply = server.send_as(Some(&foreign), method, path, body.as_bytes());
-        match expect {
-            Foreign::Denied => {
-                let (status, code, message) = reply.error();
-                assert_eq!((status, code), (403, 7), "{rpc}: {message}");
-                // Nothing is learnt about what exists.
-                let absent = path.replace("/default/", "/absent/");
-                let reply = server.send_as(Some(&foreign), method, &absent, body.as_bytes());
-                assert_eq!(reply.error().1, 7, "{rpc} on an account that does not exist");
-            }
-            Foreign::Own => assert!(!String::from_utf8_lossy(&reply.body).contains("default"), "{rpc}"),
+        if *needs == Nothing {
+            assert!(!String::from_utf8_lossy(&reply.body).contains("default"), "{rpc}");
+            continue;
         }
+        let (status, code, message) = reply.error();
+        assert_eq!((status, code), (403, 7), "{rpc}: {message}");
+        // Nothing is learnt about what exists.
+        let absent = path.replace("/default/", "/absent/");
+        let reply = server.send_as(Some(&foreign), method, &absent, body.as_bytes());
+        assert_eq!(reply.error().1, 7, "{rpc} on an account that does not exist");
     }
     for (method, path) in OTHER {
-        assert_eq!(server.send_as(None, method, path, b"{}").status, 401, "{method} {path}");
+        for key in &worthless {
+            assert_eq!(server.send_as(key.as_deref(), method, path, b"{}").status, 401, "{method} {path}");
+        }
     }
-    assert_eq!(server.get("/v1/accounts/default/datasets/rows").json(), before);
+    assert_eq!(rows(&server), before);
+}
+
+#[test]
+fn each_role_does_what_it_may() {
+    let server = filled();
+    let before = rows(&server);
+    for (role, key, may) in members(&server) {
+        for (rpc, method, path, body, needs) in CASES {
+            let reply = server.send_as(Some(&key), method, path, body.as_bytes());
+            if *needs > may {
+                assert_eq!((reply.status, reply.error().1), (403, 7), "{rpc} with the role {role}");
+            } else {
+                // What it comes to is for the tests of the call.
+                assert!(![401, 403].contains(&reply.status), "{rpc} with the role {role}: {}", reply.status);
+            }
+        }
+        let upload = server.send_as(Some(&key), "POST", "/v1/accounts/default/datasets/rows:upload", b"");
+        assert_eq!(upload.status == 403, Change > may, "uploading with the role {role}: {}", upload.status);
+        if may == Read {
+            assert_eq!(rows(&server), before, "{role}");
+        }
+    }
+}
+
+/// A message that names something of the account `default` and is otherwise empty.
+fn named(method: &MethodDescriptor, path: &str) -> DynamicMessage {
+    let path = path.strip_prefix("/v1/").unwrap();
+    let name = path.split(['?', ':']).next().unwrap();
+    let parent = match name.split('/').count() % 2 {
+        0 => name,
+        _ => name.rsplit_once('/').map_or(name, |(parent, _)| parent),
+    };
+    let mut message = DynamicMessage::new(method.input());
+    for field in method.input().fields() {
+        match (field.name(), field.kind()) {
+            ("name", Kind::String) => message.set_field(&field, Value::String(name.to_owned())),
+            ("parent", Kind::String) => message.set_field(&field, Value::String(parent.to_owned())),
+            (_, Kind::Message(inner)) if method.name().starts_with("Update") && !field.is_list() => {
+                let mut resource = DynamicMessage::new(inner.clone());
+                if resource.try_set_field_by_name("name", Value::String(name.to_owned())).is_ok() {
+                    message.set_field(&field, Value::Message(resource));
+                }
+            }
+            _ => {}
+        }
+    }
+    message
+}
+
+/// The code of a call over gRPC.
+fn grpc_code(server: &Server, key: Option<&str>, rpc: &str, content: &[u8]) -> i32 {
+    let mut frame = vec![0];
+    frame.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes());
+    frame.extend_from_slice(content);
+    let mut headers = vec![("content-type", "application/grpc")];
+    headers.extend(key.map(|key| ("x-api-key", key)));
+    let reply = server.request(&headers, "POST", &format!("/gateway.Gateway/{rpc}"), &frame);
+    assert_eq!(reply.status, 200, "{rpc}");
+    // An answer that is no error has its code behind the message, where this client does not look.
+    reply.headers.get("grpc-status").map_or(0, |code| code.parse().unwrap())
+}
+
+#[test]
+fn the_same_over_grpc() {
+    let server = filled();
+    let worthless = worthless(&server);
+    let foreign = server.account("acme");
+    let members = members(&server);
+    let service = hearth_proto::descriptor_pool().get_service_by_name("gateway.Gateway").unwrap();
+    for method in service.methods() {
+        let rpc = method.name();
+        let (path, needs) = match CASES.iter().find(|case| case.0 == rpc) {
+            Some(case) => (case.2, case.4),
+            None => {
+                let case = GRPC_ONLY.iter().find(|case| case.0 == rpc).expect("every RPC has a case");
+                (case.1, case.2)
+            }
+        };
+        let content = named(&method, path).encode_to_vec();
+        for key in &worthless {
+            assert_eq!(grpc_code(&server, key.as_deref(), rpc, &content), 16, "{rpc} with key {key:?}");
+        }
+        let code = grpc_code(&server, Some(&foreign), rpc, &content);
+        assert_eq!(code, if needs == Nothing { 0 } else { 7 }, "{rpc} with the key of another account");
+        for (role, key, may) in &members {
+            let code = grpc_code(&server, Some(key), rpc, &content);
+            assert_eq!(code == 7, needs > *may, "{rpc} with the role {role}: {code}");
+            assert_ne!(code, 16, "{rpc} with the role {role}");
+        }
+    }
 }

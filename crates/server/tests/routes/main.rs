@@ -17,6 +17,7 @@ mod model;
 mod openai;
 mod openapi;
 mod operation;
+mod quota;
 mod reflection;
 mod secret;
 mod supervised_fine_tuning_job;

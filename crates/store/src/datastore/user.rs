@@ -111,6 +111,11 @@ impl Store {
         Ok(user)
     }
 
+    /// The user with this address, if there is one.
+    pub async fn user_by_email(&self, account: &AccountId, email: &str) -> Result<Option<User>, StoreError> {
+        by_email(&mut self.begin_read().await?, account, email).await
+    }
+
     /// The user with this address, made if there is none. `NOT_FOUND` without the account.
     pub async fn user_of_email(
         &self,

@@ -1,5 +1,6 @@
 //! `ListAccounts`.
 
+use hearth_domain::Account;
 use hearth_proto::gateway as pb;
 use hearth_store::{Comparator, Condition, Listed, Value};
 
@@ -7,7 +8,7 @@ use crate::error::ServerError;
 use crate::gateway::filter::Resource;
 use crate::gateway::{Call, list_query, mask, total_size};
 
-/// The caller's own account; with `showAll` every account, for the operator only.
+/// The caller's own account and that of the shared models; with `showAll` every account, for the operator only.
 pub(in crate::gateway) async fn account_list(
     call: &Call,
     request: pb::ListAccountsRequest,
@@ -23,12 +24,11 @@ pub(in crate::gateway) async fn account_list(
         call.caller.must_be_operator("list all accounts")?;
     } else {
         let name = Listed::Account.column("name").expect("accounts have names");
-        let own = Condition::Compare(
-            name,
-            Comparator::Equal,
-            Value::Text(format!("accounts/{}", call.caller.account)),
-        );
-        query.filter = Condition::All(vec![own, query.filter]);
+        let is = |account: &str| {
+            Condition::Compare(name, Comparator::Equal, Value::Text(format!("accounts/{account}")))
+        };
+        let seen = Condition::Any(vec![is(call.caller.account.as_str()), is(Account::CATALOGUE)]);
+        query.filter = Condition::All(vec![seen, query.filter]);
     }
     let page = call.state.store().account_list(&query).await?;
     let accounts = page.items.iter().map(super::to_pb).collect();

@@ -1,7 +1,7 @@
 //! `CreateApiKey`.
 
 use hearth_domain::user::{DISPLAY_NAME_MAX_CHARS, email_problem};
-use hearth_domain::{AccountId, KeyRights, User, UserId};
+use hearth_domain::{AccountId, KeyRights, QuotaKind, User, UserId};
 use hearth_proto::gateway as pb;
 use hearth_store::NewApiKey;
 
@@ -9,6 +9,7 @@ use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
 use crate::gateway::time::milliseconds;
 use crate::gateway::{Call, names, user};
+use crate::quota::must_have_room;
 
 /// Fields of the key that are acted on.
 const SUPPORTED_FIELDS: &[&str] = &["displayName", "email", "expireTime"];
@@ -24,6 +25,8 @@ pub(in crate::gateway) async fn api_key_create(
     call.caller.may_change(&account)?;
     let given = request.api_key.unwrap_or_default();
     let now_ms = crate::now_ms();
+    let _lock = call.state.account_lock(&account).await;
+    must_have_room(&call.state, &account, QuotaKind::ApiKeys, 1).await?;
     let user = owner(call, &account, user, &given.email, now_ms).await?;
     refuse_other("ApiKey", "apiKey.", &given, SUPPORTED_FIELDS)?;
     if given.display_name.chars().count() > DISPLAY_NAME_MAX_CHARS {
@@ -65,6 +68,9 @@ async fn owner(
                 return Err(ServerError::field("apiKey.email", problem));
             }
             let make = |id| user::of_email(account, id, email.to_owned(), now_ms);
+            if store.user_by_email(account, email).await?.is_none() {
+                must_have_room(&call.state, account, QuotaKind::Users, 1).await?;
+            }
             return Ok(store.user_of_email(account, email, make).await?);
         }
     };

@@ -2,7 +2,7 @@
 
 use hearth_domain::{
     AccountId, BatchInferenceJob, BatchInferenceJobId, BatchParameters, BatchProgress, BatchState, Dataset,
-    DatasetFormat, DatasetId, DatasetRef, DatasetState, ModelRef, Status,
+    DatasetFormat, DatasetId, DatasetRef, DatasetState, ModelRef, QuotaKind, Status,
 };
 use hearth_proto::gateway as pb;
 
@@ -12,6 +12,7 @@ use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, model, names};
 use crate::openai;
+use crate::quota::must_have_room;
 
 /// Fields of the job that are acted on.
 const SUPPORTED_FIELDS: &[&str] = &[
@@ -75,6 +76,9 @@ pub(in crate::gateway) async fn batch_inference_job_create(
         update_time_ms: now_ms,
     };
     let store = call.state.store();
+    let _lock = call.state.account_lock(&job.account).await;
+    must_have_room(&call.state, &job.account, QuotaKind::OpenBatchInferenceJobs, 1).await?;
+    must_have_room(&call.state, &job.account, QuotaKind::Datasets, 1).await?;
     // The dataset first: a job whose output cannot be made would be answered in vain.
     store.dataset_create(&reserved(&job)).await?;
     if let Err(error) = store.create(&job).await {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use hearth_domain::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState};
+use hearth_domain::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState, QuotaKind};
 use hearth_store::{NewDataset, PutOutcome, Staging};
 
 use super::{check, fields, files};
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
+use crate::quota::must_have_room;
 
 /// Fills `new` with the rows of the dataset that `source` names and adds it, READY.
 pub(super) async fn dataset_copy(
@@ -34,6 +35,7 @@ pub(super) async fn dataset_copy(
     new.files = source.files.clone();
     new.source = DatasetSource::Transformed { dataset: name.clone(), format: source.format };
     let paths = check::uploaded_files(&call.state, &source)?;
+    must_have_room(&call.state, &new.account, QuotaKind::Datasets, 1).await?;
     let _permit = call.state.upload_permit()?;
     let objects = call.state.objects().clone();
     let copied = new.clone();

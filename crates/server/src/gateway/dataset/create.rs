@@ -1,12 +1,13 @@
 //! `CreateDataset`.
 
-use hearth_domain::{Dataset, DatasetId, DatasetRef};
+use hearth_domain::{Dataset, DatasetId, DatasetRef, QuotaKind};
 use hearth_proto::gateway as pb;
 
 use super::{copy, fields};
 use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, names};
+use crate::quota::must_have_room;
 
 /// Makes a dataset: without files, in state UPLOADING, or READY with those of another dataset.
 pub(in crate::gateway) async fn dataset_create(
@@ -37,6 +38,9 @@ pub(in crate::gateway) async fn dataset_create(
         ..Dataset::new(name, call.caller.email.clone(), crate::now_ms())
     };
     let dataset = if request.source_dataset_id.is_empty() {
+        let account = &new.account;
+        let _lock = call.state.account_lock(account).await;
+        must_have_room(&call.state, account, QuotaKind::Datasets, 1).await?;
         call.state.store().dataset_create(&new).await?;
         new
     } else {

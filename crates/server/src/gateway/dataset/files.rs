@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use hearth_domain::{Dataset, DatasetFile, DatasetRef, DatasetState, Status};
+use hearth_domain::{Dataset, DatasetFile, DatasetRef, DatasetState, QuotaKind, Status};
 use hearth_store::{NewDataset, ObjectKey, PutOutcome, StagedObject, Staging, StoreError};
 
 use crate::error::ServerError;
 use crate::limits::SIGNED_FILE_MAX_BYTES;
+use crate::quota::must_have_room;
 use crate::state::AppState;
 
 /// How names of dataset files end.
@@ -174,16 +175,20 @@ pub(crate) async fn publish(
     Ok(file)
 }
 
-/// Adds datasets that begin with their files: all of them or none. Goes on when the caller no longer waits.
+/// Adds datasets of one account that begin with their files: all of them or none, and at least one. Goes on when the caller no longer waits.
 pub(crate) async fn create_whole(
     state: &AppState,
     new: Vec<NewDataset>,
     staging: Staging,
 ) -> Result<(), ServerError> {
-    let store = state.store().clone();
-    let creating = tokio::spawn(async move { store.dataset_create_whole(new, staging).await });
-    let created = creating.await.map_err(|source| ServerError::internal("making datasets", source))?;
-    Ok(created?)
+    let state = state.clone();
+    let creating = tokio::spawn(async move {
+        let account = &new[0].dataset.account.clone();
+        let _lock = state.account_lock(account).await;
+        must_have_room(&state, account, QuotaKind::Datasets, new.len() as u64).await?;
+        Ok(state.store().dataset_create_whole(new, staging).await?)
+    });
+    creating.await.map_err(|source| ServerError::internal("making datasets", source))?
 }
 
 /// Unregisters and removes a file that was refused, if it is still the dataset's only one.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hearth_domain::{Dataset, DatasetFile, DatasetId, DatasetRef, DatasetSource, DatasetState};
+use hearth_domain::{Dataset, DatasetFile, DatasetId, DatasetRef, DatasetSource, DatasetState, QuotaKind};
 use hearth_proto::gateway as pb;
 use hearth_store::{NewDataset, StagedWriter, Staging};
 
@@ -14,6 +14,7 @@ use super::{check, files};
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 use crate::limits::SPLIT_PARTS_MAX;
+use crate::quota::must_have_room;
 
 /// Name of the one file of a part.
 const PART_FILE: &str = "rows.jsonl";
@@ -53,6 +54,7 @@ pub(in crate::gateway) async fn dataset_split(
     for record in &records {
         must_be_free(call, &record.name()).await?;
     }
+    must_have_room(&call.state, &parent, QuotaKind::Datasets, parts as u64).await?;
     let _permit = call.state.upload_permit()?;
     let paths = check::uploaded_files(&call.state, &source)?.into_iter().map(|(_, path)| path).collect();
     let names: Vec<String> = records.iter().map(|record| record.name().to_string()).collect();

@@ -49,6 +49,7 @@ impl Resource {
     pub(super) const JOB: Self = Self { listed: Listed::Job, type_name: "SupervisedFineTuningJob" };
     pub(super) const DEPLOYED_MODEL: Self =
         Self { listed: Listed::DeployedModel, type_name: "DeployedModel" };
+    pub(super) const QUOTA: Self = Self { listed: Listed::Quota, type_name: "Quota" };
     pub(super) const SECRET: Self = Self { listed: Listed::Secret, type_name: "Secret" };
     pub(super) const MODEL: Self = Self { listed: Listed::Model, type_name: "Model" };
 

@@ -1,6 +1,8 @@
 //! `PromoteSupervisedFineTuningJobCheckpoint`.
 
-use hearth_domain::{AccountId, JobId, Model, ModelRef, Operation, OperationId, OperationWork, Promotion};
+use hearth_domain::{
+    AccountId, JobId, Model, ModelRef, Operation, OperationId, OperationWork, Promotion, QuotaKind,
+};
 use hearth_proto::gateway as pb;
 use hearth_store::StoredJob;
 
@@ -8,6 +10,7 @@ use crate::error::ServerError;
 use crate::gateway::{Call, model, names, operation};
 use crate::jobs::checkpoint;
 use crate::operations;
+use crate::quota::must_have_room;
 
 /// Makes a model of a checkpoint, whether the job goes on or not. A name that is taken is ALREADY_EXISTS; a checkpoint
 /// that was removed meanwhile is NOT_FOUND. With `async_promotion` the work is an operation.
@@ -23,6 +26,8 @@ pub(in crate::gateway) async fn job_checkpoint_promote(
     checkpoint::must_be_free(&call.state, &output).await?;
     checkpoint::must_be_promotable(&call.state, &stored.job, &id).await?;
     if request.async_promotion {
+        let _lock = call.state.account_lock(&account).await;
+        must_have_room(&call.state, &account, QuotaKind::Models, 1).await?;
         let operation = begin(call, &account, job, &stored, id, output).await?;
         return Ok(pb::PromoteSupervisedFineTuningJobCheckpointResponse {
             operation: Some(operation::to_pb(&operation)),
@@ -102,6 +107,8 @@ async fn promote(call: &Call, stored: StoredJob, id: String, output: ModelRef) -
     let promoting = tokio::spawn(async move {
         let _place = place;
         let _permit = state.operations().promotion_permit().await;
+        let _lock = state.account_lock(&output.account).await;
+        must_have_room(&state, &output.account, QuotaKind::Models, 1).await?;
         checkpoint::promote(&state, &stored.job, &id, &output, &created_by).await
     });
     promoting.await.map_err(|source| ServerError::internal("making a model of a checkpoint", source))?

@@ -2,7 +2,7 @@
 
 use hearth_domain::{
     Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobSettings, JobState,
-    Model, ModelRef, Status, Violations, job::resolve,
+    Model, ModelRef, QuotaKind, Status, Violations, job::resolve,
 };
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;
@@ -10,6 +10,7 @@ use hearth_store::StoreError;
 use super::{request, to_pb};
 use crate::error::{FieldViolation, ServerError};
 use crate::gateway::{Call, names};
+use crate::quota::must_have_room;
 
 /// Makes a job and queues it. The reply has every default filled in.
 pub(in crate::gateway) async fn job_create(
@@ -51,7 +52,12 @@ pub(in crate::gateway) async fn job_create(
         update_time_ms: now_ms,
         completed_time_ms: None,
     };
-    let stored = store.job_create(&job).await?;
+    let stored = {
+        let _lock = call.state.account_lock(&job.account).await;
+        must_have_room(&call.state, &job.account, QuotaKind::OpenSupervisedFineTuningJobs, 1).await?;
+        must_have_room(&call.state, &job.account, QuotaKind::Models, 1).await?;
+        store.job_create(&job).await?
+    };
     call.state.wake_scheduler();
     Ok(to_pb(call, &stored.job))
 }

@@ -1,6 +1,6 @@
 //! `CreateModel`.
 
-use hearth_domain::{Model, ModelAbout, ModelId, ModelKind, ModelUpload};
+use hearth_domain::{Model, ModelAbout, ModelId, ModelKind, ModelUpload, QuotaKind};
 use hearth_inference::assemble::{ADAPTER_RANK_MAX, ADAPTER_RANK_MIN};
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;
@@ -9,6 +9,7 @@ use super::about;
 use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, names};
+use crate::quota::must_have_room;
 
 /// Fields of the model that are acted on. Some have only one value that is true here.
 const SUPPORTED_FIELDS: &[&str] =
@@ -58,6 +59,8 @@ pub(in crate::gateway) async fn model_create(
         create_time_ms: now_ms,
         update_time_ms: now_ms,
     };
+    let _account_lock = call.state.account_lock(&model.account).await;
+    must_have_room(&call.state, &model.account, QuotaKind::Models, 1).await?;
     let _lock = call.state.model_lock(&model.name()).await;
     call.state.store().model_create(&model).await?;
     Ok(super::to_pb(&model, Vec::new()))

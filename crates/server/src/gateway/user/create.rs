@@ -1,6 +1,6 @@
 //! `CreateUser`.
 
-use hearth_domain::{User, UserId};
+use hearth_domain::{QuotaKind, User, UserId};
 use hearth_proto::gateway as pb;
 use hearth_store::NewUserId;
 
@@ -8,6 +8,7 @@ use super::SUPPORTED_FIELDS;
 use crate::error::ServerError;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, names};
+use crate::quota::must_have_room;
 
 /// Makes a user. Admins only. Without an id, the address gives one; a service account needs an id and no address.
 pub(in crate::gateway) async fn user_create(
@@ -42,6 +43,8 @@ pub(in crate::gateway) async fn user_create(
         stated_role: given.stated_role.clone(),
         ..super::of_email(&account, id, given.email.clone(), now_ms)
     };
+    let _lock = call.state.account_lock(&account).await;
+    must_have_room(&call.state, &account, QuotaKind::Users, 1).await?;
     let user = call.state.store().user_create(&account, id, make).await?;
     Ok(super::to_pb(&user))
 }
