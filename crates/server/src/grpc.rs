@@ -8,10 +8,11 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use hearth_proto::gateway::gateway_server::GatewayServer;
 use http::header;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::Service;
 
 use crate::context::Face;
+use crate::error::INTERNAL_MESSAGE;
 use crate::gateway::Gateway;
 use crate::limits::{
     CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT, ESTIMATE_TIMEOUT, MODEL_CHECK_TIMEOUT,
@@ -91,6 +92,19 @@ fn unknown_rpc(path: &str) -> Option<String> {
     Some(name.chars().take(RPC_NAME_MAX_CHARS).collect())
 }
 
+/// A message that cannot be read, or is too long, is the caller's mistake: tonic calls it INTERNAL or OUT_OF_RANGE. Of the
+/// handlers no error has these codes with another text than the one about a defect.
+fn readable(response: Response) -> Response {
+    let found = Status::from_header_map(response.headers());
+    match found.as_ref().map(|status| (status.code(), status.message())) {
+        Some((Code::Internal, message)) if message == INTERNAL_MESSAGE => response,
+        Some((Code::Internal | Code::OutOfRange, message)) => {
+            Status::invalid_argument(format!("the message cannot be read: {message}")).into_http::<Body>()
+        }
+        _ => response,
+    }
+}
+
 /// Hands a call to the service. Caller and face stand in the extensions.
 pub(crate) async fn dispatch(state: &AppState, request: Request) -> Response {
     let path = request.uri().path();
@@ -99,7 +113,7 @@ pub(crate) async fn dispatch(state: &AppState, request: Request) -> Response {
     let mut service =
         GatewayServer::new(Gateway::new(state.clone())).max_decoding_message_size(CONTROL_BODY_MAX_BYTES);
     match tokio::time::timeout(limit, service.call(request)).await {
-        Ok(Ok(response)) => response.map(Body::new),
+        Ok(Ok(response)) => readable(response.map(Body::new)),
         Ok(Err(never)) => match never {},
         Err(_) => Status::deadline_exceeded(format!("no answer within {} seconds", limit.as_secs()))
             .into_http::<Body>(),

@@ -128,8 +128,15 @@ fn every_rpc_has_a_case() {
     assert!(cases.is_empty(), "cases without an RPC: {cases:?}");
 }
 
+/// What an RPC is about, as its path says it.
+pub(crate) fn path_of(rpc: &str) -> &'static str {
+    let rest = CASES.iter().map(|case| (case.0, case.2));
+    let others = GRPC_ONLY.iter().map(|case| (case.0, case.1));
+    rest.chain(others).find(|case| case.0 == rpc).expect("every RPC has a case").1
+}
+
 /// A server with something to ask for.
-fn filled() -> Server {
+pub(crate) fn filled() -> Server {
     let server = Server::start();
     install_model(server.dir.path(), "fireworks", "tiny", None);
     install_model(server.dir.path(), "default", "mine", Some("tiny"));
@@ -227,18 +234,17 @@ fn each_role_does_what_it_may() {
 }
 
 /// A message that names something of the account `default` and is otherwise empty.
-fn named(method: &MethodDescriptor, path: &str) -> DynamicMessage {
+pub(crate) fn named(method: &MethodDescriptor, path: &str) -> DynamicMessage {
     let path = path.strip_prefix("/v1/").unwrap();
     let name = path.split(['?', ':']).next().unwrap();
-    let parent = match name.split('/').count() % 2 {
-        0 => name,
-        _ => name.rsplit_once('/').map_or(name, |(parent, _)| parent),
-    };
+    // A collection is of its parent, and so is a resource of a collection.
+    let up = |name: &'_ str, steps: usize| name.rsplitn(steps + 1, '/').last().unwrap_or(name).to_owned();
+    let parent = up(name, if name.split('/').count().is_multiple_of(2) { 2 } else { 1 });
     let mut message = DynamicMessage::new(method.input());
     for field in method.input().fields() {
         match (field.name(), field.kind()) {
             ("name", Kind::String) => message.set_field(&field, Value::String(name.to_owned())),
-            ("parent", Kind::String) => message.set_field(&field, Value::String(parent.to_owned())),
+            ("parent", Kind::String) => message.set_field(&field, Value::String(parent.clone())),
             (_, Kind::Message(inner)) if method.name().starts_with("Update") && !field.is_list() => {
                 let mut resource = DynamicMessage::new(inner.clone());
                 if resource.try_set_field_by_name("name", Value::String(name.to_owned())).is_ok() {
@@ -273,13 +279,10 @@ fn the_same_over_grpc() {
     let service = hearth_proto::descriptor_pool().get_service_by_name("gateway.Gateway").unwrap();
     for method in service.methods() {
         let rpc = method.name();
-        let (path, needs) = match CASES.iter().find(|case| case.0 == rpc) {
-            Some(case) => (case.2, case.4),
-            None => {
-                let case = GRPC_ONLY.iter().find(|case| case.0 == rpc).expect("every RPC has a case");
-                (case.1, case.2)
-            }
-        };
+        let path = path_of(rpc);
+        let needs =
+            CASES.iter().map(|case| (case.0, case.4)).chain(GRPC_ONLY.iter().map(|case| (case.0, case.2)));
+        let (_, needs) = needs.into_iter().find(|case| case.0 == rpc).expect("every RPC has a case");
         let content = named(&method, path).encode_to_vec();
         for key in &worthless {
             assert_eq!(grpc_code(&server, key.as_deref(), rpc, &content), 16, "{rpc} with key {key:?}");

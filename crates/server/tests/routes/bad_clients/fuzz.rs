@@ -18,14 +18,14 @@ const CALLS: usize = 600;
 const SEED: u64 = 0x6865_6172_7468;
 
 /// Panics of this process, whoever catches them.
-static PANICS: AtomicUsize = AtomicUsize::new(0);
+pub(super) static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-fn bytes(random: &mut StdRng, most: usize) -> Vec<u8> {
+pub(super) fn bytes(random: &mut StdRng, most: usize) -> Vec<u8> {
     let len = random.random_range(0..=most);
     (0..len).map(|_| random.random()).collect()
 }
 
-fn frame(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
+pub(super) fn frame(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
     [&[flag][..], &length.to_be_bytes(), message].concat()
 }
 
@@ -75,7 +75,7 @@ fn body(random: &mut StdRng) -> Vec<u8> {
     }
 }
 
-fn header(random: &mut StdRng) -> Option<(HeaderName, HeaderValue)> {
+pub(super) fn header(random: &mut StdRng) -> Option<(HeaderName, HeaderValue)> {
     let names = [
         "grpc-timeout",
         "grpc-encoding",
@@ -146,29 +146,29 @@ fn request(random: &mut StdRng, server: &Server, rpcs: &[String]) -> Request<()>
     request
 }
 
-async fn connect(server: &Server) -> h2::client::SendRequest<Bytes> {
+pub(super) async fn connect(server: &Server) -> h2::client::SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     client.ready().await.unwrap()
 }
 
-/// Sends one call and reads its end; true if it was answered, false if its stream was reset.
-async fn call(
+/// Sends one call and reads its end: its code, empty for an answer without one; `None` if its stream was reset.
+pub(super) async fn call(
     client: &mut h2::client::SendRequest<Bytes>,
     request: Request<()>,
     body: Vec<u8>,
     is_reset: bool,
-) -> Result<bool, h2::Error> {
+) -> Result<Option<String>, h2::Error> {
     let (response, mut send) = client.send_request(request, false)?;
     send.send_data(Bytes::from(body), !is_reset)?;
     if is_reset {
         send.send_reset(h2::Reason::CANCEL);
-        return Ok(false);
+        return Ok(None);
     }
     let response = match response.await {
         Ok(response) => response,
-        Err(error) if error.is_reset() => return Ok(false),
+        Err(error) if error.is_reset() => return Ok(None),
         Err(error) => return Err(error),
     };
     let status = response.status().as_u16();
@@ -182,16 +182,21 @@ async fn call(
         grpc = trailers.get("grpc-status").cloned().or(grpc);
     }
     assert!(status != 200 || grpc.is_some(), "an answer without a code");
-    Ok(true)
+    Ok(Some(grpc.map_or(String::new(), |code| code.to_str().unwrap().to_owned())))
 }
 
-#[test]
-fn malformed_calls_kill_nothing() {
+/// From here on [`PANICS`] counts.
+pub(super) fn count_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Ordering::SeqCst);
         before(info);
     }));
+}
+
+#[test]
+fn malformed_calls_kill_nothing() {
+    count_panics();
     let server = Server::start();
     install_model(server.dir.path(), "fireworks", "tiny", None);
     let service = hearth_proto::descriptor_pool().get_service_by_name("gateway.Gateway").unwrap();
@@ -205,7 +210,7 @@ fn malformed_calls_kill_nothing() {
             let is_reset = random.random_bool(0.1);
             let shown = format!("call {number}: {request:?} {body:?}");
             match tokio::time::timeout(TEST_TIMEOUT, call(&mut client, request, body, is_reset)).await {
-                Ok(Ok(is_answered)) => answered += usize::from(is_answered),
+                Ok(Ok(code)) => answered += usize::from(code.is_some()),
                 // The whole connection may end for what the protocol forbids.
                 Ok(Err(_)) => client = connect(&server).await,
                 Err(_) => panic!("no answer to {shown}"),

@@ -1,6 +1,7 @@
 //! Clients that are broken or mean: each gets the right answer or none, nothing is written where it should not be, and
 //! the server goes on.
 
+mod every_rpc;
 mod fuzz;
 mod heads;
 mod names;
