@@ -20,7 +20,9 @@ impl Store {
             QuotaKind::Models => &[
                 "SELECT count(*) FROM model WHERE account = ?1",
                 OPEN_JOBS,
-                "SELECT count(*) FROM operation WHERE account = ?1 AND record ->> '$.end' IS NULL",
+                // What an import fills is there already.
+                "SELECT count(*) FROM operation
+                 WHERE account = ?1 AND record ->> '$.end' IS NULL AND record ->> '$.work.kind' = 'promote'",
             ],
             QuotaKind::OpenBatchInferenceJobs => {
                 &["SELECT count(*) FROM batch_inference_job WHERE account = ?1
