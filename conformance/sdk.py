@@ -1,12 +1,20 @@
-"""The unmodified SDK fireworks-ai 1.2.30 against the built server: dataset, upload, job, poll, chat."""
+"""The unmodified SDK fireworks-ai 1.2.30 against the built server, with its client and its async client: dataset, upload,
+estimate, job, cancel, resume, poll, checkpoints, chat."""
 
+import asyncio
 import os
 import time
+import urllib.request
 
-from fireworks import APIStatusError, BadRequestError, ConflictError, Fireworks, NotFoundError
+from calls import Calls
+from fireworks import APIStatusError, AsyncFireworks, BadRequestError, ConflictError, Fireworks, NotFoundError
+from fireworks.training.sdk.fireworks_client import FireworksClient
 from harness import BASE_NAME, colour_rows, scratch, server, write_jsonl
 
 JOB_TIMEOUT_S = 300
+JOB_NAME = "accounts/default/supervisedFineTuningJobs/colour-job"
+SETTINGS = {"dataset": "accounts/default/datasets/colours", "base_model": BASE_NAME, "epochs": 4, "learning_rate": 1e-3,
+            "lora_rank": 8, "batch_size_samples": 8, "max_context_length": 256, "evaluation_dataset": "colours"}
 
 
 def expect(error, call):
@@ -17,7 +25,7 @@ def expect(error, call):
     raise AssertionError(f"{error.__name__} was expected")
 
 
-def whole_flow(client, folder):
+def whole_flow(client, folder, running):
     rows = write_jsonl(folder / "rows.jsonl", colour_rows(48))
     dataset = client.datasets.create(dataset_id="colours", dataset={"userUploaded": {}, "format": "CHAT"})
     assert dataset.name == "accounts/default/datasets/colours" and dataset.state == "UPLOADING", dataset
@@ -27,13 +35,15 @@ def whole_flow(client, folder):
     assert dataset.state == "READY" and int(dataset.example_count) == 48, dataset
     assert [d.name for d in client.datasets.list()] == [dataset.name]
 
+    estimate = running.request("POST", "/v1/accounts/default/supervisedFineTuningJobs:estimateCost", SETTINGS)
     job = client.supervised_fine_tuning_jobs.create(
-        dataset=dataset.name, base_model=BASE_NAME, supervised_fine_tuning_job_id="colour-job",
-        display_name="colours", epochs=4, learning_rate=1e-3, lora_rank=8, batch_size_samples=8,
-        max_context_length=256, evaluation_dataset="colours")
-    assert job.name == "accounts/default/supervisedFineTuningJobs/colour-job", job
+        supervised_fine_tuning_job_id="colour-job", display_name="colours", **SETTINGS)
+    assert job.name == JOB_NAME, job
     assert job.output_model == "accounts/default/models/colour-job", job
     assert (job.epochs, job.lora_rank, job.gradient_accumulation_steps) == (4, 8, 1), job
+    client.supervised_fine_tuning_jobs.cancel("colour-job", body={})
+    assert client.supervised_fine_tuning_jobs.get("colour-job").state == "JOB_STATE_CANCELLED"
+    job = client.supervised_fine_tuning_jobs.resume("colour-job", body={})
     percents = []
     deadline = time.monotonic() + JOB_TIMEOUT_S
     while job.state not in ("JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"):
@@ -46,6 +56,10 @@ def whole_flow(client, folder):
     assert job.status.code == "OK" and job.completed_time and job.created_by, job
     assert [j.name for j in client.supervised_fine_tuning_jobs.list()] == [job.name]
 
+    with urllib.request.urlopen(job.metrics_file_signed_url, timeout=60) as reply:
+        steps = len([line for line in reply if b"train/loss" in line])
+    assert (int(estimate["steps"]), int(estimate["tokens"])) == (steps, job.job_progress.input_tokens), (estimate, steps)
+
     model = client.models.get("colour-job")
     assert model.kind == "HF_PEFT_ADDON" and model.peft_details.r == 8, model
     question = {"role": "user", "content": "I have 3 pieces: each is a green star."}
@@ -57,6 +71,31 @@ def whole_flow(client, folder):
     streamed = client.chat.completions.create(model=job.output_model, stream=True, **asked)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices)
     assert text == "STAR-G", text
+
+
+def files(client, model):
+    urls = client.models.get_download_endpoint(model).filename_to_signed_urls
+    found = {}
+    for name in ["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]:
+        with urllib.request.urlopen(urls[name], timeout=60) as reply:
+            found[name] = reply.read()
+    return found
+
+
+def checkpoints(client, running):
+    """The last step's checkpoint and the finished adapter are the same model; the SDK's own functions promote them."""
+    training = FireworksClient(api_key=running.key, base_url=running.url)
+    listed = training.list_training_job_checkpoints(JOB_NAME)
+    ids = [one["name"].rsplit("/", 1)[-1] for one in listed]
+    assert ids == ["step-00000020", "step-00000024", "final"] and all(one["promotable"] for one in listed), listed
+    expected = files(client, "colour-job")
+    for checkpoint, model in zip(ids, ["early", "last", "twin"]):
+        name = f"{JOB_NAME}/checkpoints/{checkpoint}"
+        made = training.promote_training_job_checkpoint(name, model, BASE_NAME)
+        assert made["state"] == "READY" and made["peftDetails"]["r"] == 8, made
+        assert (files(client, model) == expected) == (model != "early"), model
+        assert client.models.get(model).fine_tuning_job == JOB_NAME
+        client.models.delete(model)
 
 
 def errors(client):
@@ -82,11 +121,15 @@ def clean_up(client):
 def main():
     with server() as running, scratch() as folder:
         os.environ.update(FIREWORKS_BASE_URL=running.url, FIREWORKS_API_KEY=running.key, FIREWORKS_ACCOUNT_ID="default")
-        client = Fireworks(_strict_response_validation=True, max_retries=0)
-        whole_flow(client, folder)
-        errors(client)
-        clean_up(client)
-    print("sdk: the whole flow passed with fireworks-ai 1.2.30")
+        settings = {"_strict_response_validation": True, "max_retries": 0}
+        loop = asyncio.new_event_loop()
+        for client in [Calls(Fireworks(**settings)), Calls(AsyncFireworks(**settings), loop)]:
+            whole_flow(client, folder, running)
+            checkpoints(client, running)
+            errors(client)
+            clean_up(client)
+        loop.close()
+    print("sdk: the whole flow passed with both clients of fireworks-ai 1.2.30")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 import torch
+from calls import Calls
 from fireworks import AsyncFireworks, Fireworks, NotFoundError, PermissionDeniedError
 from harness import BASE_NAME, colour_rows, scratch, server, write_jsonl
 from safetensors.torch import save_file
@@ -20,31 +21,6 @@ RESOURCES = ["accounts", "api_keys", "batch_inference_jobs", "chat.completions",
 # What is not a call: the raw and streaming forms of the same calls.
 NOT_CALLS = {"with_raw_response", "with_streaming_response"}
 QUESTION = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0}
-
-
-class Calls:
-    """One face for both clients: calls return their results, lists return lists. Notes what was called."""
-
-    def __init__(self, client, loop=None, path="", called=None):
-        self.client, self.loop, self.path = client, loop, path
-        self.called = set() if called is None else called
-
-    def __getattr__(self, name):
-        path = f"{self.path}.{name}".lstrip(".")
-        return Calls(getattr(self.client, name), self.loop, path, self.called)
-
-    def __call__(self, *args, **kwargs):
-        self.called.add(self.path)
-        result = self.client(*args, **kwargs)
-        if self.loop is None:
-            return list(result) if self.path.endswith(".list") else result
-        if self.path.endswith(".list"):
-            return self.loop.run_until_complete(collect(result))
-        return self.loop.run_until_complete(result)
-
-
-async def collect(pages):
-    return [item async for item in pages]
 
 
 def expect(error, call):
@@ -173,6 +149,11 @@ def inference(calls):
     assert plain == own, (plain, own)
     reply = calls.completions.create(model=BASE_NAME, prompt="The sky is", max_tokens=4, temperature=0)
     assert reply.choices[0].text and reply.usage.completion_tokens == 4, reply
+    if calls.loop:
+        # The async client has a second name for the same calls.
+        again = calls.chat.completions.acreate(model=BASE_NAME, **QUESTION).choices[0].message.content
+        text = calls.completions.acreate(model=BASE_NAME, prompt="The sky is", max_tokens=4, temperature=0).choices[0].text
+        assert (again, text) == (plain, reply.choices[0].text), (again, text)
 
 
 def deployments(calls):

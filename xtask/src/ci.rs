@@ -38,6 +38,7 @@ pub fn run() -> Result<()> {
         (&python_grpc, "sdk_grpc.py"),
         (&python_schema, "schema.py"),
         (&python, "kill.py"),
+        (&python, "import_s3.py"),
         (&python, "demo.py"),
     ];
     for (python, suite) in suites {
