@@ -154,7 +154,9 @@ impl Schemas {
         describe(&mut schema, self.comments.of_field(field));
         match behavior {
             Behavior::OutputOnly => schema["readOnly"] = true.into(),
-            Behavior::InputOnly => schema["writeOnly"] = true.into(),
+            Behavior::InputOnly if direction == Direction::Request => schema["writeOnly"] = true.into(),
+            // All fields are written, this one always empty.
+            Behavior::InputOnly => schema["maxLength"] = 0.into(),
             Behavior::Required | Behavior::Optional => {}
         }
         schema

@@ -150,4 +150,6 @@ fn fields_say_who_writes_them() {
         json!({ "$ref": "#/components/schemas/gatewayJobState", "readOnly": true })
     );
     assert_eq!(components["gatewayWandbConfigInput"]["properties"]["apiKey"]["writeOnly"], true);
+    let shown = &components["gatewayWandbConfig"]["properties"]["apiKey"];
+    assert_eq!((&shown["maxLength"], shown.get("writeOnly")), (&json!(0), None));
 }
