@@ -1,7 +1,4 @@
-"""Every method of the resources of fireworks-ai 1.2.30, unmodified and strict, with its client and its async client.
-
-Not among the checks of CI yet: secrets and deployments are not built, so it ends there.
-"""
+"""Every method of the resources of fireworks-ai 1.2.30, unmodified and strict, with its client and its async client."""
 
 import asyncio
 import json
@@ -157,10 +154,11 @@ def inference(calls):
 
 
 def deployments(calls):
-    made = calls.deployments.create(base_model=BASE_NAME, deployment_id="here", display_name="Here", min_replica_count=1,
+    made = calls.deployments.create(base_model=BASE_NAME, deployment_id="here", display_name="Here", min_replica_count=0,
                                     max_replica_count=1, extra_body={"enableAddons": True})
     assert made.name == "accounts/default/deployments/here", made
     read = lambda: calls.deployments.get("here")  # noqa: E731
+    calls.deployments.scale("here", replica_count=1)
     until(read, lambda found: found.state == "READY" and found.replica_count == 1)
     assert calls.deployments.update("here", base_model=BASE_NAME, description="For tests").description == "For tests"
     loaded = calls.lora.load(model="accounts/default/models/own", deployment=made.name, display_name="Loaded")

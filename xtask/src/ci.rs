@@ -32,6 +32,7 @@ pub fn run() -> Result<()> {
         (setup::python(), setup::python_grpc(), setup::python_schema());
     let suites = [
         (&python, "sdk.py"),
+        (&python, "sdk_resources.py"),
         (&python, "tls.py"),
         (&python, "openai_package.py"),
         (&python, "forms.py"),
