@@ -74,6 +74,19 @@ pub enum InferenceError {
         /// Most requests that may wait.
         limit: usize,
     },
+    /// The weights do not fit beside those that cannot be dropped.
+    #[error(
+        "the model needs {needed_bytes} bytes of memory, and {used_bytes} of the {limit_bytes} that models may use \
+         are taken by deployments and running requests; scale a deployment to zero or try again later"
+    )]
+    MemoryLimit {
+        /// Bytes of the weights.
+        needed_bytes: u64,
+        /// Bytes that cannot be freed now.
+        used_bytes: u64,
+        /// Bytes that all weights may take.
+        limit_bytes: u64,
+    },
     /// A tokenizer or chat template could not be loaded.
     #[error("cannot load the tokenizer or the chat template of {}", dir.display())]
     LoadRenderer {

@@ -22,13 +22,16 @@
 //! never loads a model and never waits for a reader. The text of a request does not depend on what else is in the
 //! batch. Every queue and cache has a limit in [`Limits`]. A request whose reader is gone costs at most one
 //! more step. A [`Constraint`] forbids tokens of its own request and does nothing else; its work is bounded, whatever it
-//! is. A chat template that is not the base's own, or whose base is not trusted, never runs in this process.
+//! is. A chat template that is not the base's own, or whose base is not trusted, never runs in this process. A pinned
+//! model is in memory; one that is let go is out of it as soon as its running requests end.
 
 pub mod assemble;
+mod cache;
 mod constraint;
 mod error;
 mod models;
 mod plan;
+mod precision;
 mod prompt;
 mod render;
 mod request;
@@ -45,7 +48,9 @@ pub use constraint::{Constraint, Tool};
 pub use error::InferenceError;
 /// The backend that a service runs on, for callers that may not use `kernels` themselves.
 pub use hearth_kernels::{Cpu, CpuOptions};
+pub use models::{Pin, Residency, Resident};
 pub use plan::{PREFILL_CHUNK_TOKENS, PREFILL_TOKENS_PER_STEP};
+pub use precision::stored_precision;
 pub use request::{
     Alternative, ChatInput, DEFAULT_MAX_TOKENS, Event, Finish, FinishReason, GenerateRequest, Generation,
     Input, MAX_CHOICES, MAX_TOP_LOGPROBS, ModelRef, Overflow, Piece, PromptTokens, Times, Token, TokenScore,

@@ -122,7 +122,7 @@ impl Sequence {
         let logits = n == self.pending_len();
         let tokens = &self.tokens[self.fed..self.fed + n];
         self.fed += n;
-        DecodeSeq { cache: &mut self.cache, tokens, lora: self.model.lora.as_deref(), logits }
+        DecodeSeq { cache: &mut self.cache, tokens, lora: self.model.lora(), logits }
     }
 
     /// The tokens that follow each of the next `n`, if the log probability of one of them is wanted.

@@ -12,7 +12,7 @@ use hearth_kernels::Cpu;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::constraint::Guide;
-use crate::models::{Model, Models};
+use crate::models::{Model, Models, Pin, Residency};
 use crate::prompt::Prompted;
 use crate::render::{Prompter, RenderProcesses};
 use crate::scheduler::{Job, Scheduler};
@@ -34,10 +34,12 @@ pub struct Limits {
     /// Most tokens of one request: for each choice its prompt and the longest answer that it may have. It bounds the
     /// work of a request, and the events that wait for a slow reader.
     pub max_request_tokens: usize,
-    /// Bases that stay loaded.
+    /// Bases that stay loaded without being pinned.
     pub max_bases: usize,
-    /// Adapters that stay loaded.
+    /// Adapters that stay loaded without being pinned.
     pub max_adapters: usize,
+    /// Most bytes of weights in memory, pinned or not.
+    pub model_bytes: u64,
     /// Processes that render chat templates at the same time.
     pub max_renders: usize,
     /// Longest time that such a process may take.
@@ -56,6 +58,7 @@ impl Default for Limits {
             max_request_tokens: 1 << 17,
             max_bases: 4,
             max_adapters: 32,
+            model_bytes: u64::MAX,
             max_renders: 2,
             render_timeout: Duration::from_secs(10),
             trusted_bases_dir: None,
@@ -71,7 +74,7 @@ pub struct Service {
 
 struct Shared {
     limits: Limits,
-    models: Models,
+    models: Arc<Models>,
     renders: RenderProcesses,
     places: Arc<Semaphore>,
     inbox: Mutex<Sender<Job>>,
@@ -105,7 +108,7 @@ impl Service {
         let counts = Arc::new(Counts::default());
         let scheduler = Scheduler::new(limits.clone(), inbox, Arc::clone(&counts));
         let shared = Shared {
-            models: Models::new(backend, &limits),
+            models: Arc::new(Models::new(backend, &limits)),
             renders: RenderProcesses::new(render_command, &limits),
             places: Arc::new(Semaphore::new(limits.max_waiting)),
             inbox: Mutex::new(sender),
@@ -176,7 +179,20 @@ impl Service {
     pub fn stats(&self) -> Stats {
         let free = self.shared.places.available_permits();
         let waiting = self.shared.limits.max_waiting.saturating_sub(free);
-        self.shared.counts.stats(waiting, self.shared.models.resident_bases())
+        self.shared.counts.stats(waiting, self.resident().bases.len())
+    }
+
+    /// Loads a model and keeps it loaded until the [`Pin`] is dropped. Blocks.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded, or [`InferenceError::MemoryLimit`].
+    pub fn pin(&self, model: &ModelRef) -> Result<Pin, InferenceError> {
+        self.shared.models.pin(model)
+    }
+
+    /// What is loaded now.
+    pub fn resident(&self) -> Residency {
+        self.shared.models.resident()
     }
 
     /// A place in the queue, from before the model is loaded until the request joins the batch.

@@ -147,6 +147,7 @@ impl OpenAiError {
             E::ConstraintFailed => Self::new(StatusCode::BAD_REQUEST, "constraint_failed", message),
             E::CacheTooSmall { .. } | E::RequestTooLarge { .. } => Self::invalid("max_tokens", message),
             E::QueueFull { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message),
+            E::MemoryLimit { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", message),
             E::ShuttingDown => Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message),
             E::ModelDir { .. } => {
                 tracing::warn!(error = %WithSources(&error), "a model's directory is gone");
