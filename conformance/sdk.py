@@ -98,6 +98,54 @@ def checkpoints(client, running):
         client.models.delete(model)
 
 
+def deployments(client):
+    """Every method of `deployments` and `lora`, over the tuned model of the whole flow."""
+    tuned = "accounts/default/models/colour-job"
+    asked = {"messages": [{"role": "user", "content": "I have 3 pieces: each is a green star."}], "max_tokens": 12}
+    every = client.deployments
+    tried = every.create(base_model=BASE_NAME, deployment_id="base", deployment_shape="default", validate_only=True)
+    assert tried.name == "accounts/default/deployments/base", tried
+    expect(NotFoundError, lambda: every.get("base"))
+    made = every.create(
+        base_model=BASE_NAME, deployment_id="base", display_name="Base", enable_addons=True, min_replica_count=0,
+        max_replica_count=1, autoscaling_policy={"scale_to_zero_window": "600s"}, deployment_shape="default")
+    assert made.state == "CREATING" and made.replica_count == 0 and made.desired_replica_count == 1, made
+    until("READY", lambda: every.get("base").state == "READY")
+    ready = every.get("base")
+    assert ready.replica_count == 1 and ready.replica_stats.ready_replica_count == 1, ready
+    assert [d.name.split("/")[-1] for d in every.list()] == ["local", "base"]
+    changed = every.update("base", base_model=BASE_NAME, description="for tests")
+    assert (changed.description, changed.display_name, changed.state) == ("for tests", "Base", "READY"), changed
+    refused = expect(APIStatusError, lambda: every.create(base_model=BASE_NAME, accelerator_type="NVIDIA_H100_80GB"))
+    assert refused.status_code == 501 and "acceleratorType" in str(refused), refused
+
+    loaded = client.lora.load(model=tuned, deployment=made.name, display_name="colours")
+    lora_id = loaded.name.split("/")[-1]
+    until("DEPLOYED", lambda: client.lora.get(lora_id).state == "DEPLOYED")
+    assert [m.name for m in client.lora.list()] == [loaded.name]
+    expect(ConflictError, lambda: client.lora.load(model=tuned, deployment=made.name))
+    assert client.lora.update(lora_id, description="mine").description == "mine"
+    assert {made.name} < {ref.deployment for ref in client.models.get("colour-job").deployed_model_refs}
+    for name in (loaded.name, f"{tuned}#{made.name}"):
+        answer = client.chat.completions.create(model=name, temperature=0, **asked).choices[0].message.content
+        assert answer == "STAR-G", answer
+    client.lora.unload(lora_id)
+    expect(NotFoundError, lambda: client.lora.get(lora_id))
+
+    every.scale("base", replica_count=0)
+    assert every.get("base").replica_count == 0
+    waking = expect(APIStatusError, lambda: client.chat.completions.create(model=made.name, **asked))
+    assert waking.status_code == 503 and "DEPLOYMENT_SCALING_UP" in str(waking), waking
+    until("READY", lambda: every.get("base").replica_count == 1)
+    client.chat.completions.create(model=made.name, **asked)
+    expect(BadRequestError, lambda: every.delete("base"))
+    every.delete("base", ignore_checks=True)
+    assert every.get("base").state == "DELETED"
+    assert every.undelete("base", body={}).state == "UPDATING"
+    every.delete("base", hard=True)
+    expect(NotFoundError, lambda: every.get("base"))
+
+
 def errors(client):
     jobs = client.supervised_fine_tuning_jobs
     settings = {"dataset": "colours", "base_model": BASE_NAME}
@@ -126,6 +174,7 @@ def main():
         for client in [Calls(Fireworks(**settings)), Calls(AsyncFireworks(**settings), loop)]:
             whole_flow(client, folder, running)
             checkpoints(client, running)
+            deployments(client)
             errors(client)
             clean_up(client)
         loop.close()

@@ -6,12 +6,14 @@ package then asks the same server.
 """
 
 import os
+from datetime import timedelta
 
 from harness import BASE_NAME, colour_rows, server
 
 QUESTION = [{"role": "user", "content": "I have 3 pieces: each is a green star."}]
 ANSWER = "STAR-G"
 RUNNING, COMPLETED = (2, 7, 8, 14), 3
+READY, DEPLOYED = 2, 3
 TOKENS_MAX = 12
 
 
@@ -57,6 +59,57 @@ def life_of_a_job(LLM, Dataset):
     return job.output_model
 
 
+def strategies(LLM, tuned):
+    """The four ways in which `LLM` reaches a model: serverless, auto, on-demand and on-demand-lora."""
+    asked = {"messages": QUESTION, "temperature": 0, "max_tokens": TOKENS_MAX}
+    for kind in ("serverless", "auto"):
+        base = LLM(model=BASE_NAME, deployment_type=kind)
+        assert base.deployment_strategy == "serverless" and text_of(base.chat.completions.create(**asked)) != ANSWER
+    # The SDK itself refuses "serverless" for a model of one's own, and knows "auto".
+    adapter = LLM(model=tuned, deployment_type="auto")
+    assert adapter.deployment_strategy == "serverless-lora", adapter
+    adapter.apply()
+    assert text_of(adapter.chat.completions.create(**asked)) == ANSWER
+    assert adapter.get_deployment().state == DEPLOYED and "/deployedModels/" in adapter.model_id()
+    adapter.delete_deployment()
+    assert adapter.get_deployment() is None
+
+    base = LLM(model=BASE_NAME, deployment_type="on-demand", id="colours")
+    assert base.get_deployment() is None
+    base.apply()
+    deployment = base.get_deployment()
+    assert deployment.state == READY and deployment.replica_count == 1, deployment
+    assert base.model_id() == f"{BASE_NAME}#accounts/default/deployments/colours"
+    before = text_of(base.chat.completions.create(**asked))
+    base.scale_to_zero()
+    assert base.get_deployment().replica_count == 0
+    # The SDK tries again while the deployment is being loaded.
+    assert text_of(base.chat.completions.create(**asked)) == before != ANSWER
+    base.scale_to_zero()
+    base.apply()
+    assert base.get_deployment().replica_count == 1
+    longer = LLM(model=BASE_NAME, deployment_type="on-demand", id="colours", scale_to_zero_window=timedelta(minutes=6))
+    longer.apply()
+    assert base.get_deployment().autoscaling_policy.scale_to_zero_window.seconds == 360
+
+    adapter = LLM(model=tuned, deployment_type="on-demand-lora", base_id="colours")
+    adapter.apply()
+    loaded = adapter.get_deployment()
+    assert loaded.state == DEPLOYED and loaded.deployment == deployment.name, loaded
+    assert text_of(adapter.chat.completions.create(**asked)) == ANSWER
+    adapter.delete_deployment()
+    assert adapter.get_deployment() is None
+    base.delete_deployment()
+    assert base.get_deployment() is None
+
+    # An adapter with its base in one deployment. The SDK itself cannot delete such a one: it takes it for an adapter.
+    merged = LLM(model=tuned, deployment_type="on-demand", id="merged")
+    merged.apply()
+    assert text_of(merged.chat.completions.create(**asked)) == ANSWER
+    merged._gateway.delete_deployment_sync("merged", hard=True)
+    assert merged.get_deployment() is None
+
+
 def openai_package(url, key, tuned):
     from openai import NotFoundError, OpenAI
 
@@ -80,8 +133,9 @@ def main():
         from fireworks import LLM, Dataset
 
         tuned = life_of_a_job(LLM, Dataset)
+        strategies(LLM, tuned)
         openai_package(running.url, running.key, tuned)
-    print("sdk_grpc: the whole life of a job passed with fireworks-ai 0.19.20, and the openai package after it")
+    print("sdk_grpc: the whole life of a job and all strategies of LLM passed with fireworks-ai 0.19.20, and the openai package after it")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ impl LocalServer {
         let jobs = JobsConfig::of_this_executable().context("cannot find this program's file")?;
         let mut config = ServerConfig::new(data_dir, listen);
         config.jobs = Some(JobsConfig { backend, ..jobs });
+        if let Some(bytes) = hearth_train::memory::limit_bytes(None) {
+            config.inference_limits.model_bytes = bytes;
+        }
         Ok(config)
     }
 

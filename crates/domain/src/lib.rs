@@ -20,6 +20,7 @@ pub mod batch;
 pub mod code;
 pub mod dataset;
 pub mod dataset_validation_job;
+pub mod deployment;
 pub mod id;
 pub mod job;
 pub mod operation;
@@ -37,6 +38,7 @@ pub use dataset::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetSta
 pub use dataset_validation_job::{
     DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
 };
+pub use deployment::{Autoscaling, DeployedModel, DeployedModelState, Deployment, DeploymentState};
 pub use id::{
     AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,

@@ -42,6 +42,9 @@ mod sequence;
 mod service;
 mod stats;
 mod text;
+#[cfg(test)]
+#[path = "../tests/tiny/mod.rs"]
+mod tiny;
 mod transcript;
 
 pub use constraint::{Constraint, Tool};

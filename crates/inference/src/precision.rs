@@ -46,3 +46,35 @@ fn dtypes(path: &Path) -> std::io::Result<Vec<String>> {
     };
     Ok(head.as_object().into_iter().flatten().filter_map(|(_, tensor)| matrix(tensor)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A file of tensors, of which only the head is looked at.
+    fn file(head: &Value) -> Vec<u8> {
+        let head = head.to_string();
+        [&(head.len() as u64).to_le_bytes(), head.as_bytes()].concat()
+    }
+
+    #[test]
+    fn the_form_is_that_of_most_matrices() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = || stored_precision(dir.path()).unwrap();
+        std::fs::write(dir.path().join("model.gguf"), "no tensors of this kind").unwrap();
+        assert_eq!(stored(), None);
+        let tensor =
+            |dtype: &str, shape: &[usize]| json!({"dtype": dtype, "shape": shape, "data_offsets": [0, 0]});
+        let head = json!({
+            "__metadata__": {"format": "pt"}, "a": tensor("BF16", &[2, 2]), "b": tensor("BF16", &[2, 3]),
+            "c": tensor("F32", &[2, 2]), "norm": tensor("F32", &[2]), "bias": tensor("F32", &[2]),
+        });
+        let path = dir.path().join("model.safetensors");
+        std::fs::write(&path, file(&head)).unwrap();
+        assert_eq!(stored().as_deref(), Some("BF16"));
+        std::fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
+        assert!(stored_precision(dir.path()).is_err());
+    }
+}

@@ -24,6 +24,7 @@ mod auth;
 mod batch;
 mod body;
 mod context;
+mod deployments;
 mod docs;
 mod drain;
 mod error;

@@ -158,6 +158,16 @@ pub const OPEN_JOBS_QUOTA: u64 = 10_000;
 pub const SECRETS_QUOTA: u64 = 1_000;
 /// Users of an account.
 pub const USERS_QUOTA: u64 = 1_000;
+/// Loads of deployments that run at the same time; others wait.
+pub const LOADS_MAX: usize = 2;
+/// How often deployments are looked after: those without requests, and those that are to be purged.
+pub const DEPLOYMENT_POLL: Duration = Duration::from_secs(5);
+/// Longest wait of `CreateDeployedModel` for the adapter; it goes on loading after that.
+pub const MODEL_LOAD_WAIT: Duration = Duration::from_secs(20);
+/// Time until a deployed model that could not be loaded is tried again.
+pub const MODEL_RETRY: Duration = Duration::from_secs(60);
+/// Times of requests are written down once in this time.
+pub const REQUEST_TIME_STEP: Duration = Duration::from_secs(60);
 
 /// Limits that an operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::BatchRunner;
+use crate::deployments::Deployments;
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Runner as ValidationRunner;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
@@ -106,6 +107,7 @@ pub struct RunningServer {
     stop: Stop,
     listener: JoinHandle<()>,
     sweeper: JoinHandle<()>,
+    deployments: Deployments,
     scheduler: Scheduler,
     validations: ValidationRunner,
     batch: BatchRunner,
@@ -162,6 +164,7 @@ impl RunningServer {
             tracing::error!(%error, "the listener failed");
         }
         self.batch.shutdown().await;
+        self.deployments.shutdown().await;
         if let Err(error) = self.sweeper.await {
             tracing::error!(%error, "the sweeper of uploads failed");
         }
@@ -235,6 +238,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     };
     let state = AppState::new(store.clone(), inference, wake, addr, settings);
     let validations = ValidationRunner::start(&state).await?;
+    let deployments = state.deployments().clone();
+    deployments.start().await?;
     operations::resume(&state).await?;
     let listener = socket.listen(LISTEN_BACKLOG).map_err(taking)?;
     if let Some(tls) = tls.clone() {
@@ -254,6 +259,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         stop,
         listener,
         sweeper,
+        deployments,
         scheduler,
         validations,
         batch,

@@ -12,6 +12,7 @@ use hearth_run::RunDir;
 use hearth_store::{Objects, Store, StoreError, UrlSigner};
 use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
+use crate::deployments::Deployments;
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Validations;
 use crate::limits::{
@@ -58,6 +59,7 @@ pub struct AppState {
 struct Inner {
     store: Store,
     inference: Service,
+    deployments: Deployments,
     wake: Arc<Notify>,
     wake_batch: Arc<Notify>,
     addr: SocketAddr,
@@ -90,11 +92,13 @@ impl AppState {
         let rates = Rates::new(&settings.limits);
         let metrics = Arc::new(Metrics::new());
         let render_previews = Arc::new(Semaphore::new(RENDER_PREVIEWS_MAX));
+        let deployments = Deployments::new(store.clone(), inference.clone());
         let dataset_locks = std::array::from_fn(|_| Mutex::new(()));
         Self {
             inner: Arc::new(Inner {
                 store,
                 inference,
+                deployments,
                 wake,
                 wake_batch: Arc::default(),
                 addr,
@@ -133,6 +137,11 @@ impl AppState {
     /// Answers chats.
     pub fn inference(&self) -> &Service {
         &self.inner.inference
+    }
+
+    /// What is kept in memory.
+    pub(crate) fn deployments(&self) -> &Deployments {
+        &self.inner.deployments
     }
 
     /// The directory that holds everything.

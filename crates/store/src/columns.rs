@@ -19,7 +19,9 @@ pub enum Listed {
     Job,
     /// Models.
     Model,
-    /// Models that answer.
+    /// Deployments.
+    Deployment,
+    /// Deployed models.
     DeployedModel,
     /// Secrets.
     Secret,
@@ -42,6 +44,8 @@ pub enum Form {
     Plain,
     /// Milliseconds since the Unix epoch; NULL when there is no such time.
     Time,
+    /// Milliseconds.
+    Duration,
     /// The name of an enum's value, in upper case without this beginning.
     UpperName(&'static str),
     /// The name of an enum's value in lower case.
@@ -92,6 +96,8 @@ macro_rules! format_name {
 }
 
 type Columns = &'static [(&'static str, Column)];
+
+mod deployment;
 
 const ACCOUNT: Columns = columns! {
     Form::Plain => {
@@ -209,27 +215,6 @@ const MODEL: Columns = columns! {
     }
 };
 
-const DEPLOYED_MODEL: Columns = columns! {
-    Form::Plain => {
-        "name" = "'accounts/' || account || '/deployedModels/' || id",
-        "display_name" = "record ->> '$.display_name'",
-        "created_by" = "record ->> '$.created_by'",
-        "model" = "'accounts/' || account || '/models/' || id",
-        "deployment" = "'accounts/' || account || '/deployments/local'",
-        "default" = "1",
-        "serverless" = "1",
-        "public" = "account = 'fireworks'",
-    }
-    Form::Time => {
-        "create_time" = "create_time_ms",
-        "update_time" = "record ->> '$.update_time_ms'",
-    }
-    Form::UpperName("") => {
-        "state" = "'DEPLOYED'",
-        "status.code" = "'OK'",
-    }
-};
-
 /// Of the value nothing: a filter that could ask for it would tell it.
 const SECRET: Columns = columns! {
     Form::Plain => {
@@ -342,14 +327,15 @@ impl Listed {
             Listed::Dataset => DATASET,
             Listed::Job => JOB,
             Listed::Model => MODEL,
-            Listed::DeployedModel => DEPLOYED_MODEL,
+            Listed::Deployment => deployment::DEPLOYMENT,
+            Listed::DeployedModel => deployment::DEPLOYED_MODEL,
             Listed::Secret => SECRET,
             Listed::Quota => QUOTA,
         }
     }
 
     /// All kinds that stand in tables.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Account,
         Self::User,
         Self::ApiKey,
@@ -357,6 +343,7 @@ impl Listed {
         Self::Dataset,
         Self::Job,
         Self::Model,
+        Self::Deployment,
         Self::DeployedModel,
         Self::Secret,
     ];
@@ -370,7 +357,9 @@ impl Listed {
             Listed::BatchInferenceJob => &["batch_inference_job"],
             Listed::Dataset => &["dataset"],
             Listed::Job => &["job"],
-            Listed::Model | Listed::DeployedModel => &["model"],
+            Listed::Model => &["model"],
+            Listed::Deployment => &["deployment", "account"],
+            Listed::DeployedModel => &["deployed_model", "model"],
             Listed::Secret => &["secret"],
             Listed::Quota => &[],
         }

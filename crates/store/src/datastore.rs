@@ -21,6 +21,7 @@ mod api_key;
 mod batch_inference_job;
 mod check;
 mod dataset;
+mod deployment;
 mod job;
 mod model;
 mod operation;

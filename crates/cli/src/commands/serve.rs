@@ -104,6 +104,10 @@ struct LimitArgs {
     /// The same for one key [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_uploads_per_key: Option<u32>,
+    /// Weights of all models that answer, in bytes or with a unit such as 8GiB [default: 80 % of what is free at the
+    /// start]
+    #[arg(long, value_name = "SIZE", value_parser = super::train::parse_size)]
+    model_memory: Option<u64>,
     /// Calls of one key: CLASS=PER_MINUTE/BURST or CLASS=off; CLASS is control [300000/10000], inference
     /// [12000/1000], upload [6000/1000] or, for each address, wrong-key [60/600]; may be repeated
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
@@ -212,6 +216,9 @@ impl Args {
             jobs.limits.capacity = self.trainers.into();
         }
         config.tls = self.tls.config();
+        if let Some(bytes) = self.limits.model_memory {
+            config.inference_limits.model_bytes = bytes;
+        }
         config.limits = self.limits.limits();
         config.s3_endpoint = match &self.s3_endpoint {
             Some(url) => Some(S3Endpoint::new(url, &self.s3_region).map_err(anyhow::Error::msg)?),

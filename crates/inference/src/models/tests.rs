@@ -6,9 +6,7 @@ use hearth_kernels::CpuOptions;
 use tempfile::TempDir;
 
 use super::*;
-
-#[path = "../../tests/tiny/mod.rs"]
-mod tiny;
+use crate::tiny;
 
 struct Fixture {
     dir: TempDir,

@@ -11,16 +11,13 @@ use hearth_model::{DecodeSeq, Decoder, KvCache, Lora, Workspace};
 use serde_json::json;
 use tempfile::TempDir;
 
-use self::tiny::{CONTEXT, KV_DIM, LAYERS, write_adapter, write_base};
 use super::*;
 use crate::plan::DECODE_ROWS_PER_PASS;
+use crate::tiny::{CONTEXT, KV_DIM, LAYERS, write_adapter, write_base};
 use crate::{ChatInput, Event, FinishReason, Input, PREFILL_CHUNK_TOKENS, SamplingParams, Token, Usage};
 
 mod choices;
 mod constraints;
-
-#[path = "../../tests/tiny/mod.rs"]
-mod tiny;
 
 fn backend() -> Arc<Cpu> {
     Arc::new(Cpu::new(CpuOptions { threads: 2, ..CpuOptions::default() }).unwrap())

@@ -17,6 +17,7 @@ mod mask;
 pub(crate) mod model;
 pub(crate) mod names;
 mod operation;
+mod precision;
 mod quota;
 mod secret;
 mod time;

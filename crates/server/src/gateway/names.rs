@@ -1,8 +1,8 @@
 //! Resource names of requests as typed ids.
 
 use hearth_domain::{
-    AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeploymentId, JobId,
-    ModelId, ModelRef, OperationId, SecretId, SecretRef, UserId,
+    AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
+    DeploymentId, JobId, ModelId, ModelRef, OperationId, SecretId, SecretRef, UserId,
 };
 use hearth_proto::names::{
     AccountName, BatchInferenceJobName, CheckpointName, DatasetName, DatasetValidationJobName,
@@ -61,12 +61,6 @@ pub(crate) fn model_in(account: &AccountId, field: &str, text: &str) -> Result<M
     typed_model(field, name)
 }
 
-/// `accounts/{account}/deployedModels/{deployed_model}`, as the model: it has the same id.
-pub(crate) fn deployed_model(field: &str, name: &str) -> Result<ModelRef, ServerError> {
-    let name: DeployedModelName = name.parse().map_err(|error| wrong(field)(&error))?;
-    typed_model(field, ModelName { account: name.account, model: name.deployed_model })
-}
-
 fn typed_model(field: &str, name: ModelName) -> Result<ModelRef, ServerError> {
     Ok(ModelRef {
         account: AccountId::new(name.account).map_err(|error| wrong(field)(&error))?,
@@ -115,6 +109,8 @@ owned! {
     dataset_validation_job: DatasetValidationJobName.job -> DatasetValidationJobId;
     /// `accounts/{account}/deployments/{deployment}`.
     deployment: DeploymentName.deployment -> DeploymentId;
+    /// `accounts/{account}/deployedModels/{deployed_model}`.
+    deployed_model: DeployedModelName.deployed_model -> DeployedModelId;
     /// `accounts/{account}/batchInferenceJobs/{job}`.
     batch_inference_job: BatchInferenceJobName.job -> BatchInferenceJobId;
     /// `accounts/{account}/operations/{operation}`.

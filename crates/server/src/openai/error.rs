@@ -62,6 +62,18 @@ impl OpenAiError {
         }
     }
 
+    /// The deployment that would answer is being loaded. Clients look for this code, and try again.
+    pub fn scaling_up() -> Self {
+        let message = "the deployment is being loaded; try again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "DEPLOYMENT_SCALING_UP", message)
+    }
+
+    /// The deployment that would answer could not be loaded. Trying again does not help.
+    pub fn deployment_failed(why: &str) -> Self {
+        let message = format!("the deployment could not be loaded: {why}");
+        Self::new(StatusCode::PRECONDITION_FAILED, "deployment_failed", message)
+    }
+
     /// The JSON body.
     pub fn body(&self, request_id: Option<&str>) -> Value {
         json!({

@@ -12,14 +12,19 @@ use serde_json::{Value, json};
 
 use super::error::OpenAiError;
 use super::lookup;
+use crate::deployments::model_files;
 use crate::error::ServerError;
 use crate::limits::PAGE_SIZE_MAX;
 use crate::state::AppState;
 
-/// Most models of one account that the list shows; the gateway's own list has pages.
+/// Most models of one account that the list shows, and most names beside theirs; the gateway's own lists have pages.
 const LISTED_PER_ACCOUNT_MAX: usize = 1000;
 
-/// Bases that everybody may use, then the models of the caller's account, in OpenAI's form.
+/// A model, under one of its names.
+type Named = (String, Model);
+
+/// Bases that everybody may use, then the models of the caller's account, then what the account has deployed, in
+/// OpenAI's form.
 pub(super) async fn list(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -32,10 +37,17 @@ pub(super) async fn list(
     if caller.account != catalogue {
         models.extend(of_account(store, &caller.account).await?);
     }
-    Ok(Json(json!({"object": "list", "data": entries(&state, models).await?})))
+    let mut named: Vec<Named> = models.into_iter().map(|model| (model.name().to_string(), model)).collect();
+    for (name, model) in state.deployments().names(&caller.account, LISTED_PER_ACCOUNT_MAX).await? {
+        // One whose model is gone, or whose base is, does not answer.
+        if let Some((model, _)) = model_files(store, &model).await? {
+            named.push((name, model));
+        }
+    }
+    Ok(Json(json!({"object": "list", "data": entries(&state, named).await?})))
 }
 
-/// One model, by its full name.
+/// One model, by a name that chats take.
 ///
 /// # Errors
 /// 404 for models that cannot be used, as for chats.
@@ -65,15 +77,15 @@ async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, Se
 }
 
 /// What is shown of models. Their chat templates are read for it, which blocks.
-async fn entries(state: &AppState, models: Vec<Model>) -> Result<Vec<Value>, ServerError> {
+async fn entries(state: &AppState, models: Vec<Named>) -> Result<Vec<Value>, ServerError> {
     let state = state.clone();
-    let entries = move || models.iter().map(|model| entry(&state, model)).collect();
+    let entries = move || models.iter().map(|named| entry(&state, named)).collect();
     tokio::task::spawn_blocking(entries)
         .await
         .map_err(|error| ServerError::internal("the models cannot be shown", error))
 }
 
-fn entry(state: &AppState, model: &Model) -> Value {
+fn entry(state: &AppState, (name, model): &Named) -> Value {
     let template = source_of(&model_dir(state.data_dir(), &model.account, &model.id));
     // One that cannot be read is found out by the first chat.
     let form = template.ok().flatten().as_deref().and_then(ToolForm::of);
@@ -82,7 +94,7 @@ fn entry(state: &AppState, model: &Model) -> Value {
         ModelKind::Adapter { .. } => "HF_PEFT_ADDON",
     };
     json!({
-        "id": model.name().to_string(),
+        "id": name,
         "object": "model",
         "created": model.create_time_ms / 1000,
         "owned_by": model.account.as_str(),

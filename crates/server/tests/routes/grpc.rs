@@ -116,8 +116,13 @@ fn adapters_answer_without_a_deployment_of_their_own() {
         let list = |filter: &str| pb::ListDeployedModelsRequest {
             parent: "accounts/default".to_owned(),
             filter: filter.to_owned(),
+            show_internal: true,
             ..Default::default()
         };
+        // Without being asked for they are not there: the client would take them for its own.
+        let none = pb::ListDeployedModelsRequest { show_internal: false, ..list("") };
+        let none = client.list_deployed_models(with_key(&server, none)).await.unwrap().into_inner();
+        assert_eq!((none.total_size, none.deployed_models.len()), (0, 0));
         let by_model = list("model=\"accounts/default/models/mine\"");
         let found = client.list_deployed_models(with_key(&server, by_model)).await.unwrap().into_inner();
         assert_eq!(

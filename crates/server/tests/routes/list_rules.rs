@@ -25,6 +25,17 @@ fn server() -> Server {
         body["baseModel"] = "tiny".into();
         server.post(&format!("{JOBS}?supervisedFineTuningJobId={id}"), &body).ok();
     }
+    for id in ["failed", "deleted"] {
+        let body = json!({
+            "baseModel": "accounts/fireworks/models/tiny", "displayName": "A", "description": "B", "enableAddons": true,
+            "minReplicaCount": 1, "autoscalingPolicy": {"scaleUpWindow": "1.500s"},
+        });
+        crate::deployment::create(&server, id, &body).ok();
+        // This model has no weights.
+        let path = format!("{}/{id}", crate::deployment::PATH);
+        crate::deployment::until(id, || server.get(&path).ok()["state"] == "FAILED");
+    }
+    server.delete("/v1/accounts/default/deployments/deleted").ok();
     server
 }
 
@@ -41,7 +52,8 @@ fn id(item: &Value) -> &str {
 /// The last parts of the names of what a list shows.
 #[track_caller]
 fn ids(server: &Server, list: &str, filter: &str, order: &str) -> String {
-    let page = server.get(&format!("{list}?filter={}&orderBy={}", encoded(filter), encoded(order))).ok();
+    let more = if list.contains('?') { '&' } else { '?' };
+    let page = server.get(&format!("{list}{more}filter={}&orderBy={}", encoded(filter), encoded(order))).ok();
     let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap();
     let names: Vec<_> = items.iter().map(id).collect();
     assert_eq!(page["totalSize"], names.len(), "{filter}");
@@ -94,10 +106,11 @@ pub fn every_value_is_found(server: &Server, list: &str) {
 fn every_value_that_a_list_shows_can_be_filtered_and_sorted_by() {
     let server = server();
     let models = "/v1/accounts/default/models";
-    let deployed = "/v1/accounts/default/deployedModels";
+    let deployed = "/v1/accounts/default/deployedModels?showInternal=true";
+    let deployments = "/v1/accounts/default/deployments?showDeleted=true";
     let (users, keys) = ("/v1/accounts/default/users", "/v1/accounts/default/apiKeys");
     let catalogue = "/v1/accounts/fireworks/models";
-    for list in [JOBS, DATASETS, models, deployed, catalogue, "/v1/accounts", users, keys] {
+    for list in [JOBS, DATASETS, models, deployed, deployments, catalogue, "/v1/accounts", users, keys] {
         every_value_is_found(&server, list);
     }
 }
@@ -220,5 +233,11 @@ fn a_filter_is_no_sql_and_what_is_wrong_is_named() {
     wrong("is_turbo = 1", "is_turbo takes true or false");
     wrong("metricsFileSignedUrl = x", "made for each reply");
     wrong("just words", "expected one of");
+    let path = format!("{}?filter=", crate::deployment::PATH);
+    let window = "autoscaling_policy.scale_up_window";
+    for (filter, found) in [(">= 1.5s", 2), ("< \"30s\"", 1), ("= 1500ms", -1), (": 1s", -1)] {
+        let reply = server.get(&format!("{path}{}", encoded(&format!("{window} {filter}")))).json();
+        assert_eq!(reply["totalSize"].as_i64().unwrap_or(-1), found, "{filter}: {reply}");
+    }
     wrong("display_name < \"a*\"", "takes no *");
 }

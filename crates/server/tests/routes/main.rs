@@ -10,6 +10,8 @@ mod batch_inference_job;
 mod coverage;
 mod dataset;
 mod dataset_validation_job;
+mod deployed_model;
+mod deployment;
 mod grpc;
 mod lifecycle;
 mod list_rules;

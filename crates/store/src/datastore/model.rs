@@ -7,18 +7,11 @@ use hearth_domain::{AccountId, Model, ModelAbout, ModelKind, ModelRef};
 use sqlx::{Sqlite, Transaction};
 
 use super::Store;
-use crate::columns::Listed;
-use crate::condition::Condition;
 use crate::error::StoreError;
 use crate::installed::{self, Installed, InstalledKind};
-use crate::page::{ListPage, ListQuery, Source, list, parse, record};
+use crate::page::{ListPage, ListQuery, parse, record};
 
 const KIND: &str = "model";
-/// Models that can answer: bases, and adapters whose base is there.
-const DEPLOYED: &str = "(SELECT rowid, * FROM model WHERE record ->> '$.upload' IS NULL
-    AND (record ->> '$.kind.kind' = 'base' OR EXISTS (SELECT 1 FROM model AS base
-        WHERE base.account = model.record ->> '$.kind.base_model.account'
-        AND base.id = model.record ->> '$.kind.base_model.id' AND base.record ->> '$.upload' IS NULL)))";
 
 fn not_found(name: &ModelRef) -> StoreError {
     StoreError::NotFound { kind: KIND, name: name.to_string() }
@@ -203,17 +196,6 @@ impl Store {
         query: &ListQuery,
     ) -> Result<ListPage<Model>, StoreError> {
         self.list(account, query).await
-    }
-
-    /// A page of an account's models that can answer: bases, and adapters whose base is there.
-    pub async fn model_list_deployed(
-        &self,
-        account: &AccountId,
-        query: &ListQuery,
-    ) -> Result<ListPage<Model>, StoreError> {
-        let (listed, account) = (Listed::DeployedModel, Some(account.as_str()));
-        let shown = Condition::Always(true);
-        list(self, Source { listed, rows: DEPLOYED, kind: KIND, account, shown }, query).await
     }
 
     /// Removes a model with its directory and what was uploaded of it.

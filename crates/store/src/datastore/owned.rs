@@ -1,7 +1,8 @@
 //! Resources of an account that are one record each: the verbs that they share.
 
 use hearth_domain::{
-    AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, Model, Operation, Secret, User,
+    AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, DeployedModel, Deployment, Model, Operation,
+    Secret, User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,6 +64,8 @@ owned! {
     Model: "model", "model", "models";
     Operation: "operation", "operation", "operations";
     Secret: "secret", "secret", "secrets";
+    Deployment: "deployment", "deployment", "deployments";
+    DeployedModel: "deployed_model", "deployed model", "deployedModels";
 }
 
 /// A record that lists show.
@@ -79,7 +82,7 @@ macro_rules! listed {
     };
 }
 
-listed! { Dataset, User, BatchInferenceJob, Model, Secret, }
+listed! { Dataset, User, BatchInferenceJob, Model, Secret, Deployment, DeployedModel, }
 
 /// `accounts/{account}/{collection}/{id}`.
 fn name<T: Owned>(account: &AccountId, id: &str) -> String {

@@ -6,7 +6,7 @@ use crate::error::ServerError;
 use crate::gateway::filter::Resource;
 use crate::gateway::{Call, list_query, mask, names, total_size};
 
-/// Lists the models of an account that answer.
+/// Lists the deployed models of an account: those that somebody loaded, and with `show_internal` all that answer.
 pub(in crate::gateway) async fn deployed_model_list(
     call: &Call,
     request: pb::ListDeployedModelsRequest,
@@ -22,7 +22,7 @@ pub(in crate::gateway) async fn deployed_model_list(
     )?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
-    let page = store.model_list_deployed(&account, &query).await?;
+    let page = store.deployed_model_list(&account, request.show_internal, &query).await?;
     let models = page.items.iter().map(super::to_pb).collect();
     Ok(pb::ListDeployedModelsResponse {
         deployed_models: mask::apply_all("DeployedModel", models, request.read_mask.as_ref())?,

@@ -5,12 +5,13 @@ use hearth_proto::gateway as pb;
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Not there yet.
+/// Deletes a deployment and frees its memory at once.
 pub(in crate::gateway) async fn deployment_delete(
     call: &Call,
     request: pb::DeleteDeploymentRequest,
 ) -> Result<(), ServerError> {
-    let account = names::deployment("name", &request.name)?.0;
+    let (account, id) = names::deployment("name", &request.name)?;
     call.caller.may_change(&account)?;
-    Err(ServerError::Unimplemented("DeleteDeployment is not supported by this server yet".to_owned()))
+    super::refuse_local(&id)?;
+    call.state.deployments().delete(&account, &id, request.hard, request.ignore_checks).await
 }

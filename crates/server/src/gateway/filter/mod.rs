@@ -3,7 +3,8 @@
 //! Names are those of the `.proto` files or of JSON. What the operators mean:
 //! - texts: `=`, `!=` with `*` for any text; `:` is true for a text that has the value in it; `<` and its kin compare
 //!   by code points;
-//! - numbers and times: all but `:`; times are written as RFC 3339 says, in quotes if they have a `(`;
+//! - numbers, times and durations: all but `:`; times are written as RFC 3339 says, in quotes if they have a `(`, and
+//!   durations in seconds with an `s`;
 //! - enums: `=`, `!=` and `:` with the name of a value; booleans likewise with `true` and `false`;
 //! - lists of texts: `:` is true if one of them is the value, in which `*` stands for any text.
 //!
@@ -27,6 +28,8 @@ const ORDER_FIELDS_MAX: usize = 8;
 const SHOWN_VALUES: usize = 12;
 /// Full name of the type of times.
 const TIMESTAMP: &str = "google.protobuf.Timestamp";
+/// Full name of the type of durations.
+const DURATION: &str = "google.protobuf.Duration";
 /// Fields, by the ends of their names, that no row has: they are made for each reply.
 const MADE_FOR_REPLY: [&str; 3] = ["_signed_url", "deployed_model_refs", "supports_serverless"];
 
@@ -47,6 +50,7 @@ impl Resource {
         Self { listed: Listed::BatchInferenceJob, type_name: "BatchInferenceJob" };
     pub(super) const DATASET: Self = Self { listed: Listed::Dataset, type_name: "Dataset" };
     pub(super) const JOB: Self = Self { listed: Listed::Job, type_name: "SupervisedFineTuningJob" };
+    pub(super) const DEPLOYMENT: Self = Self { listed: Listed::Deployment, type_name: "Deployment" };
     pub(super) const DEPLOYED_MODEL: Self =
         Self { listed: Listed::DeployedModel, type_name: "DeployedModel" };
     pub(super) const QUOTA: Self = Self { listed: Listed::Quota, type_name: "Quota" };
@@ -77,7 +81,7 @@ impl Resource {
                 return Ok((field, names.join(".")));
             }
             message = match field.kind() {
-                Kind::Message(inner) if !field.is_list() && !field.is_map() && !is_time(&inner) => inner,
+                Kind::Message(inner) if !field.is_list() && !field.is_map() && !is_one_value(&inner) => inner,
                 _ => return Err(format!("{:?} of {:?} has no fields", segment, shown())),
             };
         }
@@ -87,6 +91,15 @@ impl Resource {
 
 fn is_time(message: &MessageDescriptor) -> bool {
     message.full_name() == TIMESTAMP
+}
+
+fn is_duration(message: &MessageDescriptor) -> bool {
+    message.full_name() == DURATION
+}
+
+/// Whether a message stands for one value, and not for several fields.
+fn is_one_value(message: &MessageDescriptor) -> bool {
+    is_time(message) || is_duration(message)
 }
 
 /// Reads a filter over a resource. An empty one lets everything through.
@@ -118,7 +131,7 @@ pub(super) fn order(resource: Resource, text: &str) -> Result<Vec<Order>, Server
         };
         let (field, path) = resource.field(&name.split('.').collect::<Vec<_>>()).map_err(wrong)?;
         let sortable = match field.kind() {
-            Kind::Message(inner) => is_time(&inner),
+            Kind::Message(inner) => is_one_value(&inner),
             _ => true,
         };
         if field.is_list() || field.is_map() || !sortable {
@@ -180,6 +193,7 @@ fn restricted(resource: Resource, restriction: &Restriction) -> Result<Condition
         }
         Kind::Enum(values) => enumeration(&name, &values, column, restriction),
         Kind::Message(message) if is_time(&message) => time(&name, column, restriction),
+        Kind::Message(message) if is_duration(&message) => duration(&name, column, restriction),
         Kind::Message(_) => Err(format!("{name} has fields of its own; name one of them")),
         Kind::Bytes => Err(format!("{name} cannot be filtered by")),
         Kind::Float | Kind::Double => {
@@ -279,6 +293,14 @@ fn time(name: &str, column: Option<Column>, restriction: &Restriction) -> Result
         _ => floor,
     };
     Ok(Condition::Compare(column, comparator, Value::Int(value)))
+}
+
+fn duration(name: &str, column: Option<Column>, restriction: &Restriction) -> Result<Condition, String> {
+    let wrong =
+        || format!("{name} takes a duration in seconds like \"300s\", not {:?}", restriction.argument);
+    let seconds = restriction.argument.strip_suffix('s').and_then(|text| f64::from_str(text).ok());
+    let ms = seconds.filter(|seconds| seconds.is_finite()).ok_or_else(wrong)? * 1000.0;
+    ordered(name, column, restriction, Value::Real(ms), ms.partial_cmp(&0.0).map(Ordering::reverse))
 }
 
 /// `=`, `!=`, and `:` as another word for `=`.

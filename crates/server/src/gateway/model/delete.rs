@@ -6,7 +6,7 @@ use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
 /// Removes a model and its directory, or what was uploaded of it. Models of the catalogue belong to the operator; a
-/// base that a job still needs stays.
+/// base that a job still needs stays, and so does what is deployed.
 pub(in crate::gateway) async fn model_delete(
     call: &Call,
     request: pb::DeleteModelRequest,
@@ -21,5 +21,5 @@ pub(in crate::gateway) async fn model_delete(
         )));
     }
     let _lock = call.state.model_lock(&name).await;
-    Ok(store.model_delete(&name).await?)
+    call.state.deployments().delete_model(&name).await
 }

@@ -15,18 +15,13 @@ pub(super) mod update;
 pub(super) mod upload_endpoint;
 pub(super) mod validate_upload;
 
-use hearth_domain::{Account, Model, ModelKind, ModelRef};
-use hearth_inference as inference;
+use hearth_domain::{Account, DeployedModel, Model, ModelKind};
 use hearth_proto::gateway as pb;
-use hearth_store::installed::model_dir;
 use hearth_store::{Store, StoreError};
 
+use super::deployed_model;
 use super::time::timestamp;
 use crate::error::ServerError;
-use crate::state::AppState;
-
-/// Id of the one deployment of a server, which answers with every installed model.
-pub(crate) const LOCAL_DEPLOYMENT: &str = "local";
 
 /// The record as clients see it. With `refs`, where it is deployed.
 pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model {
@@ -81,45 +76,26 @@ pub(super) fn to_pb(model: &Model, refs: Vec<pb::DeployedModelRef>) -> pb::Model
     shown
 }
 
-/// The directories that answer for an installed model. FAILED_PRECONDITION for an adapter without its base.
-pub(crate) async fn dirs(state: &AppState, model: &Model) -> Result<inference::ModelRef, ServerError> {
-    let dir = |name: &ModelRef| model_dir(state.data_dir(), &name.account, &name.id);
-    match &model.kind {
-        ModelKind::Base { .. } => Ok(inference::ModelRef { base_dir: dir(&model.name()), adapter_dir: None }),
-        ModelKind::Adapter { base_model, .. } => match state.store().model_get(base_model).await {
-            Ok(_) => {
-                Ok(inference::ModelRef { base_dir: dir(base_model), adapter_dir: Some(dir(&model.name())) })
-            }
-            Err(StoreError::NotFound { .. }) => Err(ServerError::FailedPrecondition(format!(
-                "the base {base_model} of model {} is not installed",
-                model.name()
-            ))),
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
-/// Where a model is deployed. This server answers chats with every base that is installed, and with every adapter
-/// whose base is; nothing has to be loaded first.
+/// Where a model is deployed in its account: on the deployment that is built in, which answers with every base that is
+/// installed and every adapter whose base is, and wherever somebody loaded it.
 pub(in crate::gateway) async fn deployed_refs(
     store: &Store,
     model: &Model,
 ) -> Result<Vec<pb::DeployedModelRef>, ServerError> {
-    if model.upload.is_some() {
-        return Ok(Vec::new());
-    }
-    if let ModelKind::Adapter { base_model, .. } = &model.kind {
-        match store.model_get(base_model).await {
-            Ok(_) => {}
-            Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(vec![pb::DeployedModelRef {
-        name: format!("accounts/{}/deployedModels/{}", model.account, model.id),
-        deployment: format!("accounts/{}/deployments/{LOCAL_DEPLOYMENT}", model.account),
-        state: pb::deployed_model::State::Deployed.into(),
-        default: true,
+    let by_itself = match store.deployed_model_get(&model.account, model.id.as_str()).await {
+        Ok(found) => Some(found),
+        Err(StoreError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let loaded = store.deployed_models_of(&model.name()).await?;
+    let loaded = loaded.into_iter().filter(|one| one.account == model.account);
+    let all = by_itself.into_iter().filter(|one| one.model == model.name()).chain(loaded);
+    let one = |deployed: DeployedModel| pb::DeployedModelRef {
+        name: deployed.name(),
+        deployment: format!("accounts/{}/deployments/{}", deployed.account, deployed.deployment),
+        state: deployed_model::state(deployed.state).into(),
+        default: deployed.is_default,
         public: model.account.as_str() == Account::CATALOGUE,
-    }])
+    };
+    Ok(all.map(one).collect())
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{BASE, FOREIGN, TUNED, answer, body, server};
+use crate::{deployed_model, deployment};
 
 #[test]
 fn the_list_has_the_catalogue_and_the_callers_models() {
@@ -63,4 +64,34 @@ fn a_model_is_read_by_every_name_that_chats_take() {
         assert_eq!(read(name), (404, expect));
     }
     assert_eq!(server.send_as(None, "GET", &format!("/v1/models/{BASE}"), b"").status, 401);
+}
+
+#[test]
+fn what_an_account_has_deployed_is_listed_and_answers_by_these_names() {
+    let server = server();
+    let ids = || -> Vec<String> {
+        let listed = server.get("/v1/models").ok();
+        let ids = listed["data"].as_array().unwrap().iter();
+        ids.map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let path = "/v1/accounts/default/deployments/here";
+    deployment::deployed(&server, "here", BASE);
+    let loaded = deployed_model::load(&server, TUNED, "here").ok()["name"].as_str().unwrap().to_owned();
+    let alone = deployed_model::load(&server, TUNED, "").ok()["name"].as_str().unwrap().to_owned();
+    let on = format!("{BASE}#accounts/default/deployments/here");
+    assert_eq!(ids().split_off(2), [on.clone(), alone.clone(), loaded.clone()]);
+    // The adapter on the deployment is a name that chats take too; the list has one for each.
+    let tuned_on = format!("{TUNED}#accounts/default/deployments/here");
+    for (name, owner) in
+        [(&on, "fireworks"), (&loaded, "default"), (&alone, "default"), (&tuned_on, "default")]
+    {
+        let read = server.get(&format!("/v1/models/{}", name.replace('#', "%23"))).ok();
+        assert_eq!((&read["id"], &read["owned_by"]), (&json!(name), &json!(owner)));
+        assert!(!answer(server.post("/v1/chat/completions", &body(name, json!({})))).is_empty());
+    }
+    // A deployment that sleeps is woken by a request, so it stays; one that may have no replica does not.
+    server.send("PATCH", &format!("{path}:scale"), br#"{"replicaCount": 0}"#).ok();
+    assert_eq!(ids().split_off(2), [on, alone.clone(), loaded]);
+    server.send("PATCH", path, br#"{"maxReplicaCount": 0}"#).ok();
+    assert_eq!(ids().split_off(2), [alone]);
 }
