@@ -21,7 +21,10 @@ const CHANGES_MAX: u32 = 20_000;
 
 /// The lists of one database.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lists(Arc<Mutex<HashMap<&'static str, Arc<Mutex<ListRows>>>>>);
+pub(crate) struct Lists(Arc<Mutex<ByRows>>);
+
+/// Each list, by what its rows are read from.
+type ByRows = HashMap<&'static str, Arc<Mutex<ListRows>>>;
 
 impl Lists {
     /// The rows of a list, for one reader at a time.
