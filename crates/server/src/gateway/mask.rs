@@ -2,7 +2,7 @@
 
 use hearth_proto::behavior::{Behavior, behavior};
 use prost::Message;
-use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, ReflectMessage, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 use prost_types::FieldMask;
 
 use crate::error::ServerError;
@@ -61,13 +61,14 @@ pub(crate) fn apply_all<M: Message + Default>(
     resources.into_iter().map(|resource| apply(type_name, resource, mask)).collect()
 }
 
-/// What an update changes: the paths that its mask names, or without a mask the fields that are set, and the resource
-/// with nothing else in it. Fields that only the server writes mean nothing; a path that does not exist is
+/// What an update changes: the paths that its mask names, or without a mask the fields that are sent (those that are set
+/// and, over REST, those that are `present` with an empty value), and the resource with nothing else in it. Fields that only the server writes mean nothing; a path that does not exist is
 /// INVALID_ARGUMENT.
 pub(super) fn changes<M: Message + Default>(
     type_name: &str,
     given: M,
     mask: Option<&FieldMask>,
+    present: &[String],
 ) -> Result<(Vec<String>, M), ServerError> {
     let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
     if paths.len() > PATHS_MAX {
@@ -92,7 +93,10 @@ pub(super) fn changes<M: Message + Default>(
     } else if paths.is_empty() {
         let message = DynamicMessage::decode(desc.clone(), given.encode_to_vec().as_slice())
             .map_err(|source| ServerError::internal("reading the fields of an update", source))?;
-        found = message.fields().map(|(field, _)| field.name().to_owned()).collect();
+        let is_sent = |field: &FieldDescriptor| {
+            message.has_field(field) || present.iter().any(|name| name == field.json_name())
+        };
+        found = desc.fields().filter(is_sent).map(|field| field.name().to_owned()).collect();
     }
     found.retain(|path| is_written(path));
     if found.is_empty() {
@@ -173,14 +177,14 @@ mod tests {
             ..Default::default()
         };
         let mask = FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
-        let (paths, left) = changes("Deployment", given, Some(&mask))?;
+        let (paths, left) = changes("Deployment", given, Some(&mask), &["description".to_owned()])?;
         Ok((paths.join(" "), left))
     }
 
     #[test]
     fn updates_change_what_their_mask_names() {
         let (paths, left) = changed(&[]).unwrap();
-        assert_eq!((paths.as_str(), left.name.as_str()), ("display_name max_replica_count", ""));
+        assert_eq!((paths.as_str(), left.name.as_str()), ("display_name description max_replica_count", ""));
         let (paths, left) = changed(&["description", "replica_count", "max_replica_count"]).unwrap();
         assert_eq!(paths, "description max_replica_count");
         assert_eq!((left.display_name.as_str(), left.max_replica_count), ("", 1));

@@ -39,31 +39,6 @@ pub(crate) fn read_body(message: &mut DynamicMessage, to: &BodyTarget, body: &[u
     }
 }
 
-/// Updates that can set a field to zero: without an `update_mask` they change what stands in their body.
-const UPDATES_TO_ZERO: [&str; 2] = ["gateway.UpdateDeploymentRequest", "gateway.UpdateDeployedModelRequest"];
-
-/// Gives the update of a resource a mask of the fields that stand in its body, if zero is a value of its own there and
-/// the client gave no mask.
-pub(super) fn mask_update(message: &mut DynamicMessage, to: &BodyTarget, body: &[u8]) {
-    let BodyTarget::Field(field) = to else { return };
-    let Some(mask) = message.descriptor().get_field_by_name("update_mask") else { return };
-    let (Kind::Message(inner), Kind::Message(mask_type)) = (field.kind(), mask.kind()) else { return };
-    if message.has_field(&mask) || !UPDATES_TO_ZERO.contains(&message.descriptor().full_name()) {
-        return;
-    }
-    let mut value: Value = serde_json::from_slice(body).unwrap_or_default();
-    if is_wrapped(field, body) {
-        let names = [field.json_name(), field.name()];
-        value = names.iter().find_map(|name| Some(value.get_mut(name)?.take())).unwrap_or_default();
-    }
-    let keys = value.as_object().into_iter().flat_map(|object| object.keys());
-    let known = keys.filter_map(|key| fields::field(&inner, key)).filter(|field| field.name() != "name");
-    let paths = known.map(|field| prost_reflect::Value::String(field.name().to_owned())).collect();
-    let mut value = DynamicMessage::new(mask_type);
-    value.set_field_by_name("paths", prost_reflect::Value::List(paths));
-    message.set_field(&mask, prost_reflect::Value::Message(value));
-}
-
 /// True for `{"supervisedFineTuningJob": {...}}` where the bare job is asked for: some examples send that.
 fn is_wrapped(field: &FieldDescriptor, body: &[u8]) -> bool {
     let Kind::Message(inner) = field.kind() else { return false };

@@ -117,8 +117,6 @@ fn message(
     if !matches!(target, BodyTarget::Message) {
         read_query(&mut message, target, captures, query)?;
     }
-    // Before the path puts its variables into the message, which are no change.
-    json::mask_update(&mut message, target, body.as_ref());
     for (path, text) in captures {
         fields::set(&mut message, path, text).map_err(ServerError::invalid)?;
     }

@@ -144,23 +144,3 @@ fn every_rpc_with_an_http_form_has_a_path() {
         assert_eq!(has_path, hearth_proto::http_rule(&method).is_some(), "{} and its path", method.name());
     }
 }
-
-#[test]
-fn updates_change_what_stands_in_their_body() {
-    let path = "/v1/accounts/a/deployments/d";
-    let name = r#""name":"accounts/a/deployments/d""#;
-    for body in [
-        r#"{"displayName": "x", "max_replica_count": 0, "later": 1, "name": "y"}"#,
-        r#"{"deployment": {"displayName": "x", "max_replica_count": 0}}"#,
-    ] {
-        let deployment = format!(r#"{{{name},"displayName":"x"}}"#);
-        let expect = format!(
-            r#"UpdateDeployment {{"deployment":{deployment},"updateMask":"displayName,maxReplicaCount"}}"#
-        );
-        check("PATCH", path, body, &expect);
-    }
-    let expect = format!(
-        r#"UpdateDeployment {{"deployment":{{{name},"displayName":"x"}},"updateMask":"description"}}"#
-    );
-    check("PATCH", &format!("{path}?updateMask=description"), r#"{"displayName": "x"}"#, &expect);
-}

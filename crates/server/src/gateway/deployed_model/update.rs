@@ -17,7 +17,7 @@ pub(in crate::gateway) async fn deployed_model_update(
     let given = request.deployed_model.unwrap_or_default();
     let (account, id) = names::deployed_model("deployedModel.name", &given.name)?;
     call.caller.may_change(&account)?;
-    let (paths, given) = mask::changes("DeployedModel", given, request.update_mask.as_ref())?;
+    let (paths, given) = mask::changes("DeployedModel", given, request.update_mask.as_ref(), &call.present)?;
     given::refuse_other("DeployedModel", "", &given, SUPPORTED)?;
     let change = |model: &mut DeployedModel| paths.iter().try_for_each(|path| set(model, path, &given));
     match call.state.deployments().change_deployed(&account, &id, change).await {

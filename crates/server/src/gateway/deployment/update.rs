@@ -17,7 +17,7 @@ pub(in crate::gateway) async fn deployment_update(
     call.caller.may_change(&account)?;
     super::refuse_local(&id)?;
     // Nothing else is looked at: some clients send back all that they read.
-    let (paths, given) = mask::changes("Deployment", given, request.update_mask.as_ref())?;
+    let (paths, given) = mask::changes("Deployment", given, request.update_mask.as_ref(), &call.present)?;
     settings::refuse_other(&given)?;
     let addons = match given.enable_addons || !paths.iter().any(|path| path == "enable_addons") {
         true => Vec::new(),
