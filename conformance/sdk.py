@@ -98,6 +98,13 @@ def checkpoints(client, running):
         client.models.delete(model)
 
 
+def until(what, check):
+    deadline = time.monotonic() + JOB_TIMEOUT_S
+    while not check():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
 def deployments(client):
     """Every method of `deployments` and `lora`, over the tuned model of the whole flow."""
     tuned = "accounts/default/models/colour-job"
