@@ -114,6 +114,38 @@ fn file_names_for_signed_urls() {
     fenced.nothing_new();
 }
 
+/// Files of models may have a folder, so other names are allowed; those that are, stay in the model's own directory.
+#[test]
+fn file_names_of_models() {
+    let fenced = Fenced::start();
+    let server = &fenced.server;
+    let model = json!({"modelId": "m", "model": {"kind": "HF_BASE_MODEL"}});
+    server.post("/v1/accounts/default/models", &model).ok();
+    let mut taken = 0;
+    for name in hostile(fenced.outside.path()) {
+        let body = json!({"filenameToSize": {&name: 3}});
+        let reply = server.post("/v1/accounts/default/models/m:getUploadEndpoint", &body);
+        let is_elsewhere = name.starts_with('/')
+            || name.split('/').any(|part| matches!(part, "" | "." | ".."))
+            || name.chars().any(char::is_control);
+        if reply.status == 200 {
+            assert!(!is_elsewhere, "{name:?} was taken");
+            let url = reply.json()["filenameToSignedUrls"][&name].as_str().unwrap().to_owned();
+            let put = server.request(&[], "PUT", &url, b"{}\n");
+            assert!([200, 400, 403, 404].contains(&put.status), "{name:?}: {}", put.status);
+            taken += 1;
+        } else {
+            assert_eq!((reply.status, reply.error().1), (400, 3), "{name:?}");
+        }
+    }
+    assert!(taken > 0, "some names are plain for a model");
+    let own = server.dir.path().join("uploads");
+    let mut found = Fenced::kept(files(fenced.outside.path()));
+    found.retain(|file| !file.starts_with(&own));
+    assert_eq!(found, fenced.before);
+    still_answers(server);
+}
+
 /// A signature is for one path as it is written; every other writing of it is another path.
 #[test]
 fn altered_paths_of_signed_urls() {
