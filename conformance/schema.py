@@ -16,7 +16,7 @@ from tiny import install_base
 # Nothing trains: what a job is doing at the time would make each run another. No limits on calls.
 OPTIONS = ["--trainers", "0", "--rate", "control=off", "--rate", "upload=off", "--rate", "inference=off"]
 # Fewest operations that must have succeeded at least once: below, the run would say little.
-SUCCEEDED_LEAST = 30
+SUCCEEDED_LEAST = 60
 
 
 def prepare(running):
