@@ -11,6 +11,8 @@ pub enum QuotaKind {
     ApiKeys,
     /// Datasets, READY or not.
     Datasets,
+    /// Deployments, without deleted ones.
+    Deployments,
     /// Models, with those that open jobs and operations are to make.
     Models,
     /// Batch inference jobs that are not at their end.
@@ -25,9 +27,10 @@ pub enum QuotaKind {
 
 impl QuotaKind {
     /// Every kind, by its id.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ApiKeys,
         Self::Datasets,
+        Self::Deployments,
         Self::Models,
         Self::OpenBatchInferenceJobs,
         Self::OpenSupervisedFineTuningJobs,
@@ -40,6 +43,7 @@ impl QuotaKind {
         match self {
             Self::ApiKeys => "api-keys",
             Self::Datasets => "datasets",
+            Self::Deployments => "deployments",
             Self::Models => "models",
             Self::OpenBatchInferenceJobs => "open-batch-inference-jobs",
             Self::OpenSupervisedFineTuningJobs => "open-supervised-fine-tuning-jobs",

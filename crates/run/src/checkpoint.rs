@@ -25,7 +25,7 @@ pub const SUMS_FILE: &str = "SHA256SUMS";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The fields of `job.json` that the result depends on; see [`job`].
+    /// The fields of `job.json` that the result depends on.
     pub job_sha256: String,
     /// `config.json` and the weight files of the base model.
     pub base_sha256: String,

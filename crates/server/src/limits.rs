@@ -148,6 +148,8 @@ pub const ACCOUNT_LOCKS: usize = 64;
 pub const API_KEYS_QUOTA: u64 = 5_000;
 /// Datasets of an account.
 pub const DATASETS_QUOTA: u64 = 10_000;
+/// Deployments of an account, without deleted ones.
+pub const DEPLOYMENTS_QUOTA: u64 = 1_000;
 /// Models of an account, with those that open jobs are to make.
 pub const MODELS_QUOTA: u64 = 20_000;
 /// Batch inference jobs of an account that are not at their end.
@@ -233,6 +235,7 @@ impl Default for Quotas {
         let limit = |kind| match kind {
             QuotaKind::ApiKeys => API_KEYS_QUOTA,
             QuotaKind::Datasets => DATASETS_QUOTA,
+            QuotaKind::Deployments => DEPLOYMENTS_QUOTA,
             QuotaKind::Models => MODELS_QUOTA,
             QuotaKind::OpenBatchInferenceJobs => OPEN_BATCH_JOBS_QUOTA,
             QuotaKind::OpenSupervisedFineTuningJobs => OPEN_JOBS_QUOTA,

@@ -112,9 +112,9 @@ struct LimitArgs {
     /// [12000/1000], upload [6000/1000] or, for each address, wrong-key [60/600]; may be repeated
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Vec<(RateClass, Option<Rate>)>,
-    /// How much each account, or ACCOUNT alone, may have: [ACCOUNT/]NAME=N; NAME is api-keys [5000], datasets [10000],
-    /// models [20000], open-batch-inference-jobs [1000], open-supervised-fine-tuning-jobs [10000], secrets [1000] or
-    /// users [1000]; may be repeated
+    /// How much each account, or ACCOUNT alone, may have: [ACCOUNT/]NAME=N; NAME is api-keys (5000), datasets (10000),
+    /// deployments (1000), models (20000), open-batch-inference-jobs (1000), open-supervised-fine-tuning-jobs (10000),
+    /// secrets (1000) or users (1000); may be repeated
     #[arg(long, value_name = "QUOTA", value_parser = parse_quota)]
     quota: Vec<(Option<AccountId>, QuotaKind, u64)>,
     /// How long a server that was told to stop only says that it is not ready, before it stops accepting

@@ -17,6 +17,9 @@ impl Store {
         let queries = match kind {
             QuotaKind::ApiKeys => &["SELECT count(*) FROM api_key WHERE account = ?1"][..],
             QuotaKind::Datasets => &["SELECT count(*) FROM dataset WHERE account = ?1"],
+            QuotaKind::Deployments => {
+                &["SELECT count(*) FROM deployment WHERE account = ?1 AND record ->> '$.state' <> 'deleted'"]
+            }
             QuotaKind::Models => &[
                 "SELECT count(*) FROM model WHERE account = ?1",
                 OPEN_JOBS,

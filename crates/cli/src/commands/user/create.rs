@@ -18,7 +18,7 @@ pub struct Args {
     /// What the user's keys may do: admin, user, read-only or inference-user
     #[arg(long, value_name = "ROLE", default_value = "user")]
     role: String,
-    /// Id [default: what stands before the @ of the address]
+    /// Id; without it, what stands before the @ of the address
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// Name for people

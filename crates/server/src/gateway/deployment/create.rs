@@ -1,12 +1,15 @@
 //! `CreateDeployment`.
 
-use hearth_domain::{Autoscaling, Deployment, DeploymentId, DeploymentState, Model, ModelKind, Status};
+use hearth_domain::{
+    Autoscaling, Deployment, DeploymentId, DeploymentState, Model, ModelKind, QuotaKind, Status,
+};
 use hearth_proto::gateway as pb;
 
 use super::settings;
 use crate::deployments::model_files;
 use crate::error::ServerError;
 use crate::gateway::{Call, names, precision};
+use crate::quota::must_have_room;
 
 /// Makes a deployment and begins to load its model.
 pub(in crate::gateway) async fn deployment_create(
@@ -78,6 +81,8 @@ pub(in crate::gateway) async fn deployment_create(
         new.scale(0);
     }
     if !request.validate_only && !request.dry_run {
+        let _lock = call.state.account_lock(&new.account).await;
+        must_have_room(&call.state, &new.account, QuotaKind::Deployments, 1).await?;
         call.state.deployments().create(&new).await?;
     }
     Ok(super::to_pb(&new))

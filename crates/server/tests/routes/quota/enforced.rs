@@ -74,6 +74,23 @@ fn of_resources_that_are_one_record() {
 }
 
 #[test]
+fn of_deployments_that_are_not_deleted() {
+    let server = limited(&[(QuotaKind::Deployments, 1)]);
+    let create = |id: &str| {
+        let body = json!({"baseModel": "accounts/fireworks/models/tiny", "minReplicaCount": 0});
+        server.post(&format!("{A}/deployments?deploymentId={id}&disableAutoDeploy=true"), &body)
+    };
+    create("a").ok();
+    exceeded(&create("b"), "deployments");
+    server.delete(&format!("{A}/deployments/a")).ok();
+    assert_eq!(usage(&server, "deployments"), 0.0);
+    create("b").ok();
+    exceeded(&server.post(&format!("{A}/deployments/a:undelete"), &json!({})), "deployments");
+    server.delete(&format!("{A}/deployments/b")).ok();
+    server.post(&format!("{A}/deployments/a:undelete"), &json!({})).ok();
+}
+
+#[test]
 fn of_datasets_however_they_are_made() {
     let server = limited(&[(QuotaKind::Datasets, 2)]);
     let datasets = format!("{A}/datasets");

@@ -32,6 +32,7 @@ fn what_is_used_is_counted() {
     let expect = [
         ("api-keys", 1.0),
         ("datasets", 1.0),
+        ("deployments", 0.0),
         // One is there and one is to be made.
         ("models", 2.0),
         ("open-batch-inference-jobs", 0.0),
