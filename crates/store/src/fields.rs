@@ -157,7 +157,7 @@ pub(crate) struct Question<'a> {
     pub order: &'a [(SortedBy, bool)],
     /// What the last row of the page before is sorted by.
     pub after: Option<&'a [Value]>,
-    /// Rows of a page.
+    /// Rows of a page, one at least.
     pub limit: usize,
 }
 
@@ -263,25 +263,35 @@ impl Fields {
         for filter in question.filters {
             both(&mut shown, &self.holding(filter));
         }
-        let mut rows: Vec<usize> = (0..shown.len()).filter(|&row| shown[row]).collect();
-        let total = rows.len();
+        let total = shown.iter().filter(|&&shown| shown).count();
 
         let parts: Vec<(&Field, bool)> =
             question.order.iter().map(|&(by, descending)| (self.sorted_by(by), descending)).collect();
-        if let Some(after) = question.after {
-            let last: Vec<Cell> = after.iter().map(Cell::from).collect();
-            rows.retain(|&row| compare(&parts, |field, _| field.at(row), |_, i| &last[i]).is_gt());
-        }
         let by_order = |&a: &usize, &b: &usize| compare(&parts, |f, _| f.at(a), |f, _| f.at(b));
-        let more = rows.len() > question.limit;
-        if more {
-            rows.select_nth_unstable_by(question.limit, by_order);
-            rows.truncate(question.limit);
+        let after: Option<Vec<Cell>> = question.after.map(|last| last.iter().map(Cell::from).collect());
+        let is_after = |&row: &usize| match &after {
+            Some(last) => compare(&parts, |field, _| field.at(row), |_, i| &last[i]).is_gt(),
+            None => true,
+        };
+        // The page so far, with others that are no later than `bound`: most rows are compared with that one alone.
+        let (mut page, mut bound, mut behind) = (Vec::with_capacity(2 * question.limit), None, 0);
+        for row in (0..shown.len()).filter(|&row| shown[row]).filter(is_after) {
+            behind += 1;
+            if bound.is_some_and(|bound| by_order(&row, &bound).is_gt()) {
+                continue;
+            }
+            page.push(row);
+            if page.len() == 2 * question.limit {
+                page.select_nth_unstable_by(question.limit - 1, by_order);
+                page.truncate(question.limit);
+                bound = page.last().copied();
+            }
         }
-        rows.sort_unstable_by(by_order);
-        let last = rows.last().filter(|_| more);
+        page.sort_unstable_by(by_order);
+        page.truncate(question.limit);
+        let last = page.last().filter(|_| behind > question.limit);
         Found {
-            keys: rows.iter().map(|&row| self.keys[row]).collect(),
+            keys: page.iter().map(|&row| self.keys[row]).collect(),
             last: last.map(|&row| parts.iter().map(|(field, _)| field.at(row).sort_value()).collect()),
             total,
         }
