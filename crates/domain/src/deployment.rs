@@ -117,8 +117,6 @@ impl Deployment {
     pub const ANNOTATIONS_MAX: usize = 64;
     /// Characters of a key or value of an annotation.
     pub const ANNOTATION_MAX_CHARS: usize = 256;
-    /// Deployments of one account.
-    pub const PER_ACCOUNT_MAX: usize = 100;
     /// Time from deletion until it cannot be brought back.
     pub const PURGE_AFTER_MS: i64 = 7 * 24 * HOUR_MS;
     /// A deployment with a request within this time is in use.

@@ -11,7 +11,7 @@ pub enum QuotaKind {
     ApiKeys,
     /// Datasets, READY or not.
     Datasets,
-    /// Deployments, without deleted ones.
+    /// Deployments, with deleted ones that can be brought back.
     Deployments,
     /// Models, with those that open jobs and operations are to make.
     Models,

@@ -28,7 +28,7 @@ pub const MODEL_FILE_MAX_BYTES: u64 = 256 << 30;
 pub const MODEL_PART_BUFFER_BYTES: usize = 1 << 20;
 /// What was uploaded of a model is removed when nothing came for so long, and URLs of resumable uploads end then.
 pub const MODEL_UPLOAD_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often abandoned uploads of models are looked for.
+/// How often abandoned uploads of models, and operations that ended long ago, are looked for.
 pub const MODEL_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest time that checking or loading a model may take; it goes on behind, and the call can be repeated.
 pub const MODEL_CHECK_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -148,8 +148,8 @@ pub const ACCOUNT_LOCKS: usize = 64;
 pub const API_KEYS_QUOTA: u64 = 5_000;
 /// Datasets of an account.
 pub const DATASETS_QUOTA: u64 = 10_000;
-/// Deployments of an account, without deleted ones.
-pub const DEPLOYMENTS_QUOTA: u64 = 1_000;
+/// Deployments of an account, with deleted ones that can be brought back.
+pub const DEPLOYMENTS_QUOTA: u64 = 100;
 /// Models of an account, with those that open jobs are to make.
 pub const MODELS_QUOTA: u64 = 20_000;
 /// Batch inference jobs of an account that are not at their end.

@@ -72,10 +72,25 @@ struct Inner {
     operations: Operations,
     rates: Rates,
     metrics: Arc<Metrics>,
-    dataset_locks: [Mutex<()>; DATASET_LOCKS],
-    model_locks: [Mutex<()>; MODEL_LOCKS],
-    account_locks: [Mutex<()>; ACCOUNT_LOCKS],
+    dataset_locks: SharedLocks<DATASET_LOCKS>,
+    model_locks: SharedLocks<MODEL_LOCKS>,
+    account_locks: SharedLocks<ACCOUNT_LOCKS>,
     model_checks: std::sync::Mutex<HashMap<ModelRef, Arc<Mutex<()>>>>,
+}
+
+/// `N` locks for any number of names; some share one.
+struct SharedLocks<const N: usize>([Mutex<()>; N]);
+
+impl<const N: usize> SharedLocks<N> {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(())))
+    }
+
+    async fn lock(&self, name: &[&str]) -> MutexGuard<'_, ()> {
+        let mut hash = DefaultHasher::new();
+        name.hash(&mut hash);
+        self.0[(hash.finish() % N as u64) as usize].lock().await
+    }
 }
 
 impl AppState {
@@ -93,7 +108,6 @@ impl AppState {
         let metrics = Arc::new(Metrics::new());
         let render_previews = Arc::new(Semaphore::new(RENDER_PREVIEWS_MAX));
         let deployments = Deployments::new(store.clone(), inference.clone());
-        let dataset_locks = std::array::from_fn(|_| Mutex::new(()));
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -111,9 +125,9 @@ impl AppState {
                 operations: Operations::new(),
                 rates,
                 metrics,
-                dataset_locks,
-                model_locks: std::array::from_fn(|_| Mutex::new(())),
-                account_locks: std::array::from_fn(|_| Mutex::new(())),
+                dataset_locks: SharedLocks::new(),
+                model_locks: SharedLocks::new(),
+                account_locks: SharedLocks::new(),
                 model_checks: std::sync::Mutex::default(),
             }),
         }
@@ -210,24 +224,18 @@ impl AppState {
 
     /// Held while files of a dataset and its record change together. Datasets may share a lock.
     pub(crate) async fn dataset_lock(&self, name: &DatasetRef) -> MutexGuard<'_, ()> {
-        let mut hash = DefaultHasher::new();
-        (name.account.as_str(), name.id.as_str()).hash(&mut hash);
-        self.inner.dataset_locks[(hash.finish() % DATASET_LOCKS as u64) as usize].lock().await
+        self.inner.dataset_locks.lock(&[name.account.as_str(), name.id.as_str()]).await
     }
 
     /// Held from the look at an account's quotas until what they allow is made. Whoever holds it may take the lock of a
     /// dataset or a model, and not the other way round.
     pub(crate) async fn account_lock(&self, account: &AccountId) -> MutexGuard<'_, ()> {
-        let mut hash = DefaultHasher::new();
-        account.as_str().hash(&mut hash);
-        self.inner.account_locks[(hash.finish() % ACCOUNT_LOCKS as u64) as usize].lock().await
+        self.inner.account_locks.lock(&[account.as_str()]).await
     }
 
     /// Held while uploaded files of a model and its record change together. Models may share a lock.
     pub(crate) async fn model_lock(&self, name: &ModelRef) -> MutexGuard<'_, ()> {
-        let mut hash = DefaultHasher::new();
-        (name.account.as_str(), name.id.as_str()).hash(&mut hash);
-        self.inner.model_locks[(hash.finish() % MODEL_LOCKS as u64) as usize].lock().await
+        self.inner.model_locks.lock(&[name.account.as_str(), name.id.as_str()]).await
     }
 
     /// Held by the one check of a model that runs: it may take minutes, so no two models share it.

@@ -113,7 +113,7 @@ struct LimitArgs {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     rate: Vec<(RateClass, Option<Rate>)>,
     /// How much each account, or ACCOUNT alone, may have: [ACCOUNT/]NAME=N; NAME is api-keys (5000), datasets (10000),
-    /// deployments (1000), models (20000), open-batch-inference-jobs (1000), open-supervised-fine-tuning-jobs (10000),
+    /// deployments (100), models (20000), open-batch-inference-jobs (1000), open-supervised-fine-tuning-jobs (10000),
     /// secrets (1000) or users (1000); may be repeated
     #[arg(long, value_name = "QUOTA", value_parser = parse_quota)]
     quota: Vec<(Option<AccountId>, QuotaKind, u64)>,

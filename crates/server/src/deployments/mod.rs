@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use hearth_domain::{AccountId, DeployedModel, DeployedModelId, Deployment, DeploymentId, ModelRef};
 use hearth_inference::{Pin, Service};
-use hearth_store::{ListQuery, Store, StoreError};
+use hearth_store::{Store, StoreError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -171,14 +171,6 @@ impl Deployments {
             Ok(old) if old.is_deleted() => self.remove(&mut table, &old).await?,
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
-        }
-        let one = ListQuery { page_size: 1, ..ListQuery::default() };
-        let count = self.store().list::<Deployment>(&new.account, &one).await?.total_size;
-        if count >= Deployment::PER_ACCOUNT_MAX as u64 {
-            return Err(ServerError::ResourceExhausted(format!(
-                "account {} has {count} deployments, which is the most; delete one first",
-                new.account
-            )));
         }
         if let Some(base_model) = &new.base_model {
             // Under the lock: the model is not deleted at the same moment.

@@ -62,8 +62,8 @@ pub(crate) fn apply_all<M: Message + Default>(
 }
 
 /// What an update changes: the paths that its mask names, or without a mask the fields that are sent (those that are set
-/// and, over REST, those that are `present` with an empty value), and the resource with nothing else in it. Fields that only the server writes mean nothing; a path that does not exist is
-/// INVALID_ARGUMENT.
+/// and, over REST, those that are `present` with an empty value), and the resource with nothing else in it. Fields that
+/// only the server writes mean nothing; a path that does not exist is INVALID_ARGUMENT.
 pub(super) fn changes<M: Message + Default>(
     type_name: &str,
     given: M,

@@ -6,15 +6,14 @@ use axum::http::HeaderMap;
 use hearth_data::ToolForm;
 use hearth_data::template::source_of;
 use hearth_domain::{Account, AccountId, Model, ModelKind};
+use hearth_store::Store;
 use hearth_store::installed::model_dir;
-use hearth_store::{ListQuery, Store};
 use serde_json::{Value, json};
 
 use super::error::OpenAiError;
 use super::lookup;
 use crate::deployments::model_files;
 use crate::error::ServerError;
-use crate::limits::PAGE_SIZE_MAX;
 use crate::state::AppState;
 
 /// Most models of one account that the list shows, and most names beside theirs; the gateway's own lists have pages.
@@ -62,17 +61,8 @@ pub(super) async fn get(
 }
 
 async fn of_account(store: &Store, account: &AccountId) -> Result<Vec<Model>, ServerError> {
-    let mut models = Vec::new();
-    let mut query = ListQuery { page_size: PAGE_SIZE_MAX, ..ListQuery::default() };
-    while models.len() < LISTED_PER_ACCOUNT_MAX {
-        let page = store.model_list(account, &query).await?;
-        models.extend(page.items.into_iter().filter(|model| model.upload.is_none()));
-        query.page_token = page.next_page_token;
-        if query.page_token.is_empty() {
-            break;
-        }
-    }
-    models.truncate(LISTED_PER_ACCOUNT_MAX);
+    let mut models: Vec<Model> = store.first(account, LISTED_PER_ACCOUNT_MAX).await?;
+    models.retain(|model| model.upload.is_none());
     Ok(models)
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hearth_domain::{Model, ModelRef, Operation, OperationEnd, OperationWork, Promotion, Status};
-use hearth_store::StoreError;
+use hearth_store::{Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -134,15 +134,22 @@ pub(crate) async fn begin(state: &AppState, operation: &Operation, place: Place)
     Ok(())
 }
 
-/// Forgets what ended long ago, and goes on with what an earlier server did not end.
+/// Goes on with what an earlier server did not end.
 pub(crate) async fn resume(state: &AppState) -> Result<(), ServerError> {
-    let now_ms = crate::now_ms();
     for operation in state.store().all::<Operation>().await? {
-        if operation.is_forgotten(now_ms) {
-            state.store().delete::<Operation>(&operation.account, operation.id.as_str()).await?;
-        } else if operation.end.is_none() {
+        if operation.end.is_none() {
             let place = state.operations().earlier_place(&operation);
             spawn(state, operation, place);
+        }
+    }
+    Ok(())
+}
+
+/// Forgets what ended long ago.
+pub(crate) async fn forget(store: &Store, now_ms: i64) -> Result<(), StoreError> {
+    for operation in store.all::<Operation>().await? {
+        if operation.is_forgotten(now_ms) {
+            store.delete::<Operation>(&operation.account, operation.id.as_str()).await?;
         }
     }
     Ok(())
@@ -242,9 +249,40 @@ pub(crate) fn status_message(operation: &Operation) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hearth_domain::Code;
+    use hearth_domain::{AccountId, Code, JobId, ModelId, OperationId};
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_ended_long_ago_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 1).await.unwrap();
+        let account = AccountId::new("a").unwrap();
+        let promotion = Promotion {
+            job: JobId::new("j").unwrap(),
+            job_key: 1,
+            checkpoint: "c".to_owned(),
+            output_model: ModelId::new("m").unwrap(),
+        };
+        let mut operation = Operation {
+            account: account.clone(),
+            id: OperationId::new("open").unwrap(),
+            work: OperationWork::Promote(promotion),
+            end: None,
+            created_by: String::new(),
+            create_time_ms: 1,
+            update_time_ms: 1,
+        };
+        store.create(&operation).await.unwrap();
+        operation.id = OperationId::new("ended").unwrap();
+        operation.finish(OperationEnd::Failed(Status::default()), 5);
+        store.create(&operation).await.unwrap();
+        for (now_ms, left) in [(5, 2), (i64::MAX, 1)] {
+            forget(&store, now_ms).await.unwrap();
+            assert_eq!(store.all::<Operation>().await.unwrap().len(), left);
+        }
+        store.get::<Operation>(&account, "open").await.unwrap();
+    }
 
     #[test]
     fn few_may_be_open() {

@@ -12,7 +12,7 @@ use super::Store;
 use crate::columns::Listed;
 use crate::condition::Condition;
 use crate::error::StoreError;
-use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
+use crate::page::{ListPage, ListQuery, PAGE_SIZE_MAX, Source, insert_error, list, parse, record};
 
 /// A record in a table `(account, id, create_time_ms, record)`.
 ///
@@ -176,6 +176,26 @@ impl Store {
         let (rows, kind, account) = (T::TABLE, T::KIND, Some(account.as_str()));
         let source = Source { listed: T::LISTED, rows, kind, account, shown: Condition::Always(true) };
         list(self, source, query).await
+    }
+
+    /// An account's first records by id, `most` at most.
+    pub async fn first<T: ListedRecord>(
+        &self,
+        account: &AccountId,
+        most: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        let (mut items, mut query) =
+            (Vec::new(), ListQuery { page_size: PAGE_SIZE_MAX, ..ListQuery::default() });
+        while items.len() < most {
+            let page = self.list::<T>(account, &query).await?;
+            items.extend(page.items);
+            query.page_token = page.next_page_token;
+            if query.page_token.is_empty() {
+                break;
+            }
+        }
+        items.truncate(most);
+        Ok(items)
     }
 
     /// Every record of every account, oldest first: what a server looks at once, when it starts.

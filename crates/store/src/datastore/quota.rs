@@ -17,9 +17,7 @@ impl Store {
         let queries = match kind {
             QuotaKind::ApiKeys => &["SELECT count(*) FROM api_key WHERE account = ?1"][..],
             QuotaKind::Datasets => &["SELECT count(*) FROM dataset WHERE account = ?1"],
-            QuotaKind::Deployments => {
-                &["SELECT count(*) FROM deployment WHERE account = ?1 AND record ->> '$.state' <> 'deleted'"]
-            }
+            QuotaKind::Deployments => &["SELECT count(*) FROM deployment WHERE account = ?1"],
             QuotaKind::Models => &[
                 "SELECT count(*) FROM model WHERE account = ?1",
                 OPEN_JOBS,

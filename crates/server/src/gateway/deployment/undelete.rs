@@ -1,11 +1,10 @@
 //! `UndeleteDeployment`.
 
-use hearth_domain::{Deployment, QuotaKind};
+use hearth_domain::Deployment;
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
-use crate::quota::must_have_room;
 
 /// Brings a deployment back and begins to load it. What was loaded on it does not come back.
 pub(in crate::gateway) async fn deployment_undelete(
@@ -22,8 +21,6 @@ pub(in crate::gateway) async fn deployment_undelete(
         deployment.undeleted();
         Ok(())
     };
-    let _lock = call.state.account_lock(&account).await;
-    must_have_room(&call.state, &account, QuotaKind::Deployments, 1).await?;
     let deployment = call.state.deployments().change(&account, &id, change).await?;
     Ok(super::to_pb(&deployment))
 }

@@ -7,6 +7,7 @@ use hearth_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{MODEL_SWEEP_INTERVAL, MODEL_UPLOAD_LIFE};
+use crate::operations;
 use crate::state::AppState;
 
 /// Removes the files of models that are not being uploaded: an earlier server was killed in the middle. Only for a
@@ -22,11 +23,15 @@ pub(crate) async fn orphans(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Looks for abandoned uploads until `stop`. The models stay and say why their files are gone.
+/// Looks for abandoned uploads and for operations that nobody asks for any more, until `stop`. The models stay and say
+/// why their files are gone.
 pub(crate) async fn run(state: AppState, stop: CancellationToken) {
     loop {
         if let Err(error) = abandoned(&state).await {
             tracing::error!(%error, "abandoned uploads cannot be removed");
+        }
+        if let Err(error) = operations::forget(state.store(), crate::now_ms()).await {
+            tracing::error!(%error, "operations that ended long ago cannot be removed");
         }
         tokio::select! {
             () = stop.cancelled() => return,

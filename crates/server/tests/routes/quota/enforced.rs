@@ -74,7 +74,7 @@ fn of_resources_that_are_one_record() {
 }
 
 #[test]
-fn of_deployments_that_are_not_deleted() {
+fn of_deployments_until_they_are_gone_for_good() {
     let server = limited(&[(QuotaKind::Deployments, 1)]);
     let create = |id: &str| {
         let body = json!({"baseModel": "accounts/fireworks/models/tiny", "minReplicaCount": 0});
@@ -83,11 +83,10 @@ fn of_deployments_that_are_not_deleted() {
     create("a").ok();
     exceeded(&create("b"), "deployments");
     server.delete(&format!("{A}/deployments/a")).ok();
+    exceeded(&create("b"), "deployments");
+    server.delete(&format!("{A}/deployments/a?hard=true")).ok();
     assert_eq!(usage(&server, "deployments"), 0.0);
     create("b").ok();
-    exceeded(&server.post(&format!("{A}/deployments/a:undelete"), &json!({})), "deployments");
-    server.delete(&format!("{A}/deployments/b")).ok();
-    server.post(&format!("{A}/deployments/a:undelete"), &json!({})).ok();
 }
 
 #[test]
