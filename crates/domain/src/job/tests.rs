@@ -1,9 +1,9 @@
 //! Requests in, settings or violations out.
 
 use super::*;
-use crate::dataset::DatasetFile;
-use crate::id::DatasetId;
-use crate::record::ModelAbout;
+use crate::dataset::{Dataset, DatasetFile, DatasetFormat, DatasetState};
+use crate::id::{AccountId, DatasetId, DatasetRef, JobId, ModelId, ModelRef};
+use crate::record::{Model, ModelAbout, ModelKind};
 
 fn ready(id: &str) -> Dataset {
     let name = DatasetRef { account: AccountId::new("acme").unwrap(), id: DatasetId::new(id).unwrap() };
@@ -218,4 +218,27 @@ fn facts_decide() {
         "FAILED_PRECONDITION dataset: dataset rows is not READY; upload its files and call validateUpload first",
     );
     check(|f| f.base_model = None, "NOT_FOUND baseModel: there is no model accounts/fireworks/models/tiny");
+}
+
+#[test]
+fn draft_tokens_are_checked_before_they_are_refused() {
+    let check = |enabled, tokens, freeze, expect: &[(&str, Code)]| {
+        let request = JobRequest {
+            mtp_enabled: enabled,
+            mtp_num_draft_tokens: tokens,
+            mtp_freeze_base_model: freeze,
+            other_fields: vec!["mtpEnabled".to_owned()],
+            ..request()
+        };
+        let found = resolve(&request, &facts()).unwrap_err();
+        let found: Vec<_> = found.list().iter().map(|one| (one.field.as_str(), one.code)).collect();
+        assert_eq!(found, expect);
+    };
+    let refused = ("mtpEnabled", Code::Unimplemented);
+    check(true, 3, true, &[refused]);
+    for tokens in [-1, 4] {
+        check(true, tokens, false, &[("mtpNumDraftTokens", Code::InvalidArgument), refused]);
+    }
+    check(false, 1, false, &[("mtpNumDraftTokens", Code::InvalidArgument), refused]);
+    check(false, 0, true, &[("mtpFreezeBaseModel", Code::InvalidArgument), refused]);
 }

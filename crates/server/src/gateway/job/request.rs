@@ -28,6 +28,9 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         gradient_accumulation_steps: job.gradient_accumulation_steps,
         nodes: job.nodes,
         is_turbo: job.is_turbo,
+        mtp_enabled: job.mtp_enabled,
+        mtp_num_draft_tokens: job.mtp_num_draft_tokens,
+        mtp_freeze_base_model: job.mtp_freeze_base_model,
         other_fields,
     })
 }

@@ -1,0 +1,88 @@
+//! What a client asks for, and what the server found out about it.
+
+use crate::dataset::Dataset;
+use crate::id::{AccountId, JobId};
+use crate::record::Model;
+
+/// Fields of the API's job that [`JobRequest`] has, by their JSON names.
+pub const SUPPORTED_FIELDS: &[&str] = &[
+    "displayName",
+    "dataset",
+    "evaluationDataset",
+    "baseModel",
+    "outputModel",
+    "jinjaTemplate",
+    "epochs",
+    "learningRate",
+    "learningRateWarmupSteps",
+    "optimizerWeightDecay",
+    "loraRank",
+    "maxContextLength",
+    "batchSize",
+    "batchSizeSamples",
+    "gradientAccumulationSteps",
+    "nodes",
+    "isTurbo",
+];
+
+/// What a client asks for. Zero and empty mean "not given".
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobRequest {
+    /// For people.
+    pub display_name: String,
+    /// As the client wrote it; [`JobFacts::dataset`] is what it names.
+    pub dataset: String,
+    /// As the client wrote it; [`JobFacts::evaluation_dataset`] is what it names.
+    pub evaluation_dataset: String,
+    /// As the client wrote it; [`JobFacts::base_model`] is what it names.
+    pub base_model: String,
+    /// Id or full name in the job's own account.
+    pub output_model: String,
+    /// Chat template in place of the model's own.
+    pub jinja_template: String,
+    /// Passes over the rows.
+    pub epochs: i32,
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Steps of linear warm-up.
+    pub learning_rate_warmup_steps: i32,
+    /// Decoupled weight decay.
+    pub optimizer_weight_decay: f32,
+    /// Rank of the adapter.
+    pub lora_rank: i32,
+    /// Longest sample, in tokens.
+    pub max_context_length: i32,
+    /// Tokens of one packed batch.
+    pub batch_size: i32,
+    /// Samples of one batch.
+    pub batch_size_samples: i32,
+    /// Batches of one optimiser step.
+    pub gradient_accumulation_steps: i32,
+    /// Machines.
+    pub nodes: i32,
+    /// Whether products with the base's weights may round to 8-bit integers, which is faster.
+    pub is_turbo: bool,
+    /// Whether heads that predict several tokens are trained too.
+    pub mtp_enabled: bool,
+    /// Tokens that these predict.
+    pub mtp_num_draft_tokens: i32,
+    /// Whether nothing but these heads is trained.
+    pub mtp_freeze_base_model: bool,
+    /// JSON names of all other fields that the client set, without those that only the server writes.
+    pub other_fields: Vec<String>,
+}
+
+/// What the server found out about the things that a request names.
+#[derive(Clone, Debug)]
+pub struct JobFacts {
+    /// Owner of the job.
+    pub account: AccountId,
+    /// Id of the job.
+    pub job: JobId,
+    /// `None`: there is no such dataset.
+    pub dataset: Option<Dataset>,
+    /// `None`: there is no such dataset, or none is named.
+    pub evaluation_dataset: Option<Dataset>,
+    /// `None`: there is no such model, or none is named.
+    pub base_model: Option<Model>,
+}

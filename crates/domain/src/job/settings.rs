@@ -1,0 +1,45 @@
+//! What a job gets.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DatasetRef, ModelRef};
+
+/// Every setting of a job, with defaults filled in: what the API returns and what the trainer gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSettings {
+    /// For people.
+    pub display_name: String,
+    /// Rows to train on.
+    pub dataset: DatasetRef,
+    /// Rows to evaluate on.
+    pub evaluation_dataset: Option<DatasetRef>,
+    /// Model to adapt.
+    pub base_model: ModelRef,
+    /// Model to make.
+    pub output_model: ModelRef,
+    /// Chat template in place of the model's own.
+    pub jinja_template: Option<String>,
+    /// Passes over the rows.
+    pub epochs: u32,
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Steps of linear warm-up; 0 is none.
+    pub learning_rate_warmup_steps: u32,
+    /// Decoupled weight decay.
+    pub optimizer_weight_decay: f32,
+    /// Rank of the adapter.
+    pub lora_rank: u32,
+    /// The adapter is scaled by `lora_alpha / lora_rank`.
+    pub lora_alpha: u32,
+    /// Longest sample, in tokens.
+    pub max_context_length: u32,
+    /// Tokens of one packed batch; 0 when `batch_size_samples` decides.
+    pub batch_size: u32,
+    /// Samples of one batch; 0 when `batch_size` decides.
+    pub batch_size_samples: u32,
+    /// Batches of one optimiser step.
+    pub gradient_accumulation_steps: u32,
+    /// Whether products with the base's weights round to 8-bit integers.
+    #[serde(default)]
+    pub is_turbo: bool,
+}
