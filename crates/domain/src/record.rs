@@ -195,7 +195,9 @@ impl Job {
             }
             JobEvent::Lose => self.losses_without_progress += 1,
             JobEvent::Finish => self.progress.step = self.progress.total_steps,
-            JobEvent::Start
+            JobEvent::Fetch
+            | JobEvent::Fetched
+            | JobEvent::Start
             | JobEvent::Validate
             | JobEvent::Write
             | JobEvent::Pause

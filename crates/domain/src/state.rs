@@ -12,6 +12,8 @@ use crate::code::Status;
 pub enum JobState {
     /// Waits for its turn.
     Pending,
+    /// The rows are fetched from where the user keeps them; then the job waits for a trainer.
+    CreatingInputDataset,
     /// A trainer reads and checks the rows.
     Validating,
     /// A trainer trains.
@@ -36,6 +38,7 @@ impl JobState {
     /// Every state.
     pub const ALL: &[JobState] = &[
         Self::Pending,
+        Self::CreatingInputDataset,
         Self::Validating,
         Self::Running,
         Self::WritingResults,
@@ -51,6 +54,7 @@ impl JobState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
+            Self::CreatingInputDataset => "CREATING_INPUT_DATASET",
             Self::Validating => "VALIDATING",
             Self::Running => "RUNNING",
             Self::WritingResults => "WRITING_RESULTS",
@@ -71,9 +75,9 @@ impl JobState {
         }
     }
 
-    /// A trainer should be alive.
+    /// A process should be alive: a trainer, or what fetches the rows.
     pub fn is_active(self) -> bool {
-        matches!(self, Self::Validating | Self::Running | Self::WritingResults)
+        matches!(self, Self::CreatingInputDataset | Self::Validating | Self::Running | Self::WritingResults)
     }
 
     /// Waits for a trainer.
@@ -97,6 +101,10 @@ impl fmt::Display for JobState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobEvent {
+    /// What fetches the rows is started.
+    Fetch,
+    /// The rows are here.
+    Fetched,
     /// A trainer is started.
     Start,
     /// The rows are read and packed.
@@ -123,6 +131,8 @@ impl JobEvent {
     /// Name in the job's event log.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Fetch => "fetch",
+            Self::Fetched => "fetched",
             Self::Start => "start",
             Self::Validate => "validate",
             Self::Write => "write",
@@ -151,21 +161,27 @@ pub struct TransitionError {
 pub fn transition(state: JobState, event: &JobEvent) -> Result<JobState, TransitionError> {
     use JobState::*;
     let next = match (event, state) {
+        (JobEvent::Fetch, Pending | ReQueueing) => CreatingInputDataset,
+        (JobEvent::Fetched, CreatingInputDataset) => Pending,
         (JobEvent::Start, Pending | ReQueueing) => Validating,
         (JobEvent::Validate, Validating) => Running,
         (JobEvent::Write, Running) => WritingResults,
         (JobEvent::Finish, WritingResults) => Completed,
-        (JobEvent::Fail(_), Pending | ReQueueing | Validating | Running | WritingResults) => Failed,
-        (JobEvent::Lose, Validating | Running | WritingResults) => ReQueueing,
-        (JobEvent::Pause, Validating | Running | WritingResults) => Paused,
-        (JobEvent::Cancel, Pending | ReQueueing | Validating | Running | WritingResults | Paused) => {
-            Cancelled
-        }
+        (
+            JobEvent::Fail(_),
+            Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults,
+        ) => Failed,
+        (JobEvent::Lose, CreatingInputDataset | Validating | Running | WritingResults) => ReQueueing,
+        (JobEvent::Pause, CreatingInputDataset | Validating | Running | WritingResults) => Paused,
+        (
+            JobEvent::Cancel,
+            Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults | Paused,
+        ) => Cancelled,
         (JobEvent::Resume, Paused | Failed | Cancelled) => Pending,
         (
             JobEvent::Delete,
-            Pending | ReQueueing | Validating | Running | WritingResults | Paused | Completed | Failed
-            | Cancelled,
+            Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults | Paused
+            | Completed | Failed | Cancelled,
         ) => Deleting,
         _ => return Err(TransitionError { state, event: event.name() }),
     };

@@ -5,6 +5,8 @@ use hearth_domain::{JobEvent, JobState, Status, transition};
 #[test]
 fn the_whole_table() {
     let events = [
+        JobEvent::Fetch,
+        JobEvent::Fetched,
         JobEvent::Start,
         JobEvent::Validate,
         JobEvent::Write,
@@ -30,7 +32,8 @@ fn the_whole_table() {
         lines.push(format!("{state} {}", moves.join(" ")).trim_end().to_owned());
     }
     let expect = "\
-PENDING start:VALIDATING fail:FAILED cancel:CANCELLED delete:DELETING
+PENDING fetch:CREATING_INPUT_DATASET start:VALIDATING fail:FAILED cancel:CANCELLED delete:DELETING
+CREATING_INPUT_DATASET fetched:PENDING fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
 VALIDATING validate:RUNNING fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
 RUNNING write:WRITING_RESULTS fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
 WRITING_RESULTS finish:COMPLETED fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
@@ -38,7 +41,7 @@ COMPLETED delete:DELETING
 FAILED resume:PENDING delete:DELETING
 CANCELLED resume:PENDING delete:DELETING
 PAUSED cancel:CANCELLED resume:PENDING delete:DELETING
-RE_QUEUEING start:VALIDATING fail:FAILED cancel:CANCELLED delete:DELETING
+RE_QUEUEING fetch:CREATING_INPUT_DATASET start:VALIDATING fail:FAILED cancel:CANCELLED delete:DELETING
 DELETING";
     assert_eq!(lines.join("\n"), expect);
 }

@@ -68,6 +68,7 @@ fn state_to_pb(state: JobState, face: Face) -> pb::JobState {
     };
     match state {
         JobState::Pending => pb::JobState::Pending,
+        JobState::CreatingInputDataset => pb::JobState::CreatingInputDataset,
         JobState::Validating => pb::JobState::Validating,
         JobState::Running => pb::JobState::Running,
         JobState::WritingResults => pb::JobState::WritingResults,
