@@ -197,6 +197,7 @@ impl Job {
             JobEvent::Finish => self.progress.step = self.progress.total_steps,
             JobEvent::Fetch
             | JobEvent::Fetched
+            | JobEvent::FinishEarly
             | JobEvent::Start
             | JobEvent::Validate
             | JobEvent::Write

@@ -22,6 +22,8 @@ pub enum JobState {
     WritingResults,
     /// The adapter is a model now.
     Completed,
+    /// Training ended before its last step, because the evaluation loss fell no more. The best adapter is a model now.
+    EarlyStopped,
     /// It came to a bad end; the status says why.
     Failed,
     /// The user stopped it.
@@ -43,6 +45,7 @@ impl JobState {
         Self::Running,
         Self::WritingResults,
         Self::Completed,
+        Self::EarlyStopped,
         Self::Failed,
         Self::Cancelled,
         Self::Paused,
@@ -59,6 +62,7 @@ impl JobState {
             Self::Running => "RUNNING",
             Self::WritingResults => "WRITING_RESULTS",
             Self::Completed => "COMPLETED",
+            Self::EarlyStopped => "EARLY_STOPPED",
             Self::Failed => "FAILED",
             Self::Cancelled => "CANCELLED",
             Self::Paused => "PAUSED",
@@ -67,10 +71,12 @@ impl JobState {
         }
     }
 
-    /// The state that clients see whose enum ends at 19 (fireworks-ai 0.19 over gRPC): a paused job waits.
+    /// The state that clients see whose enum ends at 19 (fireworks-ai 0.19 over gRPC): a paused job
+    /// waits, and one that stopped early is completed.
     pub fn for_old_clients(self) -> Self {
         match self {
             Self::Paused => Self::Pending,
+            Self::EarlyStopped => Self::Completed,
             other => other,
         }
     }
@@ -87,7 +93,12 @@ impl JobState {
 
     /// Nothing happens any more unless a user asks for it.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Completed | Self::EarlyStopped | Self::Failed | Self::Cancelled)
+    }
+
+    /// The job made its model.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Completed | Self::EarlyStopped)
     }
 }
 
@@ -113,6 +124,8 @@ pub enum JobEvent {
     Write,
     /// The adapter is installed as a model.
     Finish,
+    /// The same, of a run that stopped early.
+    FinishEarly,
     /// It cannot go on.
     Fail(Status),
     /// The trainer is gone without a word.
@@ -137,6 +150,7 @@ impl JobEvent {
             Self::Validate => "validate",
             Self::Write => "write",
             Self::Finish => "finish",
+            Self::FinishEarly => "finish_early",
             Self::Fail(_) => "fail",
             Self::Lose => "lose",
             Self::Pause => "pause",
@@ -167,6 +181,7 @@ pub fn transition(state: JobState, event: &JobEvent) -> Result<JobState, Transit
         (JobEvent::Validate, Validating) => Running,
         (JobEvent::Write, Running) => WritingResults,
         (JobEvent::Finish, WritingResults) => Completed,
+        (JobEvent::FinishEarly, WritingResults) => EarlyStopped,
         (
             JobEvent::Fail(_),
             Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults,
@@ -181,7 +196,7 @@ pub fn transition(state: JobState, event: &JobEvent) -> Result<JobState, Transit
         (
             JobEvent::Delete,
             Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults | Paused
-            | Completed | Failed | Cancelled,
+            | Completed | EarlyStopped | Failed | Cancelled,
         ) => Deleting,
         _ => return Err(TransitionError { state, event: event.name() }),
     };

@@ -11,6 +11,7 @@ fn the_whole_table() {
         JobEvent::Validate,
         JobEvent::Write,
         JobEvent::Finish,
+        JobEvent::FinishEarly,
         JobEvent::Fail(Status::default()),
         JobEvent::Lose,
         JobEvent::Pause,
@@ -36,8 +37,9 @@ PENDING fetch:CREATING_INPUT_DATASET start:VALIDATING fail:FAILED cancel:CANCELL
 CREATING_INPUT_DATASET fetched:PENDING fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
 VALIDATING validate:RUNNING fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
 RUNNING write:WRITING_RESULTS fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
-WRITING_RESULTS finish:COMPLETED fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
+WRITING_RESULTS finish:COMPLETED finish_early:EARLY_STOPPED fail:FAILED lose:RE_QUEUEING pause:PAUSED cancel:CANCELLED delete:DELETING
 COMPLETED delete:DELETING
+EARLY_STOPPED delete:DELETING
 FAILED resume:PENDING delete:DELETING
 CANCELLED resume:PENDING delete:DELETING
 PAUSED cancel:CANCELLED resume:PENDING delete:DELETING
@@ -52,6 +54,18 @@ fn states_have_the_names_of_the_api() {
         assert_eq!(serde_like_name(state), state.name());
     }
     assert_eq!(JobState::Paused.for_old_clients(), JobState::Pending);
+    assert_eq!(JobState::EarlyStopped.for_old_clients(), JobState::Completed);
+}
+
+#[test]
+fn a_job_that_stopped_early_is_at_its_end_and_made_its_model() {
+    let ended: Vec<_> = JobState::ALL.iter().filter(|state| state.is_final()).collect();
+    assert_eq!(
+        ended,
+        [&JobState::Completed, &JobState::EarlyStopped, &JobState::Failed, &JobState::Cancelled]
+    );
+    let made: Vec<_> = JobState::ALL.iter().filter(|state| state.is_success()).collect();
+    assert_eq!(made, [&JobState::Completed, &JobState::EarlyStopped]);
 }
 
 /// The name that is stored: the variant's name in the API's form.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::stream;
 use hearth_domain::{
     Account, AccountId, Code, Dataset, DatasetFile, DatasetId, DatasetRef, Job, JobEvent, JobId, JobProgress,
-    JobSettings, JobState, KeyRights, Model, ModelAbout, ModelId, ModelKind, ModelRef, Status, User, UserId,
-    UserRole,
+    JobSettings, JobState, KeyRights, Model, ModelAbout, ModelId, ModelKind, ModelRef, QuotaKind, Status,
+    User, UserId, UserRole,
 };
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use hearth_store::{
@@ -577,14 +577,39 @@ async fn a_finished_job_and_its_model_appear_together() {
         create_time_ms: 30,
         update_time_ms: 30,
     };
-    assert_eq!(code(store.job_finish(key, &output, 30).await), Code::FailedPrecondition);
+    assert_eq!(code(store.job_finish(key, &JobEvent::Finish, &output, 30).await), Code::FailedPrecondition);
     assert_eq!(code(store.model_get(&output.name()).await), Code::NotFound);
     for event in [JobEvent::Start, JobEvent::Validate, JobEvent::Write] {
         store.job_transition(key, None, &event, 20).await.unwrap();
     }
-    let done = store.job_finish(key, &output, 30).await.unwrap();
+    let done = store.job_finish(key, &JobEvent::Finish, &output, 30).await.unwrap();
     assert_eq!((done.state, done.completed_time_ms), (JobState::Completed, Some(30)));
     assert_eq!(store.model_get(&output.name()).await.unwrap(), output);
+}
+
+#[tokio::test]
+async fn a_job_that_stopped_early_is_not_open_any_more() {
+    let (_dir, store) = open().await;
+    let key = store.job_create(&job("j1", "m")).await.unwrap().key;
+    for event in [JobEvent::Start, JobEvent::Validate, JobEvent::Write] {
+        store.job_transition(key, None, &event, 20).await.unwrap();
+    }
+    let output = ModelRef { account: acme(), id: ModelId::new("m").unwrap() };
+    let open = |store: &Store| {
+        let (store, output) = (store.clone(), output.clone());
+        async move {
+            (
+                store.job_unfinished(100).await.unwrap().len(),
+                store.job_will_make(&output).await.unwrap(),
+                store.job_with_base(&job("j1", "m").settings.base_model).await.unwrap().is_some(),
+                store.quota_usage(&acme(), QuotaKind::OpenSupervisedFineTuningJobs).await.unwrap(),
+            )
+        }
+    };
+    assert_eq!(open(&store).await, (1, true, true, 1));
+    let done = store.job_transition(key, None, &JobEvent::FinishEarly, 30).await.unwrap();
+    assert_eq!((done.state, done.completed_time_ms), (JobState::EarlyStopped, Some(30)));
+    assert_eq!(open(&store).await, (0, false, false, 0));
 }
 
 #[tokio::test]

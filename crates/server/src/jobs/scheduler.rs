@@ -210,7 +210,9 @@ impl Jobs {
                             finish::install(self.store.data_dir(), &stored.job, &dir, &finished, now_ms);
                         self.runtime.block_on(async {
                             match made {
-                                Ok(model) => self.store.job_finish(stored.key, &model, now_ms).await,
+                                Ok(model) => {
+                                    self.store.job_finish(stored.key, &JobEvent::Finish, &model, now_ms).await
+                                }
                                 Err(status) => {
                                     let fail = JobEvent::Fail(status);
                                     self.store.job_transition(stored.key, None, &fail, now_ms).await

@@ -63,7 +63,7 @@ impl Store {
             "SELECT EXISTS (SELECT 1 FROM model WHERE account = ?1 AND id = ?2)
              OR EXISTS (SELECT 1 FROM job WHERE account = ?1 AND id <> ?3
                         AND record ->> '$.settings.output_model.id' = ?2
-                        AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'DELETING'))",
+                        AND state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'DELETING'))",
         )
         .bind(output.account.as_str())
         .bind(output.id.as_str())
@@ -93,7 +93,7 @@ impl Store {
     pub async fn job_will_make(&self, model: &ModelRef) -> Result<bool, StoreError> {
         sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM job WHERE account = ?1 AND record ->> '$.settings.output_model.id' = ?2
-                            AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'DELETING'))",
+                            AND state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'DELETING'))",
         )
         .bind(model.account.as_str())
         .bind(model.id.as_str())
@@ -147,11 +147,11 @@ impl Store {
         let rows = sqlx::query(
             "SELECT key, id, record FROM (
                  SELECT * FROM job
-                 WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+                 WHERE state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'PAUSED')
                  AND state NOT IN ('PENDING', 'RE_QUEUEING')
              ) UNION ALL SELECT key, id, record FROM (
                  SELECT * FROM job
-                 WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+                 WHERE state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'PAUSED')
                  AND state IN ('PENDING', 'RE_QUEUEING')
                  ORDER BY create_time_ms, key LIMIT ?1
              )",
@@ -167,7 +167,7 @@ impl Store {
     pub async fn job_with_base(&self, base: &ModelRef) -> Result<Option<String>, StoreError> {
         let found: Option<(String, String)> = sqlx::query_as(
             "SELECT account, id FROM job
-             WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'PAUSED')
+             WHERE state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'PAUSED')
              AND record ->> '$.settings.base_model.account' = ?1 AND record ->> '$.settings.base_model.id' = ?2
              LIMIT 1",
         )
@@ -202,10 +202,17 @@ impl Store {
         Ok(job)
     }
 
-    /// Completes a job: its model's row and its last state, in one transaction. `output` must be installed.
-    pub async fn job_finish(&self, key: i64, output: &Model, now_ms: i64) -> Result<Job, StoreError> {
+    /// Brings a job to its good end: its model's row and its last state, in one transaction. `event` is
+    /// [`JobEvent::Finish`] or [`JobEvent::FinishEarly`], and `output` must be installed.
+    pub async fn job_finish(
+        &self,
+        key: i64,
+        event: &JobEvent,
+        output: &Model,
+        now_ms: i64,
+    ) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
-        let job = transition(&mut tx, key, None, &JobEvent::Finish, now_ms).await?;
+        let job = transition(&mut tx, key, None, event, now_ms).await?;
         model::put(&mut tx, output).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(job)

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::page::{ListPage, ListQuery, Source, list_values};
 
 /// Jobs that are not at their end, as the index over them says it.
-const OPEN_JOBS: &str = "SELECT count(*) FROM job WHERE account = ?1 AND state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'DELETING')";
+const OPEN_JOBS: &str = "SELECT count(*) FROM job WHERE account = ?1 AND state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'DELETING')";
 
 impl Store {
     /// How many an account has.

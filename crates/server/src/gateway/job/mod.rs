@@ -73,6 +73,7 @@ fn state_to_pb(state: JobState, face: Face) -> pb::JobState {
         JobState::Running => pb::JobState::Running,
         JobState::WritingResults => pb::JobState::WritingResults,
         JobState::Completed => pb::JobState::Completed,
+        JobState::EarlyStopped => pb::JobState::EarlyStopped,
         JobState::Failed => pb::JobState::Failed,
         JobState::Cancelled => pb::JobState::Cancelled,
         JobState::Paused => pb::JobState::Paused,
