@@ -63,5 +63,5 @@ pub use loss::cpu::loss_bytes;
 pub use options::{CpuOptions, Isa, MAX_THREADS, Precision};
 pub use real::Real;
 pub use reference::Reference;
-pub use timed::{Part, Tally, Timed};
+pub use timed::{Part, Tally, Timed, attention_pairs, loss_products};
 pub use weight::{WeightBytes, WeightDtype};

@@ -134,6 +134,11 @@ fn product(m: usize, n: usize, k: usize) -> u64 {
     2 * m as u64 * n as u64 * k as u64
 }
 
+/// Products with the output head, per row that has loss weight.
+pub fn loss_products(gradient: bool) -> u64 {
+    if gradient { 2 } else { 1 }
+}
+
 /// Operations of attention's two products, when `pairs` rows see each other.
 fn attention_flop(pairs: u64, shape: AttentionShape) -> u64 {
     4 * pairs * (shape.n_heads * shape.head_dim) as u64
@@ -150,7 +155,8 @@ fn visible_pairs(past: usize, n_new: usize, window: Option<usize>) -> u64 {
     first(past + n_new) - first(past)
 }
 
-fn packed_pairs(segments: &[Segment], window: Option<usize>) -> u64 {
+/// Pairs of a query row and a row that it sees, in packed rows.
+pub fn attention_pairs(segments: &[Segment], window: Option<usize>) -> u64 {
     segments.iter().map(|Segment { shared, own }| visible_pairs(shared.len(), own.len(), window)).sum()
 }
 
@@ -306,7 +312,7 @@ impl<B: Backend> Backend for Timed<B> {
         out: &mut B::Buf,
         lse: &mut B::Buf,
     ) {
-        let flop = attention_flop(packed_pairs(segments, shape.window), shape);
+        let flop = attention_flop(attention_pairs(segments, shape.window), shape);
         self.timed(Part::Attention, flop, |b| b.attention(q, k, v, segments, shape, out, lse));
     }
 
@@ -324,7 +330,7 @@ impl<B: Backend> Backend for Timed<B> {
         dk: &mut B::Buf,
         dv: &mut B::Buf,
     ) {
-        let flop = 2 * attention_flop(packed_pairs(segments, shape.window), shape);
+        let flop = 2 * attention_flop(attention_pairs(segments, shape.window), shape);
         self.timed(Part::Attention, flop, |b| {
             b.attention_backward(dout, q, k, v, out, lse, segments, shape, dq, dk, dv);
         });
@@ -383,7 +389,7 @@ impl<B: Backend> Backend for Timed<B> {
     ) -> LossSums {
         let (v, c) = self.inner.weight_shape(head);
         let rows = weights.iter().filter(|&&weight| weight != 0.0).count();
-        let products = if dhidden.is_some() { 2 } else { 1 };
+        let products = loss_products(dhidden.is_some());
         self.timed(Part::Loss, products * product(rows, v, c), |b| {
             b.cross_entropy(hidden, head, targets, weights, scale, softcap, dhidden)
         })

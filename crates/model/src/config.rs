@@ -175,6 +175,15 @@ impl ModelConfig {
         self.linears().iter().copied().filter(|module| module.parts().iter().any(is_named)).collect()
     }
 
+    /// Numbers of an adapter: `r * (N + K)` of each linear that it adapts, in every block.
+    pub fn adapter_len(&self, lora: &crate::lora::LoraConfig) -> usize {
+        let of = |&module: &Module| {
+            let (n, k) = self.shape(module);
+            lora.r * (n + k)
+        };
+        self.num_hidden_layers * lora.target_modules.iter().map(of).sum::<usize>()
+    }
+
     /// The linears of a group.
     pub(crate) fn modules(&self, group: Group) -> &'static [Module] {
         group.modules(self.fused)

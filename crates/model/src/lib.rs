@@ -43,6 +43,7 @@ mod peft;
 mod rope;
 mod safetensors;
 mod weights;
+mod work;
 mod workspace;
 
 pub use crate::config::{LayerPlan, ModelConfig, Module};

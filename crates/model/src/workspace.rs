@@ -11,7 +11,7 @@
 //! after the other.
 
 use hearth_kernels::backend::Backend;
-use hearth_kernels::loss_bytes;
+use hearth_kernels::{Reference, loss_bytes};
 
 use crate::config::{Group, ModelConfig, Module};
 use crate::decoder::Decoder;
@@ -218,7 +218,7 @@ impl<B: Backend> Workspace<B> {
         rows: usize,
         lora: &Lora<B>,
     ) -> (&mut Forward<B>, &mut Backward<B>) {
-        let recomputed = decoder.most_recomputed().min(self.recomputed);
+        let recomputed = decoder.config().most_recomputed().min(self.recomputed);
         let fits = |b: &Backward<B>| b.rows >= rows && b.lora == *lora.config() && b.recomputed == recomputed;
         self.backward.take_if(|b| !fits(b));
         self.forward.take_if(|f| f.rows < rows || f.lora.as_ref() != Some(lora.config()));
@@ -292,44 +292,55 @@ impl<B: Backend> Backward<B> {
     }
 }
 
-impl<B: Backend> Decoder<B> {
+impl ModelConfig {
     /// Bytes of workspace per token row that a forward takes, with the adapter whose gradients this workspace serves
-    /// as well, if any. The backend's own scratch and the logits are not counted.
-    pub fn forward_bytes_per_token(&self, lora: Option<&LoraConfig>) -> usize {
-        self.count_bytes(|make| drop(Forward::<B>::new(&self.config, 0, lora, make)))
+    /// as well, if any; `operand_bytes` are those of the backend. Its own scratch and the logits are not counted.
+    pub fn forward_bytes_per_token(&self, lora: Option<&LoraConfig>, operand_bytes: usize) -> usize {
+        count_bytes(operand_bytes, |make| drop(Forward::<Counting>::new(self, 0, lora, make)))
     }
 
     /// Bytes of workspace per token row that [`Decoder::loss_and_grads`] takes, if so many blocks run forward again:
     /// activations kept for the backward, gradients of activations and the forward's own buffers.
-    pub fn activation_bytes_per_token(&self, lora: &LoraConfig, recomputed: usize) -> usize {
+    pub fn activation_bytes_per_token(
+        &self,
+        lora: &LoraConfig,
+        recomputed: usize,
+        operand_bytes: usize,
+    ) -> usize {
         let recomputed = self.most_recomputed().min(recomputed);
-        self.forward_bytes_per_token(Some(lora))
-            + self.count_bytes(|make| drop(Backward::<B>::new(&self.config, 0, lora, recomputed, make)))
+        self.forward_bytes_per_token(Some(lora), operand_bytes)
+            + count_bytes(operand_bytes, |make| {
+                drop(Backward::<Counting>::new(self, 0, lora, recomputed, make));
+            })
     }
 
     /// Bytes that the loss of at most `rows` rows and its gradient take beside the workspace.
-    pub fn loss_bytes(&self, rows: usize) -> usize {
-        loss_bytes(rows, self.config.hidden_size, self.backend.operand_bytes())
+    pub fn loss_bytes(&self, rows: usize, operand_bytes: usize) -> usize {
+        loss_bytes(rows, self.hidden_size, operand_bytes)
     }
 
     /// Blocks that can run forward again: all but the last, since nothing runs between its forward and its backward.
     pub fn most_recomputed(&self) -> usize {
-        self.config.num_hidden_layers.saturating_sub(1)
+        self.num_hidden_layers.saturating_sub(1)
     }
+}
 
-    /// Lets `make` ask for its buffers and adds up their widths.
-    fn count_bytes(&self, make: impl FnOnce(&mut Maker<'_, B::Buf>)) -> usize {
-        let (mut numbers, mut operands) = (0, 0);
-        make(&mut Maker {
-            numbers: &mut |w| {
-                numbers += w;
-                self.backend.zeros(0)
-            },
-            operands: &mut |w| {
-                operands += w;
-                self.backend.operands(0)
-            },
-        });
-        numbers * size_of::<f32>() + operands * self.backend.operand_bytes()
-    }
+/// Its buffers are empty here: they are asked for, and counted.
+type Counting = Reference<f32>;
+
+/// Lets `make` ask for its buffers and adds up their widths.
+fn count_bytes(operand_bytes: usize, make: impl FnOnce(&mut Maker<'_, <Counting as Backend>::Buf>)) -> usize {
+    let backend = Counting::new();
+    let (mut numbers, mut operands) = (0, 0);
+    make(&mut Maker {
+        numbers: &mut |w| {
+            numbers += w;
+            backend.zeros(0)
+        },
+        operands: &mut |w| {
+            operands += w;
+            backend.operands(0)
+        },
+    });
+    numbers * size_of::<f32>() + operands * operand_bytes
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::common::{Tiny, assert_close, random_lora, random_packed, random_sequences, run};
-use hearth_kernels::{Backend, Reference};
+use hearth_kernels::{Backend, Reference, Timed};
 use hearth_model::{DecodeSeq, Decoder, Lora, LoraConfig, Module, Packed, Workspace};
 
 fn tiny_f64(tied: bool) -> Decoder<Reference<f64>> {
@@ -289,4 +289,24 @@ fn wrong_inputs_are_errors() {
     check(&|p| p.weights[1] = f32::NAN, "loss weight NaN at row 1");
     check(&|p| p.positions.truncate(1), "1 positions for 7 tokens");
     check(&|p| *p = Packed::default(), "a packed batch of 0 tokens");
+}
+
+/// What is said of a micro-batch beforehand is what is counted while it is computed.
+#[test]
+fn the_arithmetic_is_known_beforehand() {
+    let check = |targets: &[Module]| {
+        let backend = Arc::new(Timed::new(Reference::<f32>::new()));
+        let decoder = Tiny { tied: true, bias: false }.load(backend);
+        let lora = random_lora(&decoder, targets, 3, 5);
+        let packed = random_packed(&[5, 1, 7], 11);
+        let counted = || decoder.backend().take().iter().map(|tally| tally.flop).sum::<u64>();
+        let _ = counted();
+        let mut workspace = Workspace::new(&decoder);
+        decoder.loss(Some(&lora), &packed, &mut workspace).expect("loss");
+        let config = decoder.config();
+        assert_eq!(config.evaluation_flop(lora.config(), &packed), counted());
+        let _ = run(&decoder, &lora, &packed, 0.5);
+        assert_eq!(config.training_flop(lora.config(), &packed), counted());
+    };
+    check(&Module::ALL);
 }

@@ -18,10 +18,12 @@
 
 pub mod checkpoint;
 mod dir;
+mod estimate;
 mod event;
 mod job;
 
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError};
+pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Event, EventKind, FailureKind};
 pub use job::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision};
 

@@ -86,6 +86,17 @@ impl Inputs {
         (count > 0).then_some(EventKind::Warning { message })
     }
 
+    /// The adapter that is trained on such a base.
+    pub fn lora_config(&self, config: &ModelConfig) -> LoraConfig {
+        let job = &self.job;
+        LoraConfig {
+            r: job.lora_rank as usize,
+            alpha: job.lora_alpha,
+            // The names are checked by then.
+            target_modules: config.linears_named(&job.target_modules),
+        }
+    }
+
     /// Loads the base, in which every number must be finite, and starts an adapter on it.
     pub fn learner<B: Backend>(&self, backend: Arc<B>) -> Result<Learner<B>, TrainError> {
         let job = &self.job;
@@ -96,12 +107,7 @@ impl Inputs {
         check_weights(&job.base_model_dir).map_err(base_error("train on the base model in"))?;
         let decoder =
             Decoder::load(backend, &job.base_model_dir).map_err(base_error("load the base model in"))?;
-        let config = LoraConfig {
-            r: job.lora_rank as usize,
-            alpha: job.lora_alpha,
-            // The names are checked by then.
-            target_modules: decoder.config().linears_named(&job.target_modules),
-        };
+        let config = self.lora_config(decoder.config());
         let lora = Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?;
         Ok(Learner::new(decoder, lora))
     }

@@ -2,8 +2,8 @@
 //!
 //! # What it is for
 //! [`run`] is what `hearth train RUN_DIR` does: it reads rows, trains, evaluates, saves checkpoints, writes
-//! the adapter and checks it, and tells the world through events and metrics. [`mod@bench`] measures the same
-//! optimiser step, and the products in it.
+//! the adapter and checks it, and tells the world through events and metrics. [`estimate`] says beforehand what that
+//! will take. [`mod@bench`] measures the same optimiser step, and the products in it.
 //!
 //! # Data flow
 //! `job.json` → [`inputs`] (rows → samples, digests) → [`plan`] (samples → steps → micro-batches) →
@@ -29,6 +29,7 @@ pub mod card;
 pub mod checkpoint;
 pub mod digest;
 pub mod error;
+mod estimate;
 mod fit;
 pub mod inputs;
 pub mod journal;
@@ -41,6 +42,8 @@ pub mod samples;
 pub mod schedule;
 pub mod settings;
 mod trainer;
+
+pub use estimate::estimate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -47,7 +47,7 @@ pub(crate) fn train(
     }
     let job = dir.job()?;
     settings::check(&job)?;
-    let inputs = match read_inputs(job, journal, options, stop) {
+    let inputs = match read_inputs(job, journal.began_ms(), options, stop) {
         Err(TrainError::Stopped) => {
             journal.append(EventKind::Paused { step: resumed_from_step })?;
             return Ok(Outcome::Paused);
@@ -76,18 +76,18 @@ pub(crate) fn train(
 }
 
 /// Reads and renders the rows. Templates are programs, so what they may ask for is limited.
-fn read_inputs(
+pub(crate) fn read_inputs(
     job: JobSpec,
-    journal: &Journal,
+    now_ms: i64,
     options: TrainOptions,
     stop: &AtomicBool,
 ) -> Result<Inputs, TrainError> {
     let limit = memory::limit_bytes(options.memory_limit_bytes).map(DataLimit::set).transpose();
     let _limit = limit.map_err(io_error("limit the memory of", Path::new("this process")))?;
-    Inputs::read(job, journal.began_ms(), stop)
+    Inputs::read(job, now_ms, stop)
 }
 
-fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
+pub(crate) fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
     let precision = match job.precision {
         PrecisionName::Bf16 => Precision::Bf16,
         PrecisionName::F32 => Precision::F32,
@@ -207,7 +207,7 @@ impl<B: Backend> Trainer<'_, B> {
             eval: (!largest_eval.is_empty()).then(|| packed(eval, &largest_eval)),
         };
         let evaluated = largest.eval.as_ref().map_or(0, Packed::len);
-        let needs = Needs::of(&self.learner, held_bytes, largest.train.len(), evaluated);
+        let needs = Needs::of_learner(&self.learner, held_bytes, largest.train.len(), evaluated);
         let limit_bytes = memory::limit_bytes(self.run.memory_limit_bytes);
         fit(&mut self.learner, needs, &largest, limit_bytes, self.journal)
     }
@@ -406,7 +406,7 @@ fn rows_text(what: &str, samples: &Samples, micro_batches: &[Vec<usize>]) -> Str
 }
 
 /// Size of the weight files of a base, which are mapped.
-fn weight_bytes(model_dir: &Path) -> Result<u64, TrainError> {
+pub(crate) fn weight_bytes(model_dir: &Path) -> Result<u64, TrainError> {
     let mut bytes = 0;
     for entry in fs::read_dir(model_dir).map_err(io_error("read", model_dir))? {
         let path = entry.map_err(io_error("read", model_dir))?.path();

@@ -19,12 +19,23 @@ pub struct Args {
     /// run that does not fit ends before its first step.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
+    /// Print as JSON what the run will take, and train nothing
+    ///
+    /// Counts rows, tokens and steps as the trainer would, and says how much memory and time they are expected to
+    /// take. A mistake in the rows or settings shows here as it would there.
+    #[arg(long)]
+    estimate: bool,
 }
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         let options =
             hearth_train::TrainOptions { memory_limit_bytes: self.memory_limit, ..Default::default() };
+        if self.estimate {
+            let reply = hearth_train::estimate(&self.run_dir, options);
+            println!("{}", serde_json::to_string(&reply)?);
+            return Ok(ExitCode::SUCCESS);
+        }
         let code = hearth_train::run(&self.run_dir, options);
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     }

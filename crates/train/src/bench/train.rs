@@ -194,7 +194,7 @@ fn measure<B: Backend>(
     let mut learner = Learner::new(decoder, lora);
     // As the trainer plans, so that what is measured is what a job does.
     let (trained, evaluated) = if options.forward { (0, work.largest()) } else { (work.largest(), 0) };
-    let needs = Needs::of(&learner, Memory::now().rss_bytes, trained, evaluated);
+    let needs = Needs::of_learner(&learner, Memory::now().rss_bytes, trained, evaluated);
     let recomputed_blocks = needs.fit(memory::limit_bytes(None))?.recomputed_blocks;
     learner.set_recomputed_blocks(recomputed_blocks);
     let mut seconds_to_first_step = None;

@@ -4,6 +4,7 @@
 //! from the memory of the day. What may follow from it is how much is computed again, since that changes no bit.
 
 use hearth_kernels::Backend;
+use hearth_model::{LoraConfig, ModelConfig};
 
 use crate::error::TrainError;
 use crate::learner::Learner;
@@ -41,27 +42,45 @@ pub struct Fit {
 }
 
 impl Needs {
-    /// Of a learner that has made no step yet, with micro-batches of so many tokens at most for training and for
-    /// evaluation. `held` is what the process has, or will have once it has read all of the base.
-    pub fn of<B: Backend>(learner: &Learner<B>, held: u64, tokens: usize, evaluated_tokens: usize) -> Self {
-        let (decoder, lora) = (learner.decoder(), learner.lora());
-        let config = decoder.config();
-        let adapter = 4 * lora.tensors().element_count() as u64;
+    /// Of an adapter on a base, with micro-batches of so many tokens at most for training and for evaluation.
+    /// `held` is what the process has, or will have once it has read all of the base; an operand of the backend
+    /// takes `operand_bytes`.
+    pub fn of(
+        config: &ModelConfig,
+        lora: &LoraConfig,
+        operand_bytes: usize,
+        held: u64,
+        tokens: usize,
+        evaluated_tokens: usize,
+    ) -> Self {
+        let adapter = 4 * config.adapter_len(lora) as u64;
         // A workspace has one set of buffers for both.
-        let forward = decoder.forward_bytes_per_token((tokens > 0).then_some(lora.config()));
+        let forward = config.forward_bytes_per_token((tokens > 0).then_some(lora), operand_bytes);
         let forward = (forward * evaluated_tokens.saturating_sub(tokens)) as u64;
-        let activations =
-            |blocks| (decoder.activation_bytes_per_token(lora.config(), blocks) * tokens) as u64 + forward;
+        let activations = |blocks| {
+            (config.activation_bytes_per_token(lora, blocks, operand_bytes) * tokens) as u64 + forward
+        };
         let rows = tokens.max(evaluated_tokens);
         let gate = crate::output::gate_logits(config.vocab_size) as u64 * 4;
         Self {
             held,
             adapter: ADAPTER_COPIES * adapter,
-            scratch: (decoder.loss_bytes(rows) + 4 * rows * config.intermediate_size) as u64,
+            scratch: (config.loss_bytes(rows, operand_bytes) + 4 * rows * config.intermediate_size) as u64,
             saving: (SAVING_COPIES * adapter).max(2 * adapter + gate),
-            activations: (0..=decoder.most_recomputed()).map(activations).collect(),
+            activations: (0..=config.most_recomputed()).map(activations).collect(),
             tokens,
         }
+    }
+
+    /// The same of a learner that has made no step yet.
+    pub fn of_learner<B: Backend>(
+        learner: &Learner<B>,
+        held: u64,
+        tokens: usize,
+        evaluated_tokens: usize,
+    ) -> Self {
+        let (decoder, lora) = (learner.decoder(), learner.lora().config());
+        Self::of(decoder.config(), lora, decoder.backend().operand_bytes(), held, tokens, evaluated_tokens)
     }
 
     /// What the largest micro-batch leaves in memory, with nothing being saved.
@@ -71,17 +90,22 @@ impl Needs {
 
     /// Keeps the activations of as many blocks as fit.
     pub fn fit(&self, limit: Option<u64>) -> Result<Fit, TrainError> {
-        let fits = (0..self.activations.len()).map(|blocks| Fit {
-            needed_bytes: self.trained(blocks) + self.saving,
-            recomputed_blocks: blocks,
-        });
         let limit = limit.unwrap_or(u64::MAX);
-        let least = fits.clone().map(|fit| fit.needed_bytes).min().unwrap_or(u64::MAX);
-        fits.into_iter().find(|fit| fit.needed_bytes <= limit).ok_or(TrainError::Memory {
+        self.fits().find(|fit| fit.needed_bytes <= limit).ok_or(TrainError::Memory {
             tokens: self.tokens,
-            needed: Size(least),
+            needed: Size(self.least()),
             limit: Size(limit),
         })
+    }
+
+    /// What the run takes if it computes again what it can.
+    pub fn least(&self) -> u64 {
+        self.fits().map(|fit| fit.needed_bytes).min().unwrap_or(u64::MAX)
+    }
+
+    fn fits(&self) -> impl Iterator<Item = Fit> {
+        (0..self.activations.len())
+            .map(|blocks| Fit { needed_bytes: self.trained(blocks) + self.saving, recomputed_blocks: blocks })
     }
 
     /// The same, now that the largest micro-batch was seen to leave `rss_bytes` in memory with `recomputed_blocks`.

@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod damage;
+mod estimate;
 mod fixture;
 mod gate;
 mod golden;

@@ -1,0 +1,122 @@
+//! What a run will take, before it is paid for. Rows are read, rendered and packed by the trainer's own parts, so the
+//! counts are those of the run; memory follows from the sizes of its buffers, and time from its arithmetic.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use hearth_data::Sample;
+use hearth_kernels::{Backend, Reference};
+use hearth_model::{Decoder, Packed};
+use hearth_run::{Backend as BackendName, Estimate, EstimateReply, Interval, JobSpec, RunDir};
+
+use crate::TrainOptions;
+use crate::error::TrainError;
+use crate::inputs::Inputs;
+use crate::memory::{Memory, Needs};
+use crate::plan::{self, Plan};
+use crate::settings;
+use crate::trainer::{cpu, read_inputs, weight_bytes};
+
+/// Share of a processor's ceiling that training reaches: from small models and short rows to large ones.
+const SHARE_OF_CEILING: Interval<f64> = Interval { low: 0.25, high: 0.80 };
+/// Operations per second of the `reference` backend: scalar code on one thread.
+const REFERENCE_FLOP_PER_SECOND: Interval<f64> = Interval { low: 1e8, high: 4e9 };
+/// Time to load a base, and to write an output and check it.
+const SETUP_SECONDS: Interval<f64> = Interval { low: 0.2, high: 6.0 };
+/// Part of what was planned that a run's highest memory is at least.
+const MEMORY_LOW: f64 = 0.85;
+/// And at most: what the allocator keeps beside what is asked for.
+const MEMORY_HIGH: f64 = 1.05;
+
+/// Reads the job of a run directory and says what its run would take. Nothing in the directory changes, and no step is
+/// done. A run that would fail before its first step is [`EstimateReply::Failed`].
+pub fn estimate(run_dir: &Path, options: TrainOptions) -> EstimateReply {
+    let counted = RunDir::new(run_dir).job().map_err(TrainError::from).and_then(|job| of_job(job, options));
+    match counted {
+        Ok(estimate) => EstimateReply::Estimated(estimate),
+        Err(error) => EstimateReply::Failed { kind: error.failure_kind(), message: error.full_message() },
+    }
+}
+
+fn of_job(job: JobSpec, options: TrainOptions) -> Result<Estimate, TrainError> {
+    let began = Instant::now();
+    settings::check(&job)?;
+    // What a template's clock tells is that of the run when it comes.
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let inputs = read_inputs(job, now_ms, options, &AtomicBool::new(false))?;
+    let threads = options.threads.unwrap_or(inputs.job.threads as usize);
+    match inputs.job.backend {
+        BackendName::Cpu => {
+            let cpu = cpu(&inputs.job, threads)?;
+            let ceiling = cpu.peak_flop_per_second();
+            let rate =
+                Interval { low: ceiling * SHARE_OF_CEILING.low, high: ceiling * SHARE_OF_CEILING.high };
+            of_inputs(&inputs, cpu, rate, began, options)
+        }
+        BackendName::Reference => {
+            of_inputs(&inputs, Reference::<f32>::new(), REFERENCE_FLOP_PER_SECOND, began, options)
+        }
+    }
+}
+
+fn of_inputs<B: Backend>(
+    inputs: &Inputs,
+    backend: B,
+    rate: Interval<f64>,
+    began: Instant,
+    options: TrainOptions,
+) -> Result<Estimate, TrainError> {
+    let job = &inputs.job;
+    let plan = Plan::new(job, &inputs.train.samples);
+    let evaluation = plan::evaluation(&inputs.eval.samples, job.micro_batch_tokens);
+    let operand_bytes = backend.operand_bytes();
+    let read_seconds = began.elapsed().as_secs_f64();
+    let before = Memory::now();
+    let model_error = |source| TrainError::Model {
+        action: "load the base model in",
+        path: job.base_model_dir.clone(),
+        source,
+    };
+    let decoder = Decoder::load(Arc::new(backend), &job.base_model_dir).map_err(model_error)?;
+    let copied_bytes = Memory::now().anonymous_bytes.saturating_sub(before.anonymous_bytes);
+    let held_bytes = before.rss_bytes + copied_bytes + weight_bytes(&job.base_model_dir)?;
+    let config = decoder.config();
+    let lora = inputs.lora_config(config);
+    let packed = |samples: &[Sample], indices: &[usize]| plan::packed(indices.iter().map(|&i| &samples[i]));
+    let (train, eval) = (&inputs.train.samples, &inputs.eval.samples);
+    let largest = packed(train, plan.largest_micro_batch());
+    let largest_eval = packed(eval, &plan::largest(eval, evaluation.clone()));
+    let needs = Needs::of(config, &lora, operand_bytes, held_bytes, largest.len(), largest_eval.len());
+    let fit = needs.fit(options.memory_limit_bytes)?;
+
+    let training = |packed: &Packed| config.training_flop(&lora, packed) as f64;
+    let scoring = |packed: &Packed| config.evaluation_flop(&lora, packed) as f64;
+    let epoch: f64 = plan.epoch(0).iter().flatten().map(|indices| training(&packed(train, indices))).sum();
+    let evaluation: f64 = evaluation.iter().map(|indices| scoring(&packed(eval, indices))).sum();
+    let between = plan.total_steps().checked_div(u64::from(job.eval_interval_steps)).unwrap_or(0);
+    let evaluations = f64::from(job.epochs) + between as f64;
+    // The largest micro-batches are tried first.
+    let tried = training(&plan::all_trained(largest)) + scoring(&plan::all_trained(largest_eval));
+    let flop = f64::from(job.epochs) * epoch + evaluations * evaluation + tried;
+    let epochs = u64::from(job.epochs);
+    Ok(Estimate {
+        rows: inputs.train.rows,
+        dropped_rows: inputs.train.dropped_too_long,
+        eval_rows: inputs.eval.rows,
+        tokens_per_epoch: inputs.train.tokens(),
+        tokens: epochs * inputs.train.tokens(),
+        trained_tokens: epochs * inputs.train.trained_tokens(),
+        total_steps: plan.total_steps(),
+        memory_bytes: Interval {
+            low: (fit.needed_bytes as f64 * MEMORY_LOW) as u64,
+            high: (fit.needed_bytes as f64 * MEMORY_HIGH) as u64,
+        },
+        least_memory_bytes: needs.least(),
+        seconds: Interval {
+            low: SETUP_SECONDS.low + flop / rate.high,
+            high: SETUP_SECONDS.high + 2.0 * read_seconds + flop / rate.low,
+        },
+    })
+}
