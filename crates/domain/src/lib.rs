@@ -48,5 +48,5 @@ pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
 pub use quota::{Quota, QuotaKind};
 pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
 pub use secret::{Sealed, Secret, SecretRef};
-pub use state::{JobEvent, JobState, TransitionError, transition};
+pub use state::{JobEvent, JobState, TransitionError, Wish, transition};
 pub use user::{User, UserRole};

@@ -2,10 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::Status;
+use crate::code::{Code, Status};
 use crate::id::{AccountId, JobId, ModelId, ModelRef};
 use crate::job::JobSettings;
-use crate::state::{JobEvent, JobState, TransitionError, transition};
+use crate::state::{JobEvent, JobState, TransitionError, Wish, transition};
+
+/// Status of a job that its user paused.
+const PAUSED_BY_USER: &str = "paused on request; resume it to let it go on from its last checkpoint";
+/// Status of a job whose trainer somebody stopped who is not this server.
+const PAUSED_FROM_OUTSIDE: &str =
+    "its trainer was asked to stop from outside and left a checkpoint; resume the job to let it go on";
 
 /// Owner of everything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,23 +182,76 @@ pub struct Job {
     pub update_time_ms: i64,
     /// When it came to an end.
     pub completed_time_ms: Option<i64>,
+    /// What its user asked for last; `None` if nothing since it was made.
+    #[serde(default)]
+    pub last_wish: Option<Wish>,
+    /// It is PAUSED because its account is suspended, and goes on when that ends.
+    #[serde(default)]
+    pub is_suspended: bool,
 }
 
 impl Job {
+    /// A new job that waits for its turn.
+    pub fn new(account: AccountId, id: JobId, settings: JobSettings, created_by: &str, now_ms: i64) -> Self {
+        Self {
+            account,
+            id,
+            settings,
+            state: JobState::Pending,
+            status: Status::default(),
+            progress: JobProgress::default(),
+            losses_without_progress: 0,
+            events_read: 0,
+            created_by: created_by.to_owned(),
+            create_time_ms: now_ms,
+            update_time_ms: now_ms,
+            completed_time_ms: None,
+            last_wish: None,
+            is_suspended: false,
+        }
+    }
+
     /// `accounts/{account}/supervisedFineTuningJobs/{job}`.
     pub fn name(&self) -> String {
         format!("accounts/{}/supervisedFineTuningJobs/{}", self.account, self.id)
+    }
+
+    /// What a user's wish does to the job: `None` if it has taken effect before, so that a repeated call changes
+    /// nothing and has the same answer.
+    pub fn wish(&self, wish: Wish) -> Result<Option<JobEvent>, TransitionError> {
+        let event = wish.event();
+        let rests = self.state == JobState::Paused && !self.is_suspended;
+        let done = match wish {
+            Wish::Pause => rests && self.last_wish == Some(Wish::Pause),
+            Wish::Cancel => self.state == JobState::Cancelled,
+            Wish::Resume => self.last_wish == Some(Wish::Resume) && transition(self.state, &event).is_err(),
+        };
+        if done {
+            return Ok(None);
+        }
+        transition(self.state, &event).map(|_| Some(event))
     }
 
     /// Changes the state by the one table of [`transition`], with the status and the times that belong to it.
     pub fn apply(&mut self, event: &JobEvent, now_ms: i64) -> Result<(), TransitionError> {
         let next = transition(self.state, event)?;
         match event {
-            JobEvent::Fail(status) => self.status = status.clone(),
-            JobEvent::Resume => {
+            JobEvent::Unsuspend if !self.is_suspended => {
+                return Err(TransitionError { state: self.state, event: event.name() });
+            }
+            JobEvent::Fail(status) | JobEvent::Expire(status) => self.status = status.clone(),
+            JobEvent::Resume | JobEvent::Unsuspend => {
                 self.status = Status::default();
                 self.losses_without_progress = 0;
             }
+            JobEvent::Pause => self.status = Status::new(Code::Ok, PAUSED_BY_USER),
+            JobEvent::Interrupt => self.status = Status::new(Code::Ok, PAUSED_FROM_OUTSIDE),
+            JobEvent::Suspend => {
+                let message =
+                    format!("account {} is suspended; the job goes on when that ends", self.account);
+                self.status = Status::new(Code::FailedPrecondition, message);
+            }
+            JobEvent::Cancel => self.status = Status::default(),
             JobEvent::Lose => self.losses_without_progress += 1,
             JobEvent::Finish => self.progress.step = self.progress.total_steps,
             JobEvent::Fetch
@@ -201,10 +260,15 @@ impl Job {
             | JobEvent::Start
             | JobEvent::Validate
             | JobEvent::Write
-            | JobEvent::Pause
-            | JobEvent::Cancel
             | JobEvent::Delete => {}
         }
+        match event {
+            JobEvent::Pause => self.last_wish = Some(Wish::Pause),
+            JobEvent::Resume => self.last_wish = Some(Wish::Resume),
+            JobEvent::Cancel => self.last_wish = Some(Wish::Cancel),
+            _ => {}
+        }
+        self.is_suspended = *event == JobEvent::Suspend;
         self.state = next;
         self.update_time_ms = now_ms;
         self.completed_time_ms = next.is_final().then_some(now_ms);

@@ -1,4 +1,4 @@
-//! The states of a job and the one table of changes between them.
+//! The states of a job, what may happen to it, and the one table of changes between states.
 
 use std::fmt;
 
@@ -28,7 +28,9 @@ pub enum JobState {
     Failed,
     /// The user stopped it.
     Cancelled,
-    /// The trainer was asked to stop from outside and left a checkpoint.
+    /// It waited longer for a trainer than the operator lets a job wait.
+    Expired,
+    /// It was told to rest: by the user, by the operator, or because its account is suspended.
     Paused,
     /// The trainer died; another one will go on from the last checkpoint.
     ReQueueing,
@@ -48,6 +50,7 @@ impl JobState {
         Self::EarlyStopped,
         Self::Failed,
         Self::Cancelled,
+        Self::Expired,
         Self::Paused,
         Self::ReQueueing,
         Self::Deleting,
@@ -65,6 +68,7 @@ impl JobState {
             Self::EarlyStopped => "EARLY_STOPPED",
             Self::Failed => "FAILED",
             Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
             Self::Paused => "PAUSED",
             Self::ReQueueing => "RE_QUEUEING",
             Self::Deleting => "DELETING",
@@ -93,7 +97,7 @@ impl JobState {
 
     /// Nothing happens any more unless a user asks for it.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::EarlyStopped | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Completed | Self::EarlyStopped | Self::Failed | Self::Cancelled | Self::Expired)
     }
 
     /// The job made its model.
@@ -130,8 +134,16 @@ pub enum JobEvent {
     Fail(Status),
     /// The trainer is gone without a word.
     Lose,
-    /// The trainer was asked to stop from outside.
+    /// It waited too long for a trainer.
+    Expire(Status),
+    /// The user lets it rest.
     Pause,
+    /// The trainer was asked to stop from outside.
+    Interrupt,
+    /// Its account is suspended.
+    Suspend,
+    /// Its account is suspended no more; only for what [`JobEvent::Suspend`] stopped.
+    Unsuspend,
     /// The user stops it.
     Cancel,
     /// The user lets it go on.
@@ -153,7 +165,11 @@ impl JobEvent {
             Self::FinishEarly => "finish_early",
             Self::Fail(_) => "fail",
             Self::Lose => "lose",
+            Self::Expire(_) => "expire",
             Self::Pause => "pause",
+            Self::Interrupt => "interrupt",
+            Self::Suspend => "suspend",
+            Self::Unsuspend => "unsuspend",
             Self::Cancel => "cancel",
             Self::Resume => "resume",
             Self::Delete => "delete",
@@ -161,14 +177,47 @@ impl JobEvent {
     }
 }
 
+/// What a user may ask of a job that is there, besides deleting it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// Let it rest.
+    Pause,
+    /// Let it go on.
+    Resume,
+    /// Stop it.
+    Cancel,
+}
+
+impl Wish {
+    /// What happens to the job if it is granted.
+    pub fn event(self) -> JobEvent {
+        match self {
+            Self::Pause => JobEvent::Pause,
+            Self::Resume => JobEvent::Resume,
+            Self::Cancel => JobEvent::Cancel,
+        }
+    }
+}
+
 /// A change that the table does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a job in state {state} cannot {event}")]
+#[error("a job in state {state} cannot {event}{}", advice(*.state, .event))]
 pub struct TransitionError {
     /// Where the job stands.
     pub state: JobState,
     /// What was to happen, a name of [`JobEvent`].
     pub event: &'static str,
+}
+
+/// What a user should know about a wish that is not granted.
+fn advice(state: JobState, event: &str) -> &'static str {
+    match event {
+        "resume" if !state.is_final() => ": it goes on by itself",
+        "resume" => ": it did all it was to do; make a new job to train again",
+        "pause" | "cancel" if state.is_final() => ": it came to its end already",
+        _ => "",
+    }
 }
 
 /// The table: the state after `event`, or an error if it cannot happen in `state`.
@@ -187,18 +236,32 @@ pub fn transition(state: JobState, event: &JobEvent) -> Result<JobState, Transit
             Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults,
         ) => Failed,
         (JobEvent::Lose, CreatingInputDataset | Validating | Running | WritingResults) => ReQueueing,
-        (JobEvent::Pause, CreatingInputDataset | Validating | Running | WritingResults) => Paused,
+        (JobEvent::Expire(_), Pending | ReQueueing) => Expired,
+        // A user's pause outlasts the end of a suspension.
+        (
+            JobEvent::Pause,
+            Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults | Paused,
+        ) => Paused,
+        (JobEvent::Interrupt, CreatingInputDataset | Validating | Running | WritingResults) => Paused,
+        (
+            JobEvent::Suspend,
+            Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults,
+        ) => Paused,
+        (JobEvent::Unsuspend, Paused) => Pending,
         (
             JobEvent::Cancel,
             Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults | Paused,
         ) => Cancelled,
-        (JobEvent::Resume, Paused | Failed | Cancelled) => Pending,
+        (JobEvent::Resume, Paused | Failed | Cancelled | Expired) => Pending,
         (
             JobEvent::Delete,
             Pending | ReQueueing | CreatingInputDataset | Validating | Running | WritingResults | Paused
-            | Completed | EarlyStopped | Failed | Cancelled,
+            | Completed | EarlyStopped | Failed | Cancelled | Expired,
         ) => Deleting,
         _ => return Err(TransitionError { state, event: event.name() }),
     };
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests;

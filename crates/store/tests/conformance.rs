@@ -32,38 +32,26 @@ fn model_ref(account: &str, id: &str) -> ModelRef {
 }
 
 fn job(id: &str, output: &str) -> Job {
-    Job {
-        account: acme(),
-        id: JobId::new(id).unwrap(),
-        settings: JobSettings {
-            display_name: String::new(),
-            dataset: dataset("rows", 0).name(),
-            evaluation_dataset: None,
-            base_model: model_ref("fireworks", "tiny"),
-            output_model: model_ref("acme", output),
-            jinja_template: None,
-            epochs: 1,
-            learning_rate: 5e-4,
-            learning_rate_warmup_steps: 0,
-            optimizer_weight_decay: 0.01,
-            lora_rank: 8,
-            lora_alpha: 16,
-            max_context_length: 512,
-            batch_size: 512,
-            batch_size_samples: 0,
-            gradient_accumulation_steps: 1,
-            is_turbo: false,
-        },
-        state: JobState::Pending,
-        status: Status::default(),
-        progress: JobProgress::default(),
-        losses_without_progress: 0,
-        events_read: 0,
-        created_by: "a@example.org".into(),
-        create_time_ms: 10,
-        update_time_ms: 10,
-        completed_time_ms: None,
-    }
+    let settings = JobSettings {
+        display_name: String::new(),
+        dataset: dataset("rows", 0).name(),
+        evaluation_dataset: None,
+        base_model: model_ref("fireworks", "tiny"),
+        output_model: model_ref("acme", output),
+        jinja_template: None,
+        epochs: 1,
+        learning_rate: 5e-4,
+        learning_rate_warmup_steps: 0,
+        optimizer_weight_decay: 0.01,
+        lora_rank: 8,
+        lora_alpha: 16,
+        max_context_length: 512,
+        batch_size: 512,
+        batch_size_samples: 0,
+        gradient_accumulation_steps: 1,
+        is_turbo: false,
+    };
+    Job::new(acme(), JobId::new(id).unwrap(), settings, "a@example.org", 10)
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, StoreError>) -> Code {

@@ -99,4 +99,4 @@ fn not_built(check: &mut Checker, request: &JobRequest) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -120,6 +120,8 @@ rpcs! {
         = job::delete::job_delete;
     cancel_supervised_fine_tuning_job(pb::CancelSupervisedFineTuningJobRequest) -> ()
         = job::cancel::job_cancel;
+    pause_supervised_fine_tuning_job(pb::PauseSupervisedFineTuningJobRequest)
+        -> pb::SupervisedFineTuningJob = job::pause::job_pause;
     resume_supervised_fine_tuning_job(pb::ResumeSupervisedFineTuningJobRequest)
         -> pb::SupervisedFineTuningJob = job::resume::job_resume;
     create_user(pb::CreateUserRequest) -> pb::User = user::create::user_create;

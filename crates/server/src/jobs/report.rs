@@ -32,7 +32,7 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
             EventKind::Writing { .. } | EventKind::Finished { .. } => {
                 vec![JobEvent::Validate, JobEvent::Write]
             }
-            EventKind::Paused { .. } => vec![JobEvent::Pause],
+            EventKind::Paused { .. } => vec![JobEvent::Interrupt],
             EventKind::Failed { kind, message } => {
                 vec![JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
             }

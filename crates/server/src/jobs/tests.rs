@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hearth_domain::schedule::Limits;
 use hearth_domain::{
     AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
-    JobId, JobProgress, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
+    JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef,
 };
 use hearth_run::{Event, EventKind, EventTail, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
@@ -64,41 +64,29 @@ fn adapter() -> Vec<u8> {
 }
 
 fn job(id: &str, create_time_ms: i64) -> Job {
-    Job {
-        account: account(),
-        id: JobId::new(id).unwrap(),
-        settings: JobSettings {
-            display_name: "Mine".into(),
-            dataset: DatasetRef { account: account(), id: DatasetId::new("rows").unwrap() },
-            evaluation_dataset: None,
-            base_model: ModelRef {
-                account: AccountId::new("fireworks").unwrap(),
-                id: ModelId::new("tiny").unwrap(),
-            },
-            output_model: ModelRef { account: account(), id: ModelId::new(format!("{id}-out")).unwrap() },
-            jinja_template: None,
-            epochs: 2,
-            learning_rate: 5e-4,
-            learning_rate_warmup_steps: 0,
-            optimizer_weight_decay: 0.01,
-            lora_rank: 8,
-            lora_alpha: 16,
-            max_context_length: 512,
-            batch_size: 0,
-            batch_size_samples: 8,
-            gradient_accumulation_steps: 1,
-            is_turbo: false,
+    let settings = JobSettings {
+        display_name: "Mine".into(),
+        dataset: DatasetRef { account: account(), id: DatasetId::new("rows").unwrap() },
+        evaluation_dataset: None,
+        base_model: ModelRef {
+            account: AccountId::new("fireworks").unwrap(),
+            id: ModelId::new("tiny").unwrap(),
         },
-        state: JobState::Pending,
-        status: Status::default(),
-        progress: JobProgress::default(),
-        losses_without_progress: 0,
-        events_read: 0,
-        created_by: "a@example.org".into(),
-        create_time_ms,
-        update_time_ms: create_time_ms,
-        completed_time_ms: None,
-    }
+        output_model: ModelRef { account: account(), id: ModelId::new(format!("{id}-out")).unwrap() },
+        jinja_template: None,
+        epochs: 2,
+        learning_rate: 5e-4,
+        learning_rate_warmup_steps: 0,
+        optimizer_weight_decay: 0.01,
+        lora_rank: 8,
+        lora_alpha: 16,
+        max_context_length: 512,
+        batch_size: 0,
+        batch_size_samples: 8,
+        gradient_accumulation_steps: 1,
+        is_turbo: false,
+    };
+    Job::new(account(), JobId::new(id).unwrap(), settings, "a@example.org", create_time_ms)
 }
 
 struct World {
@@ -577,7 +565,7 @@ fn events_become_moves() {
     };
     check(JobState::Validating, &[step], "validate step 3 epoch 1 read 2");
     check(JobState::Running, &[step, failed, step], "fail step 3 epoch 1 read 4");
-    check(JobState::Running, &[step, paused], "pause step 3 epoch 1 read 3");
+    check(JobState::Running, &[step, paused], "interrupt step 3 epoch 1 read 3");
     check(JobState::Validating, &[finished], "validate write step 0 epoch 0 read 1 finished");
     check(JobState::Cancelled, &[step, paused], "step 0 epoch 0 read 3");
 }

@@ -52,6 +52,7 @@ const CASES: &[(&str, &str, &str, &str, Needs)] = &[
     ("ListSupervisedFineTuningJobs", "GET", "/v1/accounts/default/supervisedFineTuningJobs", "", Read),
     ("DeleteSupervisedFineTuningJob", "DELETE", "/v1/accounts/default/supervisedFineTuningJobs/j", "", Change),
     ("CancelSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:cancel", "{}", Change),
+    ("PauseSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:pause", "{}", Change),
     ("ResumeSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:resume", "{}", Change),
     ("ListApiKeys", "GET", "/v1/accounts/default/apiKeys", "", Read),
     ("DeleteApiKey", "POST", "/v1/accounts/default/apiKeys:delete", r#"{"keyId": "x"}"#, Change),

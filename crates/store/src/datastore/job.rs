@@ -1,6 +1,6 @@
 //! Jobs and their event log. Every change is one transaction that reads the row first.
 
-use hearth_domain::{AccountId, Job, JobEvent, JobId, JobProgress, JobState, Model, ModelRef};
+use hearth_domain::{AccountId, Job, JobEvent, JobId, JobProgress, JobState, Model, ModelRef, Wish};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -11,6 +11,22 @@ use crate::error::StoreError;
 use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
 
 const KIND: &str = "job";
+
+/// States in which a job does not count as open, as the partial indexes of migration 25 say it word for word.
+macro_rules! closed {
+    () => {
+        "('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'EXPIRED', 'DELETING')"
+    };
+}
+pub(super) use closed;
+
+/// States in which nothing happens to a job by itself.
+macro_rules! at_rest {
+    () => {
+        "('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'EXPIRED', 'PAUSED')"
+    };
+}
+
 /// Rows of the event log that are returned at most.
 const EVENTS_MAX: i64 = 1000;
 
@@ -45,7 +61,7 @@ pub struct JobEventRow {
     pub from_state: String,
     /// State after.
     pub to_state: String,
-    /// The status's message of a failure.
+    /// Why, if the job's status says it.
     pub message: String,
 }
 
@@ -59,12 +75,13 @@ impl Store {
     pub async fn job_create(&self, job: &Job) -> Result<StoredJob, StoreError> {
         let mut tx = self.begin_write().await?;
         let output = &job.settings.output_model;
-        let taken: bool = sqlx::query_scalar(
+        let taken: bool = sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM model WHERE account = ?1 AND id = ?2)
              OR EXISTS (SELECT 1 FROM job WHERE account = ?1 AND id <> ?3
-                        AND record ->> '$.settings.output_model.id' = ?2
-                        AND state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'DELETING'))",
-        )
+                        AND record ->> '$.settings.output_model.id' = ?2 AND state NOT IN ",
+            closed!(),
+            ")"
+        ))
         .bind(output.account.as_str())
         .bind(output.id.as_str())
         .bind(job.id.as_str())
@@ -91,10 +108,12 @@ impl Store {
 
     /// Whether a job that is not at its end will make the model of this name.
     pub async fn job_will_make(&self, model: &ModelRef) -> Result<bool, StoreError> {
-        sqlx::query_scalar(
+        sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM job WHERE account = ?1 AND record ->> '$.settings.output_model.id' = ?2
-                            AND state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'DELETING'))",
-        )
+                            AND state NOT IN ",
+            closed!(),
+            ")"
+        ))
         .bind(model.account.as_str())
         .bind(model.id.as_str())
         .fetch_one(&self.pool)
@@ -144,18 +163,14 @@ impl Store {
     /// those that wait.
     pub async fn job_unfinished(&self, waiting_max: usize) -> Result<Vec<StoredJob>, StoreError> {
         let waiting_max = i64::try_from(waiting_max).unwrap_or(i64::MAX);
-        let rows = sqlx::query(
-            "SELECT key, id, record FROM (
-                 SELECT * FROM job
-                 WHERE state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'PAUSED')
-                 AND state NOT IN ('PENDING', 'RE_QUEUEING')
-             ) UNION ALL SELECT key, id, record FROM (
-                 SELECT * FROM job
-                 WHERE state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'PAUSED')
-                 AND state IN ('PENDING', 'RE_QUEUEING')
-                 ORDER BY create_time_ms, key LIMIT ?1
-             )",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT key, id, record FROM (SELECT * FROM job WHERE state NOT IN ",
+            at_rest!(),
+            " AND state NOT IN ('PENDING', 'RE_QUEUEING')
+             ) UNION ALL SELECT key, id, record FROM (SELECT * FROM job WHERE state NOT IN ",
+            at_rest!(),
+            " AND state IN ('PENDING', 'RE_QUEUEING') ORDER BY create_time_ms, key LIMIT ?1)",
+        ))
         .bind(waiting_max)
         .fetch_all(&self.pool)
         .await
@@ -165,12 +180,12 @@ impl Store {
 
     /// A job that is not at its end and has this base model.
     pub async fn job_with_base(&self, base: &ModelRef) -> Result<Option<String>, StoreError> {
-        let found: Option<(String, String)> = sqlx::query_as(
-            "SELECT account, id FROM job
-             WHERE state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'PAUSED')
-             AND record ->> '$.settings.base_model.account' = ?1 AND record ->> '$.settings.base_model.id' = ?2
+        let found: Option<(String, String)> = sqlx::query_as(concat!(
+            "SELECT account, id FROM job WHERE state NOT IN ",
+            at_rest!(),
+            " AND record ->> '$.settings.base_model.account' = ?1 AND record ->> '$.settings.base_model.id' = ?2
              LIMIT 1",
-        )
+        ))
         .bind(base.account.as_str())
         .bind(base.id.as_str())
         .fetch_optional(&self.pool)
@@ -198,6 +213,17 @@ impl Store {
     ) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let job = transition(&mut tx, key, expected, event, now_ms).await?;
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(job)
+    }
+
+    /// Grants a user's wish, unless it has taken effect before: then nothing changes. `FAILED_PRECONDITION` if the job
+    /// is in no state for it.
+    pub async fn job_wish(&self, key: i64, wish: Wish, now_ms: i64) -> Result<Job, StoreError> {
+        let mut tx = self.begin_write().await?;
+        let job = read(&mut tx, key).await?;
+        let Some(event) = job.wish(wish)? else { return Ok(job) };
+        let job = transition(&mut tx, key, None, &event, now_ms).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(job)
     }
@@ -315,8 +341,13 @@ async fn transition(
     }
     job.apply(event, now_ms)?;
     write(tx, key, &job).await?;
+    // What the status says now; of the others it is empty or from before.
     let message = match event {
-        JobEvent::Fail(status) => status.message.as_str(),
+        JobEvent::Fail(_)
+        | JobEvent::Expire(_)
+        | JobEvent::Pause
+        | JobEvent::Interrupt
+        | JobEvent::Suspend => job.status.message.as_str(),
         _ => "",
     };
     sqlx::query(
@@ -333,4 +364,25 @@ async fn transition(
     .await
     .map_err(StoreError::Database)?;
     Ok(job)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a list of states in SQL names this one.
+    fn lists(sql: &str, state: JobState) -> bool {
+        sql.contains(&format!("'{}'", state.name()))
+    }
+
+    #[test]
+    fn lists_of_states_are_those_of_the_table() {
+        for &state in JobState::ALL {
+            assert_eq!(lists(closed!(), state), state.is_final() || state == JobState::Deleting, "{state}");
+            assert_eq!(lists(at_rest!(), state), state.is_final() || state == JobState::Paused, "{state}");
+        }
+        let indexes = include_str!("../../migrations/0025_job_states.sql");
+        assert!(indexes.contains(concat!("state NOT IN ", closed!())), "{indexes}");
+        assert!(indexes.contains(concat!("state NOT IN ", at_rest!())), "{indexes}");
+    }
 }

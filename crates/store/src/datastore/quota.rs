@@ -3,13 +3,14 @@
 use hearth_domain::{AccountId, Quota, QuotaKind};
 
 use super::Store;
+use super::job::closed;
 use crate::columns::Listed;
 use crate::condition::Condition;
 use crate::error::StoreError;
 use crate::page::{ListPage, ListQuery, Source, list_values};
 
 /// Jobs that are not at their end, as the index over them says it.
-const OPEN_JOBS: &str = "SELECT count(*) FROM job WHERE account = ?1 AND state NOT IN ('COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'DELETING')";
+const OPEN_JOBS: &str = concat!("SELECT count(*) FROM job WHERE account = ?1 AND state NOT IN ", closed!());
 
 impl Store {
     /// How many an account has.

@@ -7,6 +7,7 @@ mod get;
 mod list;
 mod logs;
 mod metrics;
+mod pause;
 mod resume;
 mod wait;
 
@@ -31,6 +32,7 @@ pub enum Command {
     List(list::Args),
     Get(get::Args),
     Cancel(cancel::Args),
+    Pause(pause::Args),
     Resume(resume::Args),
     Delete(delete::Args),
     Wait(wait::Args),
@@ -45,6 +47,7 @@ impl Command {
             Self::List(args) => args.run(json),
             Self::Get(args) => args.run(json),
             Self::Cancel(args) => args.run(json),
+            Self::Pause(args) => args.run(json),
             Self::Resume(args) => args.run(json),
             Self::Delete(args) => args.run(json),
             Self::Wait(args) => args.run(json),

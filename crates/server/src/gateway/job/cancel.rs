@@ -1,6 +1,6 @@
 //! `CancelSupervisedFineTuningJob`.
 
-use hearth_domain::{JobEvent, JobState};
+use hearth_domain::Wish;
 use hearth_proto::gateway as pb;
 
 use crate::error::ServerError;
@@ -16,10 +16,7 @@ pub(in crate::gateway) async fn job_cancel(
     call.caller.may_change(&account)?;
     let store = call.state.store();
     let stored = store.job_get(&account, &id).await?;
-    if stored.job.state == JobState::Cancelled {
-        return Ok(());
-    }
-    store.job_transition(stored.key, None, &JobEvent::Cancel, crate::now_ms()).await?;
+    store.job_wish(stored.key, Wish::Cancel, crate::now_ms()).await?;
     call.state.wake_scheduler();
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `CreateSupervisedFineTuningJob`.
 
 use hearth_domain::{
-    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobProgress, JobRequest, JobSettings, JobState,
-    Model, ModelRef, QuotaKind, Status, Violations, job::resolve,
+    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobRequest, JobSettings, Model, ModelRef,
+    QuotaKind, Violations, job::resolve,
 };
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;
@@ -37,21 +37,7 @@ pub(in crate::gateway) async fn job_create(
     let wanted = request::from_pb(given)?;
     let store = call.state.store();
     let (facts, settings) = resolved(call, account, id, &wanted).await?;
-    let now_ms = crate::now_ms();
-    let job = Job {
-        account: facts.account,
-        id: facts.job,
-        settings,
-        state: JobState::Pending,
-        status: Status::default(),
-        progress: JobProgress::default(),
-        losses_without_progress: 0,
-        events_read: 0,
-        created_by: call.caller.email.clone(),
-        create_time_ms: now_ms,
-        update_time_ms: now_ms,
-        completed_time_ms: None,
-    };
+    let job = Job::new(facts.account, facts.job, settings, &call.caller.email, crate::now_ms());
     let stored = {
         let _lock = call.state.account_lock(&job.account).await;
         must_have_room(&call.state, &job.account, QuotaKind::OpenSupervisedFineTuningJobs, 1).await?;

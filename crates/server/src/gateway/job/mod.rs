@@ -8,6 +8,7 @@ pub(super) mod delete;
 pub(super) mod estimate_cost;
 pub(super) mod get;
 pub(super) mod list;
+pub(super) mod pause;
 mod request;
 pub(super) mod resume;
 
@@ -76,6 +77,7 @@ fn state_to_pb(state: JobState, face: Face) -> pb::JobState {
         JobState::EarlyStopped => pb::JobState::EarlyStopped,
         JobState::Failed => pb::JobState::Failed,
         JobState::Cancelled => pb::JobState::Cancelled,
+        JobState::Expired => pb::JobState::Expired,
         JobState::Paused => pb::JobState::Paused,
         JobState::ReQueueing => pb::JobState::ReQueueing,
         JobState::Deleting => pb::JobState::Deleting,

@@ -1,14 +1,16 @@
 //! `ResumeSupervisedFineTuningJob`.
 
-use hearth_domain::{Code, JobEvent, JobState, QuotaKind};
+use hearth_domain::{Code, JobState, QuotaKind, Wish};
 use hearth_proto::gateway as pb;
+use hearth_store::StoreError;
 
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 use crate::quota::must_have_room;
 
-/// Queues a paused, failed or cancelled job again; it goes on from its last checkpoint. Refused when its output
-/// model exists, so that nothing is trained that could not be installed.
+/// Queues a paused, failed, cancelled or expired job again; it goes on from its last checkpoint. Refused when its
+/// output model exists, so that nothing is trained that could not be installed. A job that was resumed already is
+/// answered as it is.
 pub(in crate::gateway) async fn job_resume(
     call: &Call,
     request: pb::ResumeSupervisedFineTuningJobRequest,
@@ -16,7 +18,11 @@ pub(in crate::gateway) async fn job_resume(
     let (account, id) = names::job("name", &request.name)?;
     call.caller.may_change(&account)?;
     let store = call.state.store();
+    let _lock = call.state.account_lock(&account).await;
     let stored = store.job_get(&account, &id).await?;
+    if stored.job.wish(Wish::Resume).map_err(StoreError::from)?.is_none() {
+        return Ok(super::to_pb(call, &stored.job));
+    }
     let output = &stored.job.settings.output_model;
     match store.model_get(output).await {
         Err(error) if error.code() == Code::NotFound => {}
@@ -27,13 +33,12 @@ pub(in crate::gateway) async fn job_resume(
             )));
         }
     }
-    let _lock = call.state.account_lock(&account).await;
     // One that is paused is open already, and its model is counted.
     if stored.job.state != JobState::Paused {
         must_have_room(&call.state, &account, QuotaKind::OpenSupervisedFineTuningJobs, 1).await?;
         must_have_room(&call.state, &account, QuotaKind::Models, 1).await?;
     }
-    let job = store.job_transition(stored.key, None, &JobEvent::Resume, crate::now_ms()).await?;
+    let job = store.job_wish(stored.key, Wish::Resume, crate::now_ms()).await?;
     call.state.wake_scheduler();
     Ok(super::to_pb(call, &job))
 }

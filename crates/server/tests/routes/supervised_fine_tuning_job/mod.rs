@@ -9,6 +9,7 @@ mod delete;
 mod estimate_cost;
 mod get;
 mod list;
+mod pause;
 mod resume;
 
 use serde_json::{Value, json};
