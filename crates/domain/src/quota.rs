@@ -19,6 +19,8 @@ pub enum QuotaKind {
     OpenBatchInferenceJobs,
     /// Supervised fine-tuning jobs that are not at their end.
     OpenSupervisedFineTuningJobs,
+    /// Supervised fine-tuning jobs that have a trainer.
+    RunningSupervisedFineTuningJobs,
     /// Secrets.
     Secrets,
     /// Users.
@@ -27,13 +29,14 @@ pub enum QuotaKind {
 
 impl QuotaKind {
     /// Every kind, by its id.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ApiKeys,
         Self::Datasets,
         Self::Deployments,
         Self::Models,
         Self::OpenBatchInferenceJobs,
         Self::OpenSupervisedFineTuningJobs,
+        Self::RunningSupervisedFineTuningJobs,
         Self::Secrets,
         Self::Users,
     ];
@@ -47,6 +50,7 @@ impl QuotaKind {
             Self::Models => "models",
             Self::OpenBatchInferenceJobs => "open-batch-inference-jobs",
             Self::OpenSupervisedFineTuningJobs => "open-supervised-fine-tuning-jobs",
+            Self::RunningSupervisedFineTuningJobs => "running-supervised-fine-tuning-jobs",
             Self::Secrets => "secrets",
             Self::Users => "users",
         }

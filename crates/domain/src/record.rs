@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::{Code, Status};
 use crate::id::{AccountId, JobId, ModelId, ModelRef};
 use crate::job::JobSettings;
+use crate::schedule::Share;
 use crate::state::{JobEvent, JobState, TransitionError, Wish, transition};
 
 /// Status of a job that its user paused.
@@ -188,6 +189,18 @@ pub struct Job {
     /// It is PAUSED because its account is suspended, and goes on when that ends.
     #[serde(default)]
     pub is_suspended: bool,
+    /// Since when it waits for a trainer, if it does. Records of earlier builds do not say it.
+    #[serde(default)]
+    pub waiting_since_ms: Option<i64>,
+    /// Since when a trainer works for it, if one does.
+    #[serde(default)]
+    pub active_since_ms: Option<i64>,
+    /// Memory that its trainer needs at least, by the engine's estimate; 0 until it is known.
+    #[serde(default)]
+    pub least_memory_bytes: u64,
+    /// What its last trainer was given.
+    #[serde(default)]
+    pub share: Share,
 }
 
 impl Job {
@@ -208,6 +221,10 @@ impl Job {
             completed_time_ms: None,
             last_wish: None,
             is_suspended: false,
+            waiting_since_ms: Some(now_ms),
+            active_since_ms: None,
+            least_memory_bytes: 0,
+            share: Share::default(),
         }
     }
 
@@ -269,6 +286,11 @@ impl Job {
             _ => {}
         }
         self.is_suspended = *event == JobEvent::Suspend;
+        self.waiting_since_ms = next.is_waiting().then_some(now_ms);
+        self.active_since_ms = match event {
+            JobEvent::Start => Some(now_ms),
+            _ => self.active_since_ms.filter(|_| next.is_active()),
+        };
         self.state = next;
         self.update_time_ms = now_ms;
         self.completed_time_ms = next.is_final().then_some(now_ms);

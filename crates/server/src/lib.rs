@@ -52,7 +52,7 @@ mod uploads;
 
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
-pub use jobs::JobsConfig;
+pub use jobs::{Executor, JobsConfig, is_region};
 pub use operations::import::S3Endpoint;
 pub use price::TrainingPrice;
 pub use serve::{RunningServer, ServerConfig, serve};

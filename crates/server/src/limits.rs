@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hearth_domain::schedule::RunningMax;
 use hearth_domain::{AccountId, QuotaKind};
 
 pub use hearth_store::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
@@ -156,6 +157,14 @@ pub const MODELS_QUOTA: u64 = 20_000;
 pub const OPEN_BATCH_JOBS_QUOTA: u64 = 1_000;
 /// Supervised fine-tuning jobs of an account that are not at their end.
 pub const OPEN_JOBS_QUOTA: u64 = 10_000;
+/// Supervised fine-tuning jobs of an account that run at once: no more trainers live than this.
+pub const RUNNING_JOBS_QUOTA: u64 = TRAINERS_MAX as u64;
+/// Trainers that may live at once, at most.
+pub const TRAINERS_MAX: u16 = 64;
+/// Waiting jobs of an account and a class that a round of the scheduler looks at.
+pub const WAITING_LINE_MAX: usize = 32;
+/// Part of the memory that is free at its start which a trainer may take, in percent.
+pub const TRAINER_MEMORY_PERCENT: u64 = 80;
 /// Secrets of an account.
 pub const SECRETS_QUOTA: u64 = 1_000;
 /// Users of an account.
@@ -223,6 +232,15 @@ impl Quotas {
         };
     }
 
+    /// How many jobs may run at once, for the scheduler.
+    pub(crate) fn running_max(&self) -> RunningMax {
+        let running = QuotaKind::RunningSupervisedFineTuningJobs;
+        let own = |((account, kind), limit): (&(AccountId, QuotaKind), &u64)| {
+            (*kind == running).then(|| (account.clone(), *limit))
+        };
+        RunningMax { of_each: self.of_each[&running], of_one: self.of_one.iter().filter_map(own).collect() }
+    }
+
     /// The limit of an account.
     pub fn limit(&self, account: &AccountId, kind: QuotaKind) -> u64 {
         let own = self.of_one.get(&(account.clone(), kind));
@@ -239,6 +257,7 @@ impl Default for Quotas {
             QuotaKind::Models => MODELS_QUOTA,
             QuotaKind::OpenBatchInferenceJobs => OPEN_BATCH_JOBS_QUOTA,
             QuotaKind::OpenSupervisedFineTuningJobs => OPEN_JOBS_QUOTA,
+            QuotaKind::RunningSupervisedFineTuningJobs => RUNNING_JOBS_QUOTA,
             QuotaKind::Secrets => SECRETS_QUOTA,
             QuotaKind::Users => USERS_QUOTA,
         };

@@ -221,10 +221,13 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let limits = Limits { trusted_bases_dir, ..config.inference_limits };
     let inference = inference(config.inference_threads, limits, render_command)?;
     let wake = Arc::new(Notify::new());
-    let jobs = match config.jobs {
+    let mut jobs = match config.jobs {
         Some(jobs) => jobs,
         None => JobsConfig::of_this_executable().map_err(this_executable)?,
     };
+    jobs.limits.running_max = config.limits.quotas.running_max();
+    let regions = jobs.regions.iter().map(|(name, _)| name.clone()).collect();
+    let reservations = jobs.limits.reservations.clone();
     let scheduler = Scheduler::start(store.clone(), jobs, Arc::clone(&wake))
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
     let shutdown_delay = config.limits.shutdown_delay;
@@ -235,6 +238,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         stop: stop.clone(),
         s3_endpoint: config.s3_endpoint,
         training_price: config.training_price,
+        regions,
+        reservations,
     };
     let state = AppState::new(store.clone(), inference, wake, addr, settings);
     let validations = ValidationRunner::start(&state).await?;

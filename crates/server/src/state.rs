@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use hearth_domain::job::PlacementFacts;
+use hearth_domain::schedule::Reservation;
 use hearth_domain::{AccountId, DatasetRef, JobId, ModelRef};
 use hearth_inference::Service;
 use hearth_run::RunDir;
@@ -48,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) s3_endpoint: Option<S3Endpoint>,
     /// What training costs.
     pub(crate) training_price: TrainingPrice,
+    /// Names of the regions that jobs may ask for.
+    pub(crate) regions: Vec<String>,
+    /// Capacity that is kept for accounts.
+    pub(crate) reservations: Vec<Reservation>,
 }
 
 /// One running server. Clones are cheap and share everything.
@@ -280,6 +286,16 @@ impl AppState {
     /// Where buckets are, if not at Amazon.
     pub(crate) fn s3_endpoint(&self) -> Option<&S3Endpoint> {
         self.inner.settings.s3_endpoint.as_ref()
+    }
+
+    /// Where and when jobs of an account may run.
+    pub(crate) fn placement(&self, account: &AccountId) -> PlacementFacts {
+        let settings = &self.inner.settings;
+        let own = settings.reservations.iter().filter(|one| one.account == *account);
+        PlacementFacts {
+            regions: settings.regions.clone(),
+            reservations: own.map(|one| one.id.clone()).collect(),
+        }
     }
 
     /// What training costs here.

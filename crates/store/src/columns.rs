@@ -295,6 +295,10 @@ const JOB: Columns = columns! {
         "gradient_accumulation_steps" = "record ->> '$.settings.gradient_accumulation_steps'",
         "nodes" = "1",
         "is_turbo" = "coalesce(record ->> '$.settings.is_turbo', 0)",
+        "use_purpose" = "CASE record ->> '$.settings.placement.is_pilot' WHEN 1 THEN 'pilot' ELSE '' END",
+        "use_reservation" = "record ->> '$.settings.placement.reservation' IS NOT NULL",
+        "reservation_target" = "coalesce('accounts/' || account || '/reservations/'
+            || (record ->> '$.settings.placement.reservation'), '')",
         "job_progress.percent" = "CASE record ->> '$.progress.total_steps' WHEN 0 THEN 0 ELSE
             min(record ->> '$.progress.step', record ->> '$.progress.total_steps') * 100
             / (record ->> '$.progress.total_steps') END",
@@ -309,8 +313,12 @@ const JOB: Columns = columns! {
     Form::UpperName("JOB_STATE_") => {
         "state" = "state",
     }
+    Form::UpperName("PURPOSE_") => {
+        "purpose" = "CASE record ->> '$.settings.placement.is_pilot' WHEN 1 THEN 'PILOT' ELSE 'UNSPECIFIED' END",
+    }
     Form::UpperName("") => {
         "status.code" = "record ->> '$.status.code'",
+        "region" = "coalesce(nullif(record ->> '$.settings.placement.region', ''), 'REGION_UNSPECIFIED')",
     }
 };
 

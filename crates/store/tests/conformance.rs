@@ -50,6 +50,7 @@ fn job(id: &str, output: &str) -> Job {
         batch_size_samples: 0,
         gradient_accumulation_steps: 1,
         is_turbo: false,
+        placement: Default::default(),
     };
     Job::new(acme(), JobId::new(id).unwrap(), settings, "a@example.org", 10)
 }

@@ -1,5 +1,7 @@
 //! `hearth serve`.
 
+mod jobs;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +13,7 @@ use hearth_server::limits::{Rate, ServerLimits};
 use hearth_server::{S3Endpoint, TlsConfig, TrainingPrice};
 use serde_json::json;
 
+use self::jobs::JobArgs;
 use super::{BackendArg, start_log};
 use crate::config::{DEFAULT_LISTEN, DataDir, secret_keys};
 use crate::local_server::LocalServer;
@@ -36,9 +39,6 @@ pub struct Args {
     /// Backend that trains new jobs
     #[arg(long, value_enum, default_value = "cpu")]
     backend: BackendArg,
-    /// Jobs that train at the same time; with 0 all wait
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(..=64))]
-    trainers: u16,
     /// S3 service that models are imported from, for example http://127.0.0.1:9000 [default: Amazon's]
     ///
     /// Only an endpoint that is named here may be plain HTTP, or on this machine or its network.
@@ -52,6 +52,8 @@ pub struct Args {
     training_price: Option<TrainingPrice>,
     #[command(flatten)]
     data_dir: DataDir,
+    #[command(flatten)]
+    jobs: JobArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -114,7 +116,7 @@ struct LimitArgs {
     rate: Vec<(RateClass, Option<Rate>)>,
     /// How much each account, or ACCOUNT alone, may have: [ACCOUNT/]NAME=N; NAME is api-keys (5000), datasets (10000),
     /// deployments (100), models (20000), open-batch-inference-jobs (1000), open-supervised-fine-tuning-jobs (10000),
-    /// secrets (1000) or users (1000); may be repeated
+    /// running-supervised-fine-tuning-jobs (64), secrets (1000) or users (1000); may be repeated
     #[arg(long, value_name = "QUOTA", value_parser = parse_quota)]
     quota: Vec<(Option<AccountId>, QuotaKind, u64)>,
     /// How long a server that was told to stop only says that it is not ready, before it stops accepting
@@ -213,7 +215,7 @@ impl Args {
         let mut config = LocalServer::config(&data_dir, self.listen, self.backend.into())?;
         config.public_url = self.public_url;
         if let Some(jobs) = &mut config.jobs {
-            jobs.limits.capacity = self.trainers.into();
+            self.jobs.apply(jobs)?;
         }
         config.tls = self.tls.config();
         if let Some(bytes) = self.limits.model_memory {

@@ -21,6 +21,9 @@ pub struct Args {
     memory_limit: Option<u64>,
     /// Print as JSON what the run will take, and train nothing
     ///
+    /// Threads [default: those of the job, one per core unless it says otherwise]; they change no bit of the result
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
     /// Counts rows, tokens and steps as the trainer would, and says how much memory and time they are expected to
     /// take. A mistake in the rows or settings shows here as it would there.
     #[arg(long)]
@@ -30,7 +33,7 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         let options =
-            hearth_train::TrainOptions { memory_limit_bytes: self.memory_limit, ..Default::default() };
+            hearth_train::TrainOptions { memory_limit_bytes: self.memory_limit, threads: self.threads };
         if self.estimate {
             let reply = hearth_train::estimate(&self.run_dir, options);
             println!("{}", serde_json::to_string(&reply)?);

@@ -1,18 +1,20 @@
 //! What a job may ask for, and what it gets when it does not ask: validation and defaults in one place.
 //!
 //! [`JobRequest`] and [`JobFacts`] go in, [`JobSettings`] or [`Violations`] come out. `names` checks the resources that a
-//! request names, `training` the numbers, `mtp` what is not built
-//! yet.
+//! request names, `training` the numbers, `placement` where it runs, `mtp` what is not
+//! built yet.
 
 mod check;
 mod mtp;
 mod names;
+pub mod placement;
 mod request;
 mod settings;
 mod training;
 
 pub use check::{FieldViolation, Violations};
 pub use mtp::MTP_NUM_DRAFT_TOKENS_MAX;
+pub use placement::{Placement, PlacementFacts, PlacementRequest};
 pub use request::{JobFacts, JobRequest, SUPPORTED_FIELDS};
 pub use settings::JobSettings;
 pub use training::*;
@@ -44,6 +46,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
         let steps = training::steps(&numbers, &batch, facts.dataset.as_ref());
         numbers.learning_rate = learning_rate_default(weights, numbers.lora_rank, steps);
     }
+    let placement = placement::placement(&mut check, request, facts);
     mtp::check(&mut check, request);
     not_built(&mut check, request);
     if let (Some(dataset), Some(base), true) = (dataset, base, check.0.is_empty()) {
@@ -65,6 +68,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
             batch_size_samples: batch.samples,
             gradient_accumulation_steps: numbers.gradient_accumulation_steps,
             is_turbo: request.is_turbo,
+            placement,
         });
     }
     assert!(!check.0.is_empty(), "a dataset or a base that is missing is a violation");
@@ -88,11 +92,6 @@ fn texts(check: &mut Checker, request: &JobRequest) {
 
 /// Fields that ask for something that this server does not do are refused, never ignored.
 fn not_built(check: &mut Checker, request: &JobRequest) {
-    if request.nodes < 0 {
-        check.add(Code::InvalidArgument, "nodes", format!("{} is below 0", request.nodes));
-    } else if request.nodes > 1 {
-        check.add(Code::Unimplemented, "nodes", "this server trains on one node");
-    }
     for field in &request.other_fields {
         check.add(Code::Unimplemented, field, "this server does not support this field yet; leave it out");
     }

@@ -1,5 +1,6 @@
 //! What a client asks for, and what the server found out about it.
 
+use super::placement::{PlacementFacts, PlacementRequest};
 use crate::dataset::Dataset;
 use crate::id::{AccountId, JobId};
 use crate::record::Model;
@@ -22,6 +23,13 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "batchSizeSamples",
     "gradientAccumulationSteps",
     "nodes",
+    "region",
+    "acceleratorType",
+    "acceleratorCount",
+    "purpose",
+    "usePurpose",
+    "useReservation",
+    "reservationTarget",
     "isTurbo",
 ];
 
@@ -58,8 +66,8 @@ pub struct JobRequest {
     pub batch_size_samples: i32,
     /// Batches of one optimiser step.
     pub gradient_accumulation_steps: i32,
-    /// Machines.
-    pub nodes: i32,
+    /// Where and when it runs.
+    pub placement: PlacementRequest,
     /// Whether products with the base's weights may round to 8-bit integers, which is faster.
     pub is_turbo: bool,
     /// Whether heads that predict several tokens are trained too.
@@ -85,4 +93,6 @@ pub struct JobFacts {
     pub evaluation_dataset: Option<Dataset>,
     /// `None`: there is no such model, or none is named.
     pub base_model: Option<Model>,
+    /// Where and when jobs may run.
+    pub placement: PlacementFacts,
 }

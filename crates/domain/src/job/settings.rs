@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::placement::Placement;
 use crate::id::{DatasetRef, ModelRef};
 
 /// Every setting of a job, with defaults filled in: what the API returns and what the trainer gets.
@@ -42,4 +43,7 @@ pub struct JobSettings {
     /// Whether products with the base's weights round to 8-bit integers.
     #[serde(default)]
     pub is_turbo: bool,
+    /// Where and when it runs.
+    #[serde(default)]
+    pub placement: Placement,
 }

@@ -36,6 +36,7 @@ fn facts() -> JobFacts {
         dataset: Some(ready("rows")),
         evaluation_dataset: None,
         base_model: Some(base),
+        placement: PlacementFacts::default(),
     }
 }
 
@@ -86,6 +87,7 @@ fn every_default_is_filled_in() {
             batch_size_samples: 8,
             gradient_accumulation_steps: 1,
             is_turbo: false,
+            placement: Placement::default(),
         }
     );
 }
@@ -195,7 +197,7 @@ fn wrong_comes_before_not_built() {
         "INVALID_ARGUMENT epochs: 200 is not between 0 and 100 (0 is the default); earlyStop: this server does not \
          support this field yet; leave it out",
     );
-    refused(|r| r.nodes = 2, "UNIMPLEMENTED nodes: this server trains on one node");
+    refused(|r| r.placement.nodes = 2, "UNIMPLEMENTED nodes: this server trains on one node");
     refused(
         |r| {
             r.base_model = String::new();
@@ -246,4 +248,70 @@ fn draft_tokens_are_checked_before_they_are_refused() {
     }
     check(false, 1, false, &[("mtpNumDraftTokens", Code::InvalidArgument), refused]);
     check(false, 0, true, &[("mtpFreezeBaseModel", Code::InvalidArgument), refused]);
+}
+
+#[test]
+fn places_are_those_of_this_installation() {
+    let check = |has: (&[&str], &[&str]), change: fn(&mut PlacementRequest), expect: &str| {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let (mut request, mut facts) = (request(), facts());
+        facts.placement = PlacementFacts { regions: texts(has.0), reservations: texts(has.1) };
+        change(&mut request.placement);
+        let got = match resolve(&request, &facts) {
+            Ok(JobSettings { placement: Placement { region, is_pilot, reservation }, .. }) => {
+                format!("{region:?} {is_pilot} {reservation:?}")
+            }
+            Err(error) => format!("{} {error}", error.code().name()),
+        };
+        assert_eq!(got, expect);
+    };
+    let none = (&[][..], &[][..]);
+    let some = (&["US_IOWA_1", "EU_PARIS_1"][..], &["day", "night"][..]);
+    check(none, |_| {}, r#""" false None"#);
+    check(none, |r| r.nodes = 1, r#""" false None"#);
+    check(none, |r| r.nodes = -1, "INVALID_ARGUMENT nodes: -1 is below 0");
+    check(some, |_| {}, r#""US_IOWA_1" false None"#);
+    check(some, |r| r.region = "EU_PARIS_1".into(), r#""EU_PARIS_1" false None"#);
+    check(
+        some,
+        |r| r.region = "AP_TOKYO_1".into(),
+        "FAILED_PRECONDITION region: this installation has no region AP_TOKYO_1; it has US_IOWA_1, EU_PARIS_1",
+    );
+    check(
+        none,
+        |r| r.region = "US_IOWA_1".into(),
+        "FAILED_PRECONDITION region: this installation has no region US_IOWA_1; it has none: leave the field out",
+    );
+    check(
+        none,
+        |r| (r.accelerator_type, r.accelerator_count) = ("NVIDIA_H100_80GB".into(), 2),
+        "FAILED_PRECONDITION acceleratorType: this server has no accelerators, it trains on CPUs; leave the field \
+         out; acceleratorCount: this server has no accelerators, it trains on CPUs; leave the field out",
+    );
+    check(none, |r| r.accelerator_count = -1, "INVALID_ARGUMENT acceleratorCount: -1 is below 0");
+    check(none, |r| r.is_pilot = true, r#""" true None"#);
+    check(none, |r| r.use_purpose = "pilot".into(), r#""" true None"#);
+    check(
+        none,
+        |r| r.use_purpose = "fun".into(),
+        r#"INVALID_ARGUMENT usePurpose: there is no purpose "fun"; there is "pilot""#,
+    );
+    check(some, |r| r.use_reservation = true, r#""US_IOWA_1" false Some("day")"#);
+    check(some, |r| r.reservation_target = "night".into(), r#""US_IOWA_1" false Some("night")"#);
+    check(
+        some,
+        |r| r.reservation_target = "accounts/acme/reservations/night".into(),
+        r#""US_IOWA_1" false Some("night")"#,
+    );
+    check(
+        some,
+        |r| r.reservation_target = "noon".into(),
+        "FAILED_PRECONDITION reservationTarget: there is no reservation noon: account acme has day, night",
+    );
+    check(
+        none,
+        |r| r.use_reservation = true,
+        "FAILED_PRECONDITION useReservation: there is no reservation to use: account acme has none; the operator makes \
+         them (hearth serve --reservation)",
+    );
 }

@@ -90,7 +90,7 @@ fn wishes_are_granted_once() {
     check(&[Cancel], Wish::Cancel, "same");
     check(&[expire()], Wish::Cancel, "a job in state EXPIRED cannot cancel: it came to its end already");
     for stop in [Pause, Cancel, fail(), expire()] {
-        check(&[stop.clone()], Wish::Resume, "PENDING");
+        check(std::slice::from_ref(&stop), Wish::Resume, "PENDING");
         // Whatever has become of it since: the last wish was that it goes on.
         check(&[stop.clone(), Resume], Wish::Resume, "same");
         check(&[stop.clone(), Resume, Start, Validate], Wish::Resume, "same");

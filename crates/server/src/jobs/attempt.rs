@@ -42,14 +42,21 @@ impl Attempt {
     }
 
     /// Starts a trainer in a process group of its own, so that it outlives this server. What it prints goes to
-    /// `trainer.log`.
-    pub(super) fn launch(&mut self, trainer: &[OsString]) -> io::Result<()> {
+    /// `trainer.log`. Without `memory_bytes` it takes what it finds free.
+    pub(super) fn launch(
+        &mut self,
+        trainer: &[OsString],
+        threads: usize,
+        memory_bytes: Option<u64>,
+    ) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.dir.log_path())?;
         let (program, arguments) = trainer.split_first().expect("the trainer's command is not empty");
         let child = Command::new(program)
             .args(arguments)
             .env_remove(SecretKeys::VARIABLE)
             .arg(self.dir.root())
+            .arg(format!("--threads={threads}"))
+            .args(memory_bytes.map(|bytes| format!("--memory-limit={bytes}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

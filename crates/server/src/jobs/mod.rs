@@ -13,13 +13,19 @@ mod report;
 mod scheduler;
 
 pub(crate) use prepare::{SEED, link_or_copy};
-pub use scheduler::{JobsConfig, Scheduler};
+pub use scheduler::{Executor, JobsConfig, Scheduler};
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use hearth_domain::{AccountId, Code, JobId, Status};
+use hearth_proto::gateway::Region;
 use hearth_run::RunDir;
+
+/// Whether the API has a region of this name.
+pub fn is_region(name: &str) -> bool {
+    Region::from_str_name(name).is_some_and(|region| region != Region::Unspecified)
+}
 
 /// The run directory of a job, whether it is there or not.
 pub(crate) fn run_dir(data_dir: &Path, account: &AccountId, job: &JobId) -> RunDir {

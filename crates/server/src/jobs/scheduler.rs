@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hearth_domain::schedule::{Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, schedule};
+use hearth_domain::schedule::{
+    Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, Share, Snapshot, schedule,
+};
 use hearth_domain::{Code, Job, JobEvent, JobState, Status};
 use hearth_run::{Backend, RunError};
 use hearth_store::{RunReport, Store, StoreError, StoredJob};
@@ -21,15 +23,35 @@ use tokio::time::timeout;
 use super::attempt::Attempt;
 use super::{finish, prepare, report, run_dir};
 use crate::error::ServerError;
+use crate::limits::{TRAINER_MEMORY_PERCENT, WAITING_LINE_MAX};
 
-/// Waiting jobs that a round looks at beyond those that can start: some may be blocked by a deleted job's files.
-const WAITING_SPARE: usize = 64;
+/// What runs the jobs of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// Processes on the server's own machine.
+    Local,
+}
+
+impl Executor {
+    /// Reads its name in configurations.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "local" => Some(Self::Local),
+            _ => None,
+        }
+    }
+}
 
 /// How the jobs of a server run.
 #[derive(Clone, Debug)]
 pub struct JobsConfig {
-    /// Trainers at once, and their grace.
+    /// Trainers at once, what they may take, and who goes first.
     pub limits: Limits,
+    /// Names of the regions that jobs may ask for, each with what runs its jobs; the first is that of jobs that name
+    /// none.
+    pub regions: Vec<(String, Executor)>,
+    /// Memory that the machine can give now, in bytes; `None` if it does not say so.
+    pub free_memory: fn() -> Option<u64>,
     /// Program and first arguments of a trainer; the run directory follows.
     pub trainer: Vec<OsString>,
     /// Backend of new runs; `reference` is for checks and slow.
@@ -44,6 +66,8 @@ impl JobsConfig {
         let executable = std::env::current_exe()?;
         Ok(Self {
             limits: Limits::default(),
+            regions: Vec::new(),
+            free_memory: || None,
             trainer: vec![executable.into(), "train".into()],
             backend: Backend::default(),
             poll_interval: Duration::from_millis(500),
@@ -127,8 +151,7 @@ impl Jobs {
 
     /// One round.
     fn look(&mut self) -> Result<(), ServerError> {
-        let mut jobs =
-            self.runtime.block_on(self.store.job_unfinished(self.config.limits.capacity + WAITING_SPARE))?;
+        let mut jobs = self.runtime.block_on(self.store.job_unfinished(WAITING_LINE_MAX))?;
         for &key in self.attempts.keys() {
             if !jobs.iter().any(|stored| stored.key == key) {
                 jobs.extend(self.runtime.block_on(self.store.job_by_key(key))?);
@@ -147,20 +170,25 @@ impl Jobs {
             views.push(view(stored, run));
         }
         let blind = jobs.len() - views.len();
-        let limits =
-            Limits { capacity: self.config.limits.capacity.saturating_sub(blind), ..self.config.limits };
-        for action in schedule(&views, limits, crate::now_ms()) {
-            let key = key_of(action);
+        let mut limits = self.config.limits.clone();
+        limits.capacity = limits.capacity.saturating_sub(blind);
+        // What it costs to find out who goes first is paid only when somebody waits.
+        let usage = match views.iter().any(|view| view.state.is_waiting()) {
+            true => self.runtime.block_on(self.store.usage_list())?,
+            false => BTreeMap::new(),
+        };
+        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: self.memory_for_trainer() };
+        for action in schedule(&snapshot, &limits, crate::now_ms()) {
             let stored = jobs
                 .iter()
-                .find(|stored| stored.key == key)
+                .find(|stored| stored.key == action.key())
                 .expect("an action is about a job of the snapshot");
             if let Err(error) = self.act(action, &stored.job) {
                 log("acting on a job", &error);
             }
         }
         // What is at rest and has no trainer need not be watched.
-        for view in views.iter().filter(|view| view.run == Run::Gone && is_at_rest(view.state)) {
+        for view in snapshot.jobs.iter().filter(|view| view.run == Run::Gone && is_at_rest(view.state)) {
             self.attempts.remove(&view.key);
         }
         Ok(())
@@ -251,7 +279,7 @@ impl Jobs {
         let now_ms = crate::now_ms();
         let name = job.name();
         match action {
-            Action::Start(key) => self.start(key, job)?,
+            Action::Start(key, share) => self.start(key, job, share)?,
             Action::Requeue(key) => {
                 tracing::warn!(job = name, "the trainer is gone; its job goes on from the last checkpoint");
                 self.change(key, &JobEvent::Lose)?;
@@ -267,6 +295,14 @@ impl Jobs {
                     ),
                 );
                 self.change(key, &JobEvent::Fail(status))?;
+            }
+            Action::Refuse(key, too_large) => {
+                let status = Status::new(Code::ResourceExhausted, too_large.message());
+                self.change(key, &JobEvent::Fail(status))?;
+            }
+            Action::Expire(key) => {
+                tracing::info!(job = name, "the job waited too long");
+                self.change(key, &JobEvent::Expire(waited_too_long(&self.config.limits)))?;
             }
             Action::Stop(key) => {
                 if self.attempts.get_mut(&key).expect("a live run has an attempt").stop(now_ms) {
@@ -287,7 +323,7 @@ impl Jobs {
     }
 
     /// Writes the run directory and starts a trainer in it.
-    fn start(&mut self, key: i64, job: &Job) -> Result<(), ServerError> {
+    fn start(&mut self, key: i64, job: &Job, share: Share) -> Result<(), ServerError> {
         let data_dir = self.store.data_dir();
         let attempt = self
             .attempts
@@ -314,16 +350,25 @@ impl Jobs {
         self.runtime.block_on(async {
             self.store.job_follow(key, &report, now_ms).await?;
             // Whoever cancelled the job meanwhile wins.
-            self.store.job_transition(key, Some(job.state), &JobEvent::Start, now_ms).await
+            self.store.job_start(key, job.state, share, now_ms).await
         })?;
         tracing::info!(job = job.name(), "starting a trainer");
+        let memory_bytes = match (share.memory_bytes, self.memory_for_trainer()) {
+            (0, _) => None,
+            (bytes, free) => Some(bytes.min(free.unwrap_or(u64::MAX))),
+        };
         let attempt = self.attempts.get_mut(&key).expect("made above");
-        if let Err(error) = attempt.launch(&self.config.trainer) {
+        if let Err(error) = attempt.launch(&self.config.trainer, share.threads, memory_bytes) {
             tracing::error!(%error, "the trainer cannot be started");
             let status = Status::new(Code::Internal, format!("the trainer cannot be started: {error}"));
             self.change(key, &JobEvent::Fail(status))?;
         }
         Ok(())
+    }
+
+    /// What a trainer that starts now may take at most.
+    fn memory_for_trainer(&self) -> Option<u64> {
+        (self.config.free_memory)().map(|bytes| bytes / 100 * TRAINER_MEMORY_PERCENT)
     }
 
     fn change(&self, key: i64, event: &JobEvent) -> Result<Job, StoreError> {
@@ -341,26 +386,32 @@ fn is_at_rest(state: JobState) -> bool {
 }
 
 fn view(stored: &StoredJob, run: Run) -> JobView {
+    let job = &stored.job;
     JobView {
         key: stored.key,
-        account: stored.job.account.clone(),
-        id: stored.job.id.clone(),
-        state: stored.job.state,
-        create_time_ms: stored.job.create_time_ms,
-        losses_without_progress: stored.job.losses_without_progress,
+        account: job.account.clone(),
+        id: job.id.clone(),
+        state: job.state,
+        create_time_ms: job.create_time_ms,
+        waiting_since_ms: job.waiting_since_ms.unwrap_or(job.update_time_ms),
+        active_since_ms: job.active_since_ms,
+        is_pilot: job.settings.placement.is_pilot,
+        reservation: job.settings.placement.reservation.clone(),
+        memory_bytes: job.least_memory_bytes,
+        share: job.share,
+        losses_without_progress: job.losses_without_progress,
         run,
     }
 }
 
-fn key_of(action: Action) -> i64 {
-    match action {
-        Action::Start(key)
-        | Action::Requeue(key)
-        | Action::GiveUp(key)
-        | Action::Stop(key)
-        | Action::Kill(key)
-        | Action::Remove(key) => key,
-    }
+/// Status of a job that expires.
+fn waited_too_long(limits: &Limits) -> Status {
+    let hours = limits.wait_max_ms.unwrap_or_default() / 3_600_000;
+    let message = format!(
+        "the job waited {hours} hours for a trainer, which is as long as this server lets a job wait (hearth serve \
+         --job-wait-max); resume it to let it wait again"
+    );
+    Status::new(Code::DeadlineExceeded, message)
 }
 
 fn remove_dir(path: &Path) -> Result<(), ServerError> {

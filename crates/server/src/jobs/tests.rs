@@ -8,7 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_domain::schedule::Limits;
+use hearth_domain::job::Placement;
+use hearth_domain::schedule::{Limits, WAIT_MAX_MS};
 use hearth_domain::{
     AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
     JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef,
@@ -85,6 +86,7 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         batch_size_samples: 8,
         gradient_accumulation_steps: 1,
         is_turbo: false,
+        placement: Placement::default(),
     };
     Job::new(account(), JobId::new(id).unwrap(), settings, "a@example.org", create_time_ms)
 }
@@ -108,7 +110,10 @@ impl World {
         fs::write(dir.path().join("adapter"), adapter()).unwrap();
         let config = JobsConfig {
             backend: hearth_run::Backend::Cpu,
-            limits: Limits { capacity: 1, stop_grace_ms: 200 },
+            // Jobs of these tests were made in 1970.
+            limits: Limits { stop_grace_ms: 200, wait_max_ms: None, ..Limits::default() },
+            regions: Vec::new(),
+            free_memory: || None,
             trainer: vec!["/bin/sh".into(), dir.path().join("trainer.sh").into()],
             poll_interval: Duration::from_millis(10),
         };
@@ -285,6 +290,58 @@ async fn one_job_runs_at_a_time_and_the_oldest_first() {
     world.until_state(older, JobState::Completed).await;
     world.go("younger");
     world.until_state(younger, JobState::Completed).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trainer_hears_its_share() {
+    let mut world = World::new(r#"echo "$*" > "$dir/arguments"; validated; wait_for go; finish"#).await;
+    world.config.limits.memory_bytes = 1000;
+    world.config.limits.threads = 6;
+    world.config.limits.capacity = 2;
+    world.config.free_memory = || Some(500);
+    world.start();
+    let key = world.create("j1", 1).await;
+    let running = world.until_state(key, JobState::Running).await;
+    let arguments = fs::read_to_string(world.run("j1").root().join("arguments")).unwrap();
+    let (_, arguments) = arguments.trim().split_once(' ').unwrap();
+    // An even part of the limit, but no more than 80 % of what is free.
+    assert_eq!(arguments, "--threads=3 --memory-limit=400");
+    assert_eq!((running.share.memory_bytes, running.share.threads), (500, 3));
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_can_never_fit_fails_and_one_that_waits_too_long_expires() {
+    let mut world = World::new(NORMAL).await;
+    world.config.limits.memory_bytes = 1 << 30;
+    let mut large = job("large", 1);
+    large.least_memory_bytes = 3 << 30;
+    let large = world.store.job_create(&large).await.unwrap().key;
+    world.start();
+    let failed = world.until_state(large, JobState::Failed).await;
+    assert_eq!(failed.status.code.name(), "RESOURCE_EXHAUSTED");
+    assert!(failed.status.message.contains("at least 3072 MiB of memory and could get 1024"), "{failed:?}");
+    world.stop().await;
+
+    // Made long ago, and nothing may run.
+    world.config.limits.capacity = 0;
+    world.config.limits.wait_max_ms = Some(WAIT_MAX_MS);
+    world.start();
+    let key = world.create("j1", 1).await;
+    let expired = world.until_state(key, JobState::Expired).await;
+    assert!(expired.status.message.contains("waited 720 hours"), "{expired:?}");
+    assert!(expired.completed_time_ms.is_some());
+    world.stop().await;
+    world.config.limits.capacity = 1;
+    world.start();
+    world.event(key, JobEvent::Resume).await;
+    world.until_state(key, JobState::Running).await;
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    assert_eq!(world.history(key).await, "expire resume start validate write finish");
     world.stop().await;
 }
 

@@ -237,6 +237,8 @@ pub fn config(dir: &Path) -> ServerConfig {
     let limits = Limits { capacity: 0, ..Limits::default() };
     let jobs = JobsConfig {
         limits,
+        regions: Vec::new(),
+        free_memory: || None,
         trainer: vec!["false".into()],
         backend: hearth_run::Backend::Cpu,
         poll_interval: Duration::from_millis(20),

@@ -1,5 +1,8 @@
 //! Jobs and their event log. Every change is one transaction that reads the row first.
 
+use std::collections::BTreeMap;
+
+use hearth_domain::schedule::{Share, Usage};
 use hearth_domain::{AccountId, Job, JobEvent, JobId, JobProgress, JobState, Model, ModelRef, Wish};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
@@ -92,13 +95,14 @@ impl Store {
             return Err(StoreError::AlreadyExists { kind: "output model", name: output.to_string() });
         }
         let done = sqlx::query(
-            "INSERT INTO job (account, id, state, create_time_ms, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO job (account, id, state, create_time_ms, record, lane) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )
         .bind(job.account.as_str())
         .bind(job.id.as_str())
         .bind(job.state.name())
         .bind(job.create_time_ms)
         .bind(record(job))
+        .bind(job.settings.placement.lane())
         .execute(&mut *tx)
         .await
         .map_err(insert_error(KIND, job.name()))?;
@@ -159,23 +163,50 @@ impl Store {
         list(self, Source { listed, rows: "job", kind: KIND, account, shown }, query).await
     }
 
-    /// What the scheduler must look at, of all accounts: jobs that run, deleted ones, and the `waiting_max` oldest of
-    /// those that wait.
-    pub async fn job_unfinished(&self, waiting_max: usize) -> Result<Vec<StoredJob>, StoreError> {
-        let waiting_max = i64::try_from(waiting_max).unwrap_or(i64::MAX);
+    /// What the scheduler must look at, of all accounts: jobs that run, deleted ones, and of those that wait the
+    /// `line_max` oldest of each account and class ([`Placement::lane`](hearth_domain::job::Placement::lane)).
+    pub async fn job_unfinished(&self, line_max: usize) -> Result<Vec<StoredJob>, StoreError> {
+        let line_max = i64::try_from(line_max).unwrap_or(i64::MAX);
+        // Lines are found by leaps through the index, so that long ones cost no more than short ones.
         let rows = sqlx::query(concat!(
-            "SELECT key, id, record FROM (SELECT * FROM job WHERE state NOT IN ",
+            "WITH RECURSIVE line(account, lane) AS (
+                 SELECT account, lane FROM (
+                     SELECT account, lane FROM job INDEXED BY job_waiting
+                     WHERE state IN ('PENDING', 'RE_QUEUEING') ORDER BY account, lane LIMIT 1)
+                 UNION ALL
+                 SELECT next.account, next.lane FROM line JOIN job AS next ON next.key = (
+                     SELECT key FROM job INDEXED BY job_waiting
+                     WHERE state IN ('PENDING', 'RE_QUEUEING') AND (account, lane) > (line.account, line.lane)
+                     ORDER BY account, lane LIMIT 1)
+             )
+             SELECT key, id, record FROM job WHERE state NOT IN ",
             at_rest!(),
             " AND state NOT IN ('PENDING', 'RE_QUEUEING')
-             ) UNION ALL SELECT key, id, record FROM (SELECT * FROM job WHERE state NOT IN ",
-            at_rest!(),
-            " AND state IN ('PENDING', 'RE_QUEUEING') ORDER BY create_time_ms, key LIMIT ?1)",
+             UNION ALL
+             SELECT job.key, job.id, job.record FROM line JOIN job ON job.key IN (
+                 SELECT key FROM job AS one INDEXED BY job_waiting
+                 WHERE one.state IN ('PENDING', 'RE_QUEUEING') AND one.account = line.account AND one.lane = line.lane
+                 ORDER BY one.create_time_ms, one.key LIMIT ?1)",
         ))
-        .bind(waiting_max)
+        .bind(line_max)
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::Database)?;
         stored_jobs(&rows)
+    }
+
+    /// How much trainers have worked for accounts, of those for which they have.
+    pub async fn usage_list(&self) -> Result<BTreeMap<AccountId, Usage>, StoreError> {
+        let rows: Vec<(String, i64, i64)> =
+            sqlx::query_as("SELECT account, work_ms, time_ms FROM account_usage")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::Database)?;
+        let read = |(account, work_ms, time_ms): (String, i64, i64)| {
+            let usage = Usage { work_ms: u64::try_from(work_ms).unwrap_or(0), time_ms };
+            Some((AccountId::new(account).ok()?, usage))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     /// A job that is not at its end and has this base model.
@@ -213,6 +244,24 @@ impl Store {
     ) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let job = transition(&mut tx, key, expected, event, now_ms).await?;
+        tx.commit().await.map_err(StoreError::Database)?;
+        Ok(job)
+    }
+
+    /// Gives a job its share of the machine and lets [`JobEvent::Start`] happen to it, in one transaction. The job must
+    /// still be in the expected state.
+    pub async fn job_start(
+        &self,
+        key: i64,
+        expected: JobState,
+        share: Share,
+        now_ms: i64,
+    ) -> Result<Job, StoreError> {
+        let mut tx = self.begin_write().await?;
+        let mut job = read(&mut tx, key).await?;
+        job.share = share;
+        write(&mut tx, key, &job).await?;
+        let job = transition(&mut tx, key, Some(expected), &JobEvent::Start, now_ms).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(job)
     }
@@ -327,6 +376,37 @@ async fn write(tx: &mut Transaction<'static, Sqlite>, key: i64, job: &Job) -> Re
     Ok(())
 }
 
+/// Counts work of a trainer that is over.
+async fn usage_add(
+    tx: &mut Transaction<'static, Sqlite>,
+    account: &AccountId,
+    work_ms: u64,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let before: Option<(i64, i64)> =
+        sqlx::query_as("SELECT work_ms, time_ms FROM account_usage WHERE account = ?1")
+            .bind(account.as_str())
+            .fetch_optional(&mut **tx)
+            .await
+            .map_err(StoreError::Database)?;
+    let before = before.map_or(Usage::default(), |(work_ms, time_ms)| Usage {
+        work_ms: u64::try_from(work_ms).unwrap_or(0),
+        time_ms,
+    });
+    let usage = before.add(work_ms, now_ms);
+    sqlx::query(
+        "INSERT INTO account_usage (account, work_ms, time_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT (account) DO UPDATE SET work_ms = excluded.work_ms, time_ms = excluded.time_ms",
+    )
+    .bind(account.as_str())
+    .bind(i64::try_from(usage.work_ms).unwrap_or(i64::MAX))
+    .bind(usage.time_ms)
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::Database)?;
+    Ok(())
+}
+
 async fn transition(
     tx: &mut Transaction<'static, Sqlite>,
     key: i64,
@@ -339,8 +419,13 @@ async fn transition(
     if let Some(expected) = expected.filter(|&expected| expected != before) {
         return Err(StoreError::Changed { expected, found: before });
     }
+    let active_since_ms = job.active_since_ms;
     job.apply(event, now_ms)?;
     write(tx, key, &job).await?;
+    if let (Some(since_ms), None) = (active_since_ms, job.active_since_ms) {
+        let work_ms = u64::try_from(now_ms.saturating_sub(since_ms)).unwrap_or(0);
+        usage_add(tx, &job.account, work_ms, now_ms).await?;
+    }
     // What the status says now; of the others it is empty or from before.
     let message = match event {
         JobEvent::Fail(_)

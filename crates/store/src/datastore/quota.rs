@@ -31,6 +31,8 @@ impl Store {
                  AND record ->> '$.state' NOT IN ('COMPLETED', 'FAILED')"]
             }
             QuotaKind::OpenSupervisedFineTuningJobs => &[OPEN_JOBS],
+            QuotaKind::RunningSupervisedFineTuningJobs => &["SELECT count(*) FROM job WHERE account = ?1
+                 AND state IN ('VALIDATING', 'RUNNING', 'WRITING_RESULTS')"],
             QuotaKind::Secrets => &["SELECT count(*) FROM secret WHERE account = ?1"],
             QuotaKind::Users => &["SELECT count(*) FROM user WHERE account = ?1"],
         };

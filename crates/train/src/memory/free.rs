@@ -38,8 +38,25 @@ pub fn available_bytes() -> Option<u64> {
     Some(left.fold(system, u64::min))
 }
 
+/// Memory that there is, in bytes, taken or not: the least of what the system has and every control group above this
+/// process allows. `None` where the system does not tell.
+pub fn total_bytes() -> Option<u64> {
+    let system = parse(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let allowed = groups.lines().filter_map(|line| {
+        let (groups, path) = group(line)?;
+        groups.allowed(Path::new(groups.root), path)
+    });
+    Some(allowed.fold(system, u64::min))
+}
+
 fn parse_available(meminfo: &str) -> Option<u64> {
-    let rest = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    parse(meminfo, "MemAvailable:")
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+fn parse(meminfo: &str, name: &str) -> Option<u64> {
+    let rest = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -59,6 +76,15 @@ impl Groups {
     fn left(&self, root: &Path, path: &str) -> Option<u64> {
         let relative = Path::new(path.trim_start_matches('/'));
         relative.ancestors().filter_map(|group| self.left_in(&root.join(group))).min()
+    }
+
+    /// The least that the groups from the root down to `path` may have, whatever is used.
+    fn allowed(&self, root: &Path, path: &str) -> Option<u64> {
+        let relative = Path::new(path.trim_start_matches('/'));
+        let limit = |group: &Path| {
+            fs::read_to_string(root.join(group).join(self.limit)).ok()?.trim().parse::<u64>().ok()
+        };
+        relative.ancestors().filter_map(limit).min()
     }
 
     fn left_in(&self, group: &Path) -> Option<u64> {
@@ -82,7 +108,9 @@ mod tests {
     fn free_memory_of_the_system() {
         assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
         assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
+        assert_eq!(parse("MemTotal: 9 kB\n", "MemTotal:"), Some(9 << 10));
         assert!(available_bytes().is_none_or(|bytes| bytes > 0));
+        assert!(total_bytes().is_none_or(|bytes| Some(bytes) >= available_bytes()));
     }
 
     #[test]
@@ -111,6 +139,7 @@ mod tests {
         assert_eq!(left("/a/b"), None);
         write("a", "1000\n", "700\n", "anon 500\ninactive_file 150\nactive_file 50\nslab 9\n");
         assert_eq!(left("/a/b"), Some(500));
+        assert_eq!(VERSION_2.allowed(root.path(), "/a/b"), Some(1000));
         write("a/b", "max\n", "600\n", "");
         assert_eq!(left("/a/b"), Some(500));
         write("a/b", "650\n", "600\n", "inactive_file 10\n");

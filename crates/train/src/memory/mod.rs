@@ -6,7 +6,7 @@ mod needs;
 
 use std::fmt;
 
-pub use self::free::available_bytes;
+pub use self::free::{available_bytes, total_bytes};
 pub(crate) use self::limit::DataLimit;
 pub use self::needs::{Fit, Needs};
 

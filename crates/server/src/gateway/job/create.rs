@@ -72,6 +72,7 @@ async fn facts(
         dataset: dataset(call, &account, "dataset", &wanted.dataset).await?,
         evaluation_dataset: dataset(call, &account, "evaluationDataset", &wanted.evaluation_dataset).await?,
         base_model: base_model(call, &account, &wanted.base_model).await?,
+        placement: call.state.placement(&account),
         account,
         job,
     })

@@ -12,8 +12,10 @@ pub(super) mod pause;
 mod request;
 pub(super) mod resume;
 
+use hearth_domain::job::placement::PURPOSE_PILOT;
 use hearth_domain::{Job, JobState};
 use hearth_proto::gateway as pb;
+use pb::supervised_fine_tuning_job::Purpose;
 
 use super::time::timestamp;
 use super::{Call, status_to_pb};
@@ -23,6 +25,9 @@ use crate::context::Face;
 pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
     let settings = &job.settings;
     let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let placement = &settings.placement;
+    let purpose = if placement.is_pilot { Purpose::Pilot } else { Purpose::Unspecified };
+    let reservation = |id: &String| format!("accounts/{}/reservations/{id}", job.account);
     let urls = crate::http::signed::run_urls(&call.state, &call.context, job);
     pb::SupervisedFineTuningJob {
         name: job.name(),
@@ -48,6 +53,11 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         batch_size_samples: int(settings.batch_size_samples),
         gradient_accumulation_steps: int(settings.gradient_accumulation_steps),
         nodes: 1,
+        region: pb::Region::from_str_name(&placement.region).unwrap_or_default().into(),
+        purpose: purpose.into(),
+        use_purpose: if placement.is_pilot { PURPOSE_PILOT.to_owned() } else { String::new() },
+        use_reservation: placement.reservation.is_some(),
+        reservation_target: placement.reservation.as_ref().map(reservation).unwrap_or_default(),
         is_turbo: settings.is_turbo,
         job_progress: Some(pb::JobProgress {
             percent: int(job.progress.percent()),

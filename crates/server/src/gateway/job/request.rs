@@ -1,8 +1,9 @@
 //! What a client asks for in a job, as `domain` wants to hear it.
 
 use hearth_domain::JobRequest;
-use hearth_domain::job::SUPPORTED_FIELDS;
+use hearth_domain::job::{PlacementRequest, SUPPORTED_FIELDS};
 use hearth_proto::gateway as pb;
+use pb::supervised_fine_tuning_job::Purpose;
 
 use crate::error::ServerError;
 use crate::gateway::given;
@@ -10,6 +11,19 @@ use crate::gateway::given;
 /// The fields that this server acts on, and the names of all others that the client set.
 pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, ServerError> {
     let other_fields = given::other_fields("SupervisedFineTuningJob", &job, SUPPORTED_FIELDS)?;
+    let placement = PlacementRequest {
+        nodes: job.nodes,
+        region: enum_name(job.region, |one: pb::Region| one.as_str_name()),
+        accelerator_type: enum_name(job.accelerator_type, |one: pb::AcceleratorType| one.as_str_name()),
+        accelerator_count: job.accelerator_count,
+        is_pilot: job.purpose == Purpose::Pilot as i32,
+        use_purpose: match Purpose::try_from(job.purpose) {
+            Ok(_) => job.use_purpose.clone(),
+            Err(_) => enum_name(job.purpose, |one: Purpose| one.as_str_name()),
+        },
+        use_reservation: job.use_reservation,
+        reservation_target: job.reservation_target.clone(),
+    };
     Ok(JobRequest {
         display_name: job.display_name,
         dataset: job.dataset,
@@ -26,13 +40,23 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         batch_size: job.batch_size,
         batch_size_samples: job.batch_size_samples,
         gradient_accumulation_steps: job.gradient_accumulation_steps,
-        nodes: job.nodes,
+        placement,
         is_turbo: job.is_turbo,
         mtp_enabled: job.mtp_enabled,
         mtp_num_draft_tokens: job.mtp_num_draft_tokens,
         mtp_freeze_base_model: job.mtp_freeze_base_model,
         other_fields,
     })
+}
+
+/// The name of an enum's value, empty for zero, which nobody needs to say. A number without a name is its own, so that it
+/// is refused by those who look for names.
+fn enum_name<E: TryFrom<i32>>(number: i32, name: fn(E) -> &'static str) -> String {
+    match (number, E::try_from(number)) {
+        (0, _) => String::new(),
+        (_, Ok(value)) => name(value).to_owned(),
+        (number, Err(_)) => number.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ fn what_is_used_is_counted() {
         ("models", 2.0),
         ("open-batch-inference-jobs", 0.0),
         ("open-supervised-fine-tuning-jobs", 1.0),
+        ("running-supervised-fine-tuning-jobs", 0.0),
         ("secrets", 0.0),
         ("users", 1.0),
     ]

@@ -10,6 +10,7 @@ mod estimate_cost;
 mod get;
 mod list;
 mod pause;
+mod placement;
 mod resume;
 
 use serde_json::{Value, json};
