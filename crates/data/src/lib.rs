@@ -24,6 +24,7 @@
 //! - The same rows, settings and seed give the same samples and the same plan on every machine. (A template
 //!   that calls `strftime_now` depends on the day.)
 
+pub mod carve;
 mod error;
 pub mod pack;
 pub mod read;

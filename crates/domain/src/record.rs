@@ -144,6 +144,9 @@ pub struct JobProgress {
     pub rows: u64,
     /// Tokens processed.
     pub tokens: u64,
+    /// Rows gone through, each once for every epoch.
+    #[serde(default)]
+    pub samples: u64,
 }
 
 impl JobProgress {
@@ -169,6 +172,9 @@ pub struct Job {
     pub state: JobState,
     /// Why it failed, or OK.
     pub status: Status,
+    /// What is to be known of its rows, for people; the message of a status that is OK.
+    #[serde(default)]
+    pub rows_note: String,
     /// How far it is.
     pub progress: JobProgress,
     /// Times that its trainer was lost since the last step that it made.
@@ -212,6 +218,7 @@ impl Job {
             settings,
             state: JobState::Pending,
             status: Status::default(),
+            rows_note: String::new(),
             progress: JobProgress::default(),
             losses_without_progress: 0,
             events_read: 0,
@@ -309,6 +316,7 @@ impl Job {
             epoch: old.epoch.max(progress.epoch),
             rows: old.rows.max(progress.rows),
             tokens: old.tokens.max(progress.tokens),
+            samples: old.samples.max(progress.samples),
         };
         self.update_time_ms = now_ms;
     }

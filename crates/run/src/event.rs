@@ -35,12 +35,21 @@ pub enum EventKind {
         dropped_too_long: u64,
         /// Lines of the dropped rows, the first 100.
         dropped_lines: Vec<u64>,
+        /// The file of each of these lines, from 0; empty if there is only one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dropped_files: Vec<u64>,
         /// Tokens of one epoch.
         tokens_per_epoch: u64,
         /// Tokens with loss weight of one epoch.
         trained_tokens_per_epoch: u64,
-        /// Rows in the evaluation files.
+        /// Rows in the evaluation files, or rows of the training files that are set aside.
         eval_rows: u64,
+        /// Rows of the training files that are set aside for evaluation.
+        #[serde(default)]
+        eval_carved_out: u64,
+        /// Evaluation rows that are left out for their length.
+        #[serde(default)]
+        eval_dropped: Dropped,
         /// Optimiser steps of the whole run.
         total_steps: u64,
     },
@@ -88,6 +97,9 @@ pub enum EventKind {
         total_tokens: u64,
         /// Samples of this step.
         samples: u64,
+        /// Samples gone through since the run began, over restarts and epochs.
+        #[serde(default)]
+        total_samples: u64,
         /// Tokens per second of this step.
         tokens_per_second: f64,
         /// Estimate of the time to the end of training.
@@ -148,6 +160,18 @@ pub enum EventKind {
         /// What, where, what to do. Holds no row contents.
         message: String,
     },
+}
+
+/// Rows that are left out because they are longer than `max_context_length`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// How many.
+    pub count: u64,
+    /// Their lines, the first 100.
+    pub lines: Vec<u64>,
+    /// The file of each of these lines, from 0; empty if there is only one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<u64>,
 }
 
 /// Classes of failure; the server turns them into codes.

@@ -37,6 +37,12 @@ pub enum Precision {
 /// are expanded once per micro-batch and direction, which forbids much less.
 pub const MICRO_BATCH_TOKENS: u32 = 1024;
 
+/// Fields that came later are written only when they say something: what a checkpoint belongs to is told by a digest
+/// of the settings, and an older run directory must keep its own.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// One run's settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,8 +55,11 @@ pub struct JobSpec {
     pub base_model_name: String,
     /// Training rows: JSONL files, read in this order.
     pub train_files: Vec<PathBuf>,
-    /// Evaluation rows; empty means no evaluation.
+    /// Evaluation rows; empty means no evaluation, unless `eval_carveout`.
     pub eval_files: Vec<PathBuf>,
+    /// Sets training rows aside for evaluation, chosen by the seed; not beside `eval_files`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub eval_carveout: bool,
     /// Chat template that replaces the base model's own.
     pub chat_template: Option<String>,
     /// Seed of adapter initialisation and row order.

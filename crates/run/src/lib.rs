@@ -24,7 +24,7 @@ mod job;
 
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError};
 pub use estimate::{Estimate, EstimateReply, Interval};
-pub use event::{Event, EventKind, FailureKind};
+pub use event::{Dropped, Event, EventKind, FailureKind};
 pub use job::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision};
 
 /// Exit code of a trainer that was asked to stop (SIGTERM) and has written a checkpoint: "paused".

@@ -279,7 +279,9 @@ const JOB: Columns = columns! {
         "display_name" = "record ->> '$.settings.display_name'",
         "dataset" = reference!("settings.dataset", "datasets"),
         "evaluation_dataset" = reference!("settings.evaluation_dataset", "datasets"),
-        "status.message" = "record ->> '$.status.message'",
+        "eval_auto_carveout" = "coalesce(record ->> '$.settings.eval_auto_carveout', 0)",
+        "status.message" = "CASE WHEN record ->> '$.status.code' = 'OK' AND record ->> '$.status.message' = ''
+            THEN coalesce(record ->> '$.rows_note', '') ELSE record ->> '$.status.message' END",
         "created_by" = "record ->> '$.created_by'",
         "output_model" = reference!("settings.output_model", "models"),
         "base_model" = reference!("settings.base_model", "models"),
@@ -303,6 +305,9 @@ const JOB: Columns = columns! {
             min(record ->> '$.progress.step', record ->> '$.progress.total_steps') * 100
             / (record ->> '$.progress.total_steps') END",
         "job_progress.epoch" = "record ->> '$.progress.epoch'",
+        "job_progress.total_input_requests" = "record ->> '$.progress.rows'",
+        "job_progress.total_processed_requests" = "coalesce(record ->> '$.progress.samples', 0)",
+        "job_progress.successfully_processed_requests" = "coalesce(record ->> '$.progress.samples', 0)",
         "job_progress.input_tokens" = "record ->> '$.progress.tokens'",
     }
     Form::Time => {

@@ -36,6 +36,7 @@ fn job(id: &str, output: &str) -> Job {
         display_name: String::new(),
         dataset: dataset("rows", 0).name(),
         evaluation_dataset: None,
+        eval_auto_carveout: false,
         base_model: model_ref("fireworks", "tiny"),
         output_model: model_ref("acme", output),
         jinja_template: None,
@@ -216,13 +217,23 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
     store.job_transition(key, None, &JobEvent::Start, 20).await.unwrap();
     let report = |events_read, step, events| RunReport {
         events_read,
-        progress: JobProgress { step, total_steps: 10, epoch: 0, rows: 5, tokens: step * 100 },
+        progress: JobProgress {
+            step,
+            total_steps: 10,
+            epoch: 0,
+            rows: 5,
+            tokens: step * 100,
+            samples: step * 2,
+        },
+        rows_note: (step == 7).then(|| "a note".to_owned()),
         events,
     };
     let got = store.job_follow(key, &report(4, 7, vec![JobEvent::Validate]), 21).await.unwrap();
     assert_eq!((got.state, got.progress.percent(), got.events_read), (JobState::Running, 70, 4));
     let got = store.job_follow(key, &report(9, 3, vec![]), 22).await.unwrap();
-    assert_eq!((got.progress.step, got.progress.tokens), (7, 700), "progress never goes back");
+    let progress = (got.progress.step, got.progress.tokens, got.progress.samples);
+    assert_eq!(progress, (7, 700, 14), "progress never goes back");
+    assert_eq!(got.rows_note, "a note");
     store.job_transition(key, None, &JobEvent::Cancel, 23).await.unwrap();
     let got = store.job_follow(key, &report(11, 9, vec![JobEvent::Pause]), 24).await.unwrap();
     assert_eq!((got.state, got.progress.step, got.events_read), (JobState::Cancelled, 7, 11));

@@ -103,7 +103,7 @@ fn of_inputs<B: Backend>(
     let epochs = u64::from(job.epochs);
     Ok(Estimate {
         rows: inputs.train.rows,
-        dropped_rows: inputs.train.dropped_too_long,
+        dropped_rows: inputs.train.dropped.count,
         eval_rows: inputs.eval.rows,
         tokens_per_epoch: inputs.train.tokens(),
         tokens: epochs * inputs.train.tokens(),

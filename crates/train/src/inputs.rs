@@ -46,8 +46,12 @@ impl Inputs {
             .map_err(|source| TrainError::Tokenizer { whose, source })?;
         renderer.set_now_ms(now_ms);
         let limit = job.max_context_length as usize;
-        let train = Samples::read("training", &job.train_files, &renderer, limit, stop)?;
-        let eval = Samples::read("evaluation", &job.eval_files, &renderer, limit, stop)?;
+        let mut train = Samples::read("training", &job.train_files, &renderer, limit, stop)?;
+        let eval = if job.eval_carveout {
+            train.carve_out(job.seed)
+        } else {
+            Samples::read("evaluation", &job.eval_files, &renderer, limit, stop)?
+        };
         check_lengths(&config, &train, &eval)?;
         check_tokens(&config, &train, &eval)?;
         let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
@@ -65,25 +69,16 @@ impl Inputs {
         EventKind::Validated {
             rows: self.train.rows,
             samples: self.train.samples.len() as u64,
-            dropped_too_long: self.train.dropped_too_long,
-            dropped_lines: self.train.dropped_lines.clone(),
+            dropped_too_long: self.train.dropped.count,
+            dropped_lines: self.train.dropped.lines.clone(),
+            dropped_files: self.train.dropped.files.clone(),
             tokens_per_epoch: self.train.tokens(),
             trained_tokens_per_epoch: self.train.trained_tokens(),
             eval_rows: self.eval.rows,
+            eval_carved_out: if self.job.eval_carveout { self.eval.rows } else { 0 },
+            eval_dropped: self.eval.dropped.clone(),
             total_steps,
         }
-    }
-
-    /// What to say about evaluation rows that are left out, which `validated` does not count.
-    pub fn eval_warning(&self) -> Option<EventKind> {
-        let count = self.eval.dropped_too_long;
-        let lines: Vec<String> = self.eval.dropped_lines.iter().map(u64::to_string).collect();
-        let message = format!(
-            "{count} evaluation rows are longer than max_context_length and are not scored; lines {}{}",
-            lines.join(", "),
-            if count > lines.len() as u64 { " and more" } else { "" }
-        );
-        (count > 0).then_some(EventKind::Warning { message })
     }
 
     /// The adapter that is trained on such a base.

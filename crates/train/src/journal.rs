@@ -121,12 +121,15 @@ fn log_line(kind: &EventKind) -> String {
             tokens_per_epoch,
             trained_tokens_per_epoch,
             eval_rows,
+            eval_carved_out,
+            eval_dropped,
             total_steps,
             ..
         } => format!(
-            "{rows} rows, {samples} samples ({dropped_too_long} dropped as too long), \
-             {tokens_per_epoch} tokens per epoch of which {trained_tokens_per_epoch} are trained on, \
-             {eval_rows} evaluation rows, {total_steps} steps"
+            "{rows} rows, {samples} samples ({dropped_too_long} dropped as too long, {eval_carved_out} set aside for \
+             evaluation), {tokens_per_epoch} tokens per epoch of which {trained_tokens_per_epoch} are trained on, \
+             {eval_rows} evaluation rows ({} dropped as too long), {total_steps} steps",
+            eval_dropped.count
         ),
         EventKind::Planned { planned_bytes, limit_bytes, blocks, kept_blocks, micro_batch_tokens } => {
             let limit = limit_bytes.map_or_else(String::new, |bytes| format!(" of {}", Size(bytes)));

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hearth_data::{Error as DataError, Renderer, RowReader, Sample};
+use hearth_data::{Error as DataError, Renderer, RowReader, Sample, carve};
+use hearth_run::Dropped;
 
 use crate::error::{TrainError, io_error};
 
@@ -22,12 +23,12 @@ pub struct Samples {
     pub samples: Vec<Sample>,
     /// Rows read.
     pub rows: u64,
-    /// Samples that were longer than the limit and are left out.
-    pub dropped_too_long: u64,
-    /// Lines of their rows, the first [`LISTED_LINES_MAX`].
-    pub dropped_lines: Vec<u64>,
-    /// Names of the files, and how many samples lie before each.
-    files: Vec<(String, usize)>,
+    /// Rows that were longer than the limit and are left out; the first [`LISTED_LINES_MAX`] are listed.
+    pub dropped: Dropped,
+    /// Names of the files.
+    files: Vec<String>,
+    /// The file of each sample.
+    from: Vec<usize>,
 }
 
 impl Samples {
@@ -43,9 +44,9 @@ impl Samples {
         let mut read = Self::default();
         let mut errors = Errors::default();
         let mut format = None;
-        for path in files {
+        for (number, path) in files.iter().enumerate() {
             let file = File::open(path).map_err(io_error("open", path))?;
-            read.files.push((file_name(path), read.samples.len()));
+            read.files.push(file_name(path));
             let mut rows = RowReader::new(file).expect_format(format);
             for row in &mut rows {
                 if stop.load(Ordering::Relaxed) {
@@ -57,8 +58,11 @@ impl Samples {
                     Ok(sample.ok_or(row.line))
                 });
                 match sample {
-                    Ok(Ok(sample)) => read.samples.push(sample),
-                    Ok(Err(line)) => read.drop_sample(line),
+                    Ok(Ok(sample)) => {
+                        read.samples.push(sample);
+                        read.from.push(number);
+                    }
+                    Ok(Err(line)) => read.drop_row(line, (files.len() > 1).then_some(number)),
                     Err(DataError::Row(error)) => errors.push(files, path, &error.to_string()),
                     Err(source) => return Err(TrainError::Dataset { path: path.clone(), source }),
                 }
@@ -85,10 +89,10 @@ impl Samples {
     /// Where a sample came from: its line, and its file if there are several.
     pub fn place(&self, index: usize) -> String {
         let line = self.samples[index].line;
-        match self.files.iter().rfind(|(_, before)| *before <= index) {
-            Some((name, _)) if self.files.len() > 1 => format!("{name} line {line}"),
-            _ => format!("line {line}"),
+        if self.files.len() > 1 {
+            return format!("{} line {line}", self.files[self.from[index]]);
         }
+        format!("line {line}")
     }
 
     /// Where these samples came from, for a message.
@@ -101,10 +105,23 @@ impl Samples {
         }
     }
 
-    fn drop_sample(&mut self, line: u64) {
-        self.dropped_too_long += 1;
-        if self.dropped_lines.len() < LISTED_LINES_MAX {
-            self.dropped_lines.push(line);
+    /// Takes samples out that are then not among these any more, chosen by the seed as [`carve::carved_out`] says.
+    pub fn carve_out(&mut self, seed: u64) -> Self {
+        let chosen = carve::carved_out(self.rows as usize, self.samples.len(), seed);
+        let (kept, samples) = carve::take_out(std::mem::take(&mut self.samples), &chosen);
+        let (kept_from, from) = carve::take_out(std::mem::take(&mut self.from), &chosen);
+        (self.samples, self.from) = (kept, kept_from);
+        let rows = samples.len() as u64;
+        Self { samples, rows, dropped: Dropped::default(), files: self.files.clone(), from }
+    }
+
+    /// `file` is its number if there are several.
+    fn drop_row(&mut self, line: u64, file: Option<usize>) {
+        let dropped = &mut self.dropped;
+        dropped.count += 1;
+        if dropped.lines.len() < LISTED_LINES_MAX {
+            dropped.lines.push(line);
+            dropped.files.extend(file.map(|file| file as u64));
         }
     }
 

@@ -21,6 +21,10 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
         }
     };
     require(!job.train_files.is_empty(), "train_files is empty");
+    require(
+        job.eval_files.is_empty() || !job.eval_carveout,
+        "only one of eval_files and eval_carveout can say what is evaluated",
+    );
     require((1..=EPOCHS_MAX).contains(&job.epochs), &format!("epochs must be from 1 to {EPOCHS_MAX}"));
     require(
         job.learning_rate.is_finite() && job.learning_rate > 0.0,

@@ -117,9 +117,6 @@ impl Run<'_> {
     ) -> Result<Outcome, TrainError> {
         let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
         journal.append(self.inputs.validated(plan.total_steps()))?;
-        if let Some(warning) = self.inputs.eval_warning() {
-            journal.append(warning)?;
-        }
         let before = Memory::now();
         let learner = self.inputs.learner(backend)?;
         let copied_bytes = Memory::now().anonymous_bytes.saturating_sub(before.anonymous_bytes);
@@ -282,6 +279,7 @@ impl<B: Backend> Trainer<'_, B> {
             trained_tokens,
             total_tokens: self.progress.total_tokens,
             samples,
+            total_samples: self.samples_done(),
             tokens_per_second: tokens as f64 / seconds,
             seconds_remaining: self.seconds_remaining(),
             rss_bytes: Memory::now().rss_bytes,
@@ -307,6 +305,14 @@ impl<B: Backend> Trainer<'_, B> {
             0 => f64::from(epoch),
             _ => f64::from(epoch) + step_in_epoch as f64 / self.plan.steps_of_epoch(epoch) as f64,
         }
+    }
+
+    /// Samples of all steps that are done. Every epoch has all of them.
+    fn samples_done(&self) -> u64 {
+        let Progress { epoch, step_in_epoch, .. } = self.progress;
+        let before = u64::from(epoch) * self.run.inputs.train.samples.len() as u64;
+        let in_epoch = self.epoch_steps.iter().take(step_in_epoch as usize).flatten().map(Vec::len);
+        before + in_epoch.sum::<usize>() as u64
     }
 
     /// From the mean pace of this trainer's steps. Every epoch has the same tokens.

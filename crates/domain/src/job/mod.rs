@@ -53,6 +53,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
         return Ok(JobSettings {
             display_name: request.display_name.clone(),
             dataset,
+            eval_auto_carveout: request.eval_auto_carveout && evaluation_dataset.is_none(),
             evaluation_dataset,
             base_model: base.name,
             output_model,

@@ -10,6 +10,7 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "displayName",
     "dataset",
     "evaluationDataset",
+    "evalAutoCarveout",
     "baseModel",
     "outputModel",
     "jinjaTemplate",
@@ -42,6 +43,8 @@ pub struct JobRequest {
     pub dataset: String,
     /// As the client wrote it; [`JobFacts::evaluation_dataset`] is what it names.
     pub evaluation_dataset: String,
+    /// Whether rows of the dataset are set aside for evaluation, if no dataset is given for it.
+    pub eval_auto_carveout: bool,
     /// As the client wrote it; [`JobFacts::base_model`] is what it names.
     pub base_model: String,
     /// Id or full name in the job's own account.

@@ -14,6 +14,9 @@ pub struct JobSettings {
     pub dataset: DatasetRef,
     /// Rows to evaluate on.
     pub evaluation_dataset: Option<DatasetRef>,
+    /// Whether rows of the dataset are set aside for evaluation; never beside an evaluation dataset.
+    #[serde(default)]
+    pub eval_auto_carveout: bool,
     /// Model to adapt.
     pub base_model: ModelRef,
     /// Model to make.

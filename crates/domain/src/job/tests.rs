@@ -73,6 +73,7 @@ fn every_default_is_filled_in() {
             display_name: String::new(),
             dataset: ready("rows").name(),
             evaluation_dataset: None,
+            eval_auto_carveout: false,
             base_model: model("accounts/fireworks/models/tiny"),
             output_model: model("accounts/acme/models/j1"),
             jinja_template: None,

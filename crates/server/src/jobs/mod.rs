@@ -10,6 +10,7 @@ pub(crate) mod checkpoint;
 mod finish;
 mod prepare;
 mod report;
+mod rows;
 mod scheduler;
 
 pub(crate) use prepare::{SEED, link_or_copy};

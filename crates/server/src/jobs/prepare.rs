@@ -45,6 +45,7 @@ pub(super) fn prepare(
         base_model_dir: base.dir,
         train_files,
         eval_files,
+        eval_carveout: settings.eval_auto_carveout,
         chat_template: settings.jinja_template.clone(),
         seed: SEED,
         epochs: settings.epochs,

@@ -4,6 +4,8 @@ use hearth_domain::{Code, Job, JobEvent, JobProgress, JobState, Status};
 use hearth_run::{Event, EventKind, FailureKind};
 use hearth_store::RunReport;
 
+use super::rows;
+
 /// What the end of a run says about its adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finished {
@@ -14,7 +16,12 @@ pub(super) struct Finished {
 /// Reads events that follow on those that the job has taken in. With [`Finished`], the adapter must be installed and
 /// the job completed; that last event is not counted as read, so that it is found again if the server dies before.
 pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>) {
-    let mut report = RunReport { events_read: job.events_read, progress: job.progress, events: Vec::new() };
+    let mut report = RunReport {
+        events_read: job.events_read,
+        progress: job.progress,
+        rows_note: None,
+        events: Vec::new(),
+    };
     if !job.state.is_active() {
         report.events_read = events.last().map_or(job.events_read, |event| event.seq);
         return (report, None);
@@ -45,6 +52,7 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
             }
         }
         advance(&mut report.progress, &event.kind);
+        report.rows_note = rows::note(&event.kind, job.settings.max_context_length).or(report.rows_note);
         if let EventKind::Finished { adapter_sha256, .. } = &event.kind
             && state == JobState::WritingResults
         {
@@ -69,10 +77,14 @@ fn advance(progress: &mut JobProgress, kind: &EventKind) {
         EventKind::Validated { rows, total_steps, .. } => {
             (progress.rows, progress.total_steps) = (*rows, *total_steps);
         }
-        EventKind::Step { step, total_steps, epoch, total_tokens, .. } => {
-            (progress.step, progress.total_steps) = (*step, *total_steps);
+        EventKind::Step { step, total_steps, epoch, total_tokens, total_samples, .. } => {
+            progress.total_steps = *total_steps;
+            // A trainer that goes on from a checkpoint does steps again that are done already.
+            progress.step = progress.step.max(*step);
             // Whole epochs that are done; a float that is not a number counts as none.
-            (progress.epoch, progress.tokens) = (epoch.floor() as u32, *total_tokens);
+            progress.epoch = progress.epoch.max(epoch.floor() as u32);
+            progress.tokens = progress.tokens.max(*total_tokens);
+            progress.samples = progress.samples.max(*total_samples);
         }
         _ => {}
     }

@@ -344,6 +344,7 @@ impl Jobs {
         let report = RunReport {
             events_read: report::events_before_start(&events, job.events_read),
             progress: job.progress,
+            rows_note: None,
             events: Vec::new(),
         };
         let now_ms = crate::now_ms();

@@ -12,7 +12,7 @@ use hearth_domain::job::Placement;
 use hearth_domain::schedule::{Limits, WAIT_MAX_MS};
 use hearth_domain::{
     AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
-    JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef,
+    JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
 };
 use hearth_run::{Event, EventKind, EventTail, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
@@ -69,6 +69,7 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         display_name: "Mine".into(),
         dataset: DatasetRef { account: account(), id: DatasetId::new("rows").unwrap() },
         evaluation_dataset: None,
+        eval_auto_carveout: false,
         base_model: ModelRef {
             account: AccountId::new("fireworks").unwrap(),
             id: ModelId::new("tiny").unwrap(),
@@ -273,6 +274,31 @@ async fn a_job_goes_its_way_and_leaves_a_model() {
     let output = installed::read(world.store.data_dir(), &account(), &model.id).unwrap();
     assert_eq!(output.manifest.parameter_count, 6);
     assert_eq!(fs::read(output.dir.join("adapter_model.safetensors")).unwrap(), adapter());
+    world.stop().await;
+}
+
+/// The samples of four steps, the third twice, as a trainer that was killed does it.
+const TELLS_OF_ROWS: &str = r#"
+emit '"validated","rows":9,"samples":4,"dropped_too_long":2,"dropped_lines":[3,7],"tokens_per_epoch":50,"trained_tokens_per_epoch":20,"eval_rows":3,"eval_carved_out":3,"eval_dropped":{"count":0,"lines":[]},"total_steps":4'
+row_step() { step_of $1 "$2,\"total_samples\":$3"; }
+step_of() { emit "\"step\",\"step\":$1,\"total_steps\":4,\"epoch\":$2,\"loss\":1.0,\"learning_rate\":0.001,\"grad_norm\":1.0,\"tokens\":10,\"trained_tokens\":5,\"total_tokens\":3000000000,\"samples\":2,\"tokens_per_second\":10.0,\"seconds_remaining\":1.0,\"rss_bytes\":1"; }
+row_step 1 0.5 2; row_step 2 1.0 4; row_step 3 1.5 6; row_step 2 1.0 4; wait_for go; row_step 3 1.5 6; row_step 4 2.0 8; finish
+"#;
+
+#[tokio::test]
+async fn a_job_tells_of_its_rows_and_its_progress_never_goes_back() {
+    let mut world = World::new(TELLS_OF_ROWS).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    let running = world.until(key, "at step 3", |job| job.progress.step == 3).await;
+    let note = "2 of 9 rows are longer than 512 tokens (maxContextLength) and are left out: lines 3, 7; 3 rows are set \
+                aside for evaluation";
+    assert_eq!((running.status, running.rows_note.as_str()), (Status::default(), note));
+    assert_eq!((running.progress.rows, running.progress.samples), (9, 6));
+    world.go("j1");
+    let done = world.until_state(key, JobState::Completed).await;
+    assert_eq!((done.progress.samples, done.progress.tokens), (8, 3_000_000_000));
+    assert_eq!(done.rows_note, note);
     world.stop().await;
 }
 

@@ -49,6 +49,8 @@ pub struct RunReport {
     pub events_read: u64,
     /// How far the run is.
     pub progress: JobProgress,
+    /// What it said of its rows, if it said something.
+    pub rows_note: Option<String>,
     /// What it means for the job, in order.
     pub events: Vec<JobEvent>,
 }
@@ -304,6 +306,7 @@ impl Store {
         let active = job.state.is_active();
         if active {
             job.advance(report.progress, now_ms);
+            job.rows_note = report.rows_note.clone().unwrap_or(job.rows_note);
         }
         write(&mut tx, key, &job).await?;
         if active {

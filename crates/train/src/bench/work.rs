@@ -77,9 +77,8 @@ impl Work {
         })?;
         let limit = config.max_position_embeddings;
         let read = Samples::read("benchmark", &[path.to_owned()], &renderer, limit, &AtomicBool::new(false))?;
-        if read.dropped_too_long > 0 {
-            let message =
-                format!("{} rows are longer than the model's {limit} tokens", read.dropped_too_long);
+        if read.dropped.count > 0 {
+            let message = format!("{} rows are longer than the model's {limit} tokens", read.dropped.count);
             return Err(TrainError::Benchmark { message });
         }
         Ok(read.samples)

@@ -34,6 +34,8 @@ fn damaged_checkpoints_fall_back_and_the_adapter_stays_the_same() {
     let ended = fixture.run("run", &fixture.job());
     let (dir, output) = (&ended.dir, ended.output());
     let losses = metrics(dir, "train/loss");
+    // Two epochs of 24 rows, two of them in each step.
+    assert_eq!(ended.samples(), (1..=24).map(|step| step * 2).collect::<Vec<_>>());
     // The newest of the two checkpoints damaged, then both: back to step 21, then to the start.
     for (damaged, from_step) in [(1, 21), (2, 0)] {
         forget_the_end(dir);
@@ -44,6 +46,7 @@ fn damaged_checkpoints_fall_back_and_the_adapter_stays_the_same() {
         }
         let again = go(dir);
         assert_eq!(again.output(), output);
+        assert_eq!(again.samples(), ended.samples()[from_step as usize..]);
         assert!(
             matches!(again.events[0].kind, EventKind::Started { resumed_from_step, .. } if resumed_from_step == from_step),
             "{:?}",

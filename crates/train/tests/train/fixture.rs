@@ -50,6 +50,7 @@ impl Fixture {
             base_model_name: "tiny".to_owned(),
             train_files: vec![self.path("train.jsonl")],
             eval_files: vec![self.path("eval.jsonl")],
+            eval_carveout: false,
             chat_template: None,
             seed: 7,
             epochs: 2,
@@ -108,6 +109,15 @@ impl Ended {
             }
         }
         losses.into_values().collect()
+    }
+
+    /// Samples gone through after each step.
+    pub fn samples(&self) -> Vec<u64> {
+        let samples = |event: &Event| match event.kind {
+            EventKind::Step { total_samples, .. } => Some(total_samples),
+            _ => None,
+        };
+        self.events.iter().filter_map(samples).collect()
     }
 
     pub fn last(&self) -> &EventKind {

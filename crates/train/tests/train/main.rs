@@ -3,6 +3,7 @@
 mod benchmark;
 mod damage;
 mod estimate;
+mod evaluation;
 mod fixture;
 mod gate;
 mod golden;

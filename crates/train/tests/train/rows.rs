@@ -1,6 +1,6 @@
 //! Rows that cannot be trained on are named by line; rows that are too long are dropped and counted.
 
-use hearth_run::{EventKind, FailureKind, JobSpec};
+use hearth_run::{Dropped, EventKind, FailureKind, JobSpec};
 
 use crate::fixture::{Fixture, row};
 
@@ -65,11 +65,11 @@ fn evaluation_rows_are_checked_and_dropped_too() {
     let job = JobSpec { max_context_length: 200, epochs: 1, ..fixture.job() };
     let ended = fixture.run("dropped", &job);
     ended.output();
-    let warned = ended.events.iter().any(|event| {
-        matches!(&event.kind, EventKind::Warning { message }
-            if message.starts_with("1 evaluation rows are longer") && message.ends_with("lines 2"))
+    let dropped = ended.events.iter().find_map(|event| match &event.kind {
+        EventKind::Validated { eval_dropped, .. } => Some(eval_dropped.clone()),
+        _ => None,
     });
-    assert!(warned);
+    assert_eq!(dropped, Some(Dropped { count: 1, lines: vec![2], files: vec![] }));
 
     fixture.write_rows("eval.jsonl", &[row(0), "{}".to_owned()]);
     let ended = fixture.run("bad", &job);

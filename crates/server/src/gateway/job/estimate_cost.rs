@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearth_data::pack::{self, BatchSize};
-use hearth_data::{Error as DataError, RowReader};
+use hearth_data::{Error as DataError, RowReader, carve};
 use hearth_domain::{JobId, JobSettings};
 use hearth_proto::gateway as pb;
 use hearth_run::MICRO_BATCH_TOKENS;
@@ -81,7 +81,7 @@ fn count(
     let template = settings.jinja_template.as_deref();
     let sampler = state.inference().sampler(&base.dir, template).map_err(render_error)?;
     let context_length = settings.max_context_length as usize;
-    let (mut counted, mut lengths, mut findings) = (Counted::default(), Vec::new(), Findings::default());
+    let (mut counted, mut samples, mut findings) = (Counted::default(), Vec::new(), Findings::default());
     let mut format = None;
     for (name, path) in files {
         let mut rows = RowReader::new(File::open(path).map_err(read_error)?).expect_format(format);
@@ -94,11 +94,7 @@ fn count(
                 Err(source) => return Err(ServerError::internal("reading rows", source)),
             };
             match sample {
-                Ok(Some(sample)) => {
-                    counted.tokens_per_epoch += sample.tokens.len() as u64;
-                    counted.trained_tokens += sample.trained_tokens() as u64;
-                    lengths.push(sample.tokens.len());
-                }
+                Ok(Some(sample)) => samples.push((sample.tokens.len(), sample.trained_tokens())),
                 Ok(None) => counted.dropped_rows += 1,
                 Err(error) => findings.push_row(name, &error),
             }
@@ -108,14 +104,20 @@ fn count(
     if let Some(error) = findings.error() {
         return Err(error);
     }
+    if settings.eval_auto_carveout {
+        let chosen = carve::carved_out(counted.rows as usize, samples.len(), SEED);
+        samples = carve::take_out(samples, &chosen).0;
+    }
+    let (lengths, trained): (Vec<usize>, Vec<usize>) = samples.into_iter().unzip();
     if lengths.is_empty() {
         let what =
             format!("all {} rows of the dataset are longer than {context_length} tokens", counted.rows);
         return Err(ServerError::field("maxContextLength", format!("{what}; raise it or shorten the rows")));
     }
     let epochs = u64::from(settings.epochs);
+    counted.tokens_per_epoch = lengths.iter().sum::<usize>() as u64;
     counted.tokens = counted.tokens_per_epoch * epochs;
-    counted.trained_tokens *= epochs;
+    counted.trained_tokens = trained.iter().sum::<usize>() as u64 * epochs;
     counted.steps = steps(settings, lengths, stop)?;
     Ok(counted)
 }

@@ -13,7 +13,7 @@ mod request;
 pub(super) mod resume;
 
 use hearth_domain::job::placement::PURPOSE_PILOT;
-use hearth_domain::{Job, JobState};
+use hearth_domain::{Code, Job, JobState, Status};
 use hearth_proto::gateway as pb;
 use pb::supervised_fine_tuning_job::Purpose;
 
@@ -25,6 +25,7 @@ use crate::context::Face;
 pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
     let settings = &job.settings;
     let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let long = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
     let placement = &settings.placement;
     let purpose = if placement.is_pilot { Purpose::Pilot } else { Purpose::Unspecified };
     let reservation = |id: &String| format!("accounts/{}/reservations/{id}", job.account);
@@ -37,8 +38,9 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         completed_time: job.completed_time_ms.map(timestamp),
         dataset: settings.dataset.to_string(),
         evaluation_dataset: settings.evaluation_dataset.as_ref().map(ToString::to_string).unwrap_or_default(),
+        eval_auto_carveout: settings.eval_auto_carveout,
         state: state_to_pb(job.state, call.face).into(),
-        status: Some(status_to_pb(&job.status)),
+        status: Some(status_to_pb(&shown_status(job))),
         created_by: job.created_by.clone(),
         output_model: settings.output_model.to_string(),
         base_model: settings.base_model.to_string(),
@@ -62,13 +64,24 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         job_progress: Some(pb::JobProgress {
             percent: int(job.progress.percent()),
             epoch: int(job.progress.epoch),
-            input_tokens: i32::try_from(job.progress.tokens).unwrap_or(i32::MAX),
+            total_input_requests: long(job.progress.rows),
+            total_processed_requests: long(job.progress.samples),
+            successfully_processed_requests: long(job.progress.samples),
+            input_tokens: long(job.progress.tokens),
             ..Default::default()
         }),
         metrics_file_signed_url: urls.metrics,
         trainer_logs_signed_url: urls.log,
         ..Default::default()
     }
+}
+
+/// Why the job failed or rests; else what is to be known of its rows.
+fn shown_status(job: &Job) -> Status {
+    if job.status == Status::default() {
+        return Status::new(Code::Ok, job.rows_note.clone());
+    }
+    job.status.clone()
 }
 
 /// Over gRPC only states that the older client knows.

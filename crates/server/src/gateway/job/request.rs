@@ -28,6 +28,7 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         display_name: job.display_name,
         dataset: job.dataset,
         evaluation_dataset: job.evaluation_dataset,
+        eval_auto_carveout: job.eval_auto_carveout,
         base_model: job.base_model,
         output_model: job.output_model,
         jinja_template: job.jinja_template,

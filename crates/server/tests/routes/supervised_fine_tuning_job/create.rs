@@ -49,6 +49,22 @@ fn what_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn evaluation_rows_are_set_aside_unless_a_dataset_is_given() {
+    let server = server();
+    server.ready_dataset("held-out");
+    let body = json!({"dataset": "rows", "baseModel": "tiny", "evalAutoCarveout": true});
+    let job = server.post(JOBS, &body).ok();
+    assert_eq!((&job["evalAutoCarveout"], &job["evaluationDataset"]), (&json!(true), &json!("")));
+    let mut body = body;
+    body["evaluationDataset"] = json!("held-out");
+    let job = server.post(JOBS, &body).ok();
+    let given = json!("accounts/default/datasets/held-out");
+    assert_eq!((&job["evalAutoCarveout"], &job["evaluationDataset"]), (&json!(false), &given));
+    let filter = format!("{JOBS}?filter=evalAutoCarveout%20%3D%20true");
+    assert_eq!(server.get(&filter).ok()["totalSize"], 1);
+}
+
+#[test]
 fn an_output_model_is_made_once() {
     let server = server();
     install_model(server.dir.path(), "default", "there", Some("tiny"));

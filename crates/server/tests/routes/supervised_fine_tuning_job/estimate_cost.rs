@@ -1,7 +1,7 @@
 //! `POST .../supervisedFineTuningJobs:estimateCost`.
 
 use hearth_data::pack::{BatchSize, Plan, Settings, step_count};
-use hearth_data::{Renderer, RowReader, Sample};
+use hearth_data::{Renderer, RowReader, Sample, carve};
 use hearth_server::TrainingPrice;
 use serde_json::{Value, json};
 
@@ -50,8 +50,13 @@ fn samples(context: usize) -> (Vec<Sample>, usize) {
 fn it_counts_what_the_trainer_would_do() {
     let server = server_with(Some("2.50 EUR"));
     let check = |more: Value, context: usize, size: BatchSize, accumulation: usize, epochs: u64| {
-        let (samples, dropped) = samples(context);
+        let (mut samples, dropped) = samples(context);
         assert!(dropped > 0);
+        if more["evalAutoCarveout"] == true {
+            let chosen = carve::carved_out(41, samples.len(), 0);
+            assert_eq!(chosen.len(), 4);
+            samples = carve::take_out(samples, &chosen).0;
+        }
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.tokens.len()).collect();
         let tokens: usize = lengths.iter().sum();
         let trained: usize = samples.iter().map(Sample::trained_tokens).sum();
@@ -84,6 +89,7 @@ fn it_counts_what_the_trainer_would_do() {
         2,
         5,
     );
+    check(json!({"evalAutoCarveout": true, "epochs": 2}), 128, BatchSize::Samples(8), 1, 2);
     // Nothing was made.
     assert_eq!(server.get(JOBS).ok()["totalSize"], 0);
 }
