@@ -21,9 +21,11 @@ pub mod code;
 pub mod dataset;
 pub mod dataset_validation_job;
 pub mod deployment;
+pub mod estimate;
 pub mod id;
 pub mod job;
 pub mod operation;
+pub mod price;
 pub mod quota;
 pub mod record;
 pub mod schedule;
@@ -39,12 +41,14 @@ pub use dataset_validation_job::{
     DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
 };
 pub use deployment::{Autoscaling, DeployedModel, DeployedModelState, Deployment, DeploymentState};
+pub use estimate::{Estimate, JobEstimate};
 pub use id::{
     AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
 pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
+pub use price::{Money, TrainingPrices};
 pub use quota::{Quota, QuotaKind};
 pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
 pub use secret::{Sealed, Secret, SecretRef};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::{Code, Status};
+use crate::estimate::JobEstimate;
 use crate::id::{AccountId, JobId, ModelId, ModelRef};
 use crate::job::JobSettings;
 use crate::schedule::Share;
@@ -177,6 +178,9 @@ pub struct Job {
     pub rows_note: String,
     /// How far it is.
     pub progress: JobProgress,
+    /// What it is expected to take.
+    #[serde(default)]
+    pub estimate: JobEstimate,
     /// Times that its trainer was lost since the last step that it made.
     pub losses_without_progress: u32,
     /// Sequence number of the last event of its run that was taken in; 0 before the first.
@@ -201,9 +205,6 @@ pub struct Job {
     /// Since when a trainer works for it, if one does.
     #[serde(default)]
     pub active_since_ms: Option<i64>,
-    /// Memory that its trainer needs at least, by the engine's estimate; 0 until it is known.
-    #[serde(default)]
-    pub least_memory_bytes: u64,
     /// What its last trainer was given.
     #[serde(default)]
     pub share: Share,
@@ -220,6 +221,7 @@ impl Job {
             status: Status::default(),
             rows_note: String::new(),
             progress: JobProgress::default(),
+            estimate: JobEstimate::default(),
             losses_without_progress: 0,
             events_read: 0,
             created_by: created_by.to_owned(),
@@ -230,7 +232,6 @@ impl Job {
             is_suspended: false,
             waiting_since_ms: Some(now_ms),
             active_since_ms: None,
-            least_memory_bytes: 0,
             share: Share::default(),
         }
     }

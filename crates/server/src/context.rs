@@ -217,30 +217,13 @@ fn host(request: &Request, state: &AppState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use axum::Router;
     use axum::routing::get;
-    use hearth_inference::{Cpu, CpuOptions, Limits, Service};
-    use hearth_store::Store;
-    use tokio::sync::Notify;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::state::Settings;
-
-    async fn state(dir: &std::path::Path) -> AppState {
-        let store = Store::open(dir, 0).await.unwrap();
-        let cpu = Cpu::new(CpuOptions { threads: 1, ..CpuOptions::default() }).unwrap();
-        let inference = Service::start(Arc::new(cpu), Limits::default(), vec![]).unwrap();
-        AppState::new(
-            store,
-            inference,
-            Arc::new(Notify::new()),
-            "127.0.0.1:1".parse().unwrap(),
-            Settings::default(),
-        )
-    }
+    use crate::state::tests::state;
 
     #[tokio::test]
     async fn a_panic_is_an_answer_without_its_text() {

@@ -40,7 +40,6 @@ mod note;
 mod openai;
 mod openapi;
 mod operations;
-mod price;
 mod quota;
 mod rate;
 mod reply;
@@ -54,7 +53,6 @@ pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
 pub use jobs::{Executor, JobsConfig, is_region};
 pub use operations::import::S3Endpoint;
-pub use price::TrainingPrice;
 pub use serve::{RunningServer, ServerConfig, serve};
 pub use tls::TlsConfig;
 

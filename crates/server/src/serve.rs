@@ -13,7 +13,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::any;
-use hearth_domain::{Account, AccountId, KeyRights, User, UserId};
+use hearth_domain::{Account, AccountId, KeyRights, TrainingPrices, User, UserId};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
 use hearth_store::{NewApiKey, NewUserId, SecretKeys, Store, StoreError, installed, write_secret_file};
 use tokio::net::TcpSocket;
@@ -26,11 +26,11 @@ use crate::deployments::Deployments;
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Runner as ValidationRunner;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
+use crate::jobs::estimate::{self, Estimators};
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::limits::{CLOSED_SECRETS_SHOWN, ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
 use crate::operations::import::S3Endpoint;
-use crate::price::TrainingPrice;
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
 use crate::{context, gateway, grpc, http, listen, openai, openapi, operations, transcode};
@@ -71,7 +71,7 @@ pub struct ServerConfig {
     /// The S3 service that models are imported from; `None` is Amazon's.
     pub s3_endpoint: Option<S3Endpoint>,
     /// What training costs here.
-    pub training_price: TrainingPrice,
+    pub training_prices: TrainingPrices,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
     pub jobs: Option<JobsConfig>,
     /// What secrets are encrypted with; by default a key in the data directory.
@@ -91,7 +91,7 @@ impl ServerConfig {
             tls: None,
             render_command: None,
             s3_endpoint: None,
-            training_price: TrainingPrice::default(),
+            training_prices: TrainingPrices::default(),
             jobs: None,
             secret_keys: SecretKeys::default(),
         }
@@ -107,6 +107,7 @@ pub struct RunningServer {
     stop: Stop,
     listener: JoinHandle<()>,
     sweeper: JoinHandle<()>,
+    estimates: JoinHandle<()>,
     deployments: Deployments,
     scheduler: Scheduler,
     validations: ValidationRunner,
@@ -168,6 +169,9 @@ impl RunningServer {
         if let Err(error) = self.sweeper.await {
             tracing::error!(%error, "the sweeper of uploads failed");
         }
+        if let Err(error) = self.estimates.await {
+            tracing::error!(%error, "the loop of estimates failed");
+        }
         self.scheduler.shutdown().await;
         self.validations.shutdown().await;
         self.state.operations().shutdown().await;
@@ -228,6 +232,9 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     jobs.limits.running_max = config.limits.quotas.running_max();
     let regions = jobs.regions.iter().map(|(name, _)| name.clone()).collect();
     let reservations = jobs.limits.reservations.clone();
+    let estimators = Estimators::new(&store, &jobs, config.training_prices).map_err(|source| {
+        ServerError::internal("removing what an earlier server left of estimates", source)
+    })?;
     let scheduler = Scheduler::start(store.clone(), jobs, Arc::clone(&wake))
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
     let shutdown_delay = config.limits.shutdown_delay;
@@ -237,11 +244,10 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         limits: Arc::clone(&limits),
         stop: stop.clone(),
         s3_endpoint: config.s3_endpoint,
-        training_price: config.training_price,
         regions,
         reservations,
     };
-    let state = AppState::new(store.clone(), inference, wake, addr, settings);
+    let state = AppState::new(store.clone(), inference, wake, estimators.clone(), addr, settings);
     let validations = ValidationRunner::start(&state).await?;
     let deployments = state.deployments().clone();
     deployments.start().await?;
@@ -250,6 +256,12 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     if let Some(tls) = tls.clone() {
         tokio::spawn(keep_fresh(tls, stop.draining.clone()));
     }
+    let estimates = tokio::spawn(estimate::run(
+        estimators,
+        state.estimates_woken(),
+        state.scheduler_woken(),
+        stop.draining.clone(),
+    ));
     let sweeper = tokio::spawn(gateway::model::sweep::run(state.clone(), stop.draining.clone()));
     let metrics = Arc::clone(state.metrics());
     let batch = BatchRunner::start(state.clone());
@@ -264,6 +276,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         stop,
         listener,
         sweeper,
+        estimates,
         deployments,
         scheduler,
         validations,

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePerm
 use crate::deployments::Deployments;
 use crate::error::ServerError;
 use crate::gateway::dataset_validation_job::Validations;
+use crate::jobs::estimate::Estimators;
 use crate::limits::{
     ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits,
 };
@@ -24,7 +25,6 @@ use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::operations::import::S3Endpoint;
-use crate::price::TrainingPrice;
 use crate::rate::Rates;
 use crate::transcode::Transcoder;
 use crate::uploads::{UploadPermit, Uploads};
@@ -48,8 +48,6 @@ pub(crate) struct Settings {
     pub(crate) stop: Stop,
     /// Where buckets are, if not at Amazon.
     pub(crate) s3_endpoint: Option<S3Endpoint>,
-    /// What training costs.
-    pub(crate) training_price: TrainingPrice,
     /// Names of the regions that jobs may ask for.
     pub(crate) regions: Vec<String>,
     /// Capacity that is kept for accounts.
@@ -67,6 +65,8 @@ struct Inner {
     inference: Service,
     deployments: Deployments,
     wake: Arc<Notify>,
+    wake_estimates: Arc<Notify>,
+    estimators: Estimators,
     wake_batch: Arc<Notify>,
     addr: SocketAddr,
     settings: Settings,
@@ -105,6 +105,7 @@ impl AppState {
         store: Store,
         inference: Service,
         wake: Arc<Notify>,
+        estimators: Estimators,
         addr: SocketAddr,
         settings: Settings,
     ) -> Self {
@@ -120,6 +121,8 @@ impl AppState {
                 inference,
                 deployments,
                 wake,
+                wake_estimates: Arc::default(),
+                estimators,
                 wake_batch: Arc::default(),
                 addr,
                 settings,
@@ -223,9 +226,20 @@ impl AppState {
         &self.inner.wake_batch
     }
 
-    /// Lets the scheduler look at the jobs now.
+    /// Lets the scheduler look at the jobs now, and whoever says what they take.
     pub(crate) fn wake_scheduler(&self) {
         self.inner.wake.notify_one();
+        self.inner.wake_estimates.notify_one();
+    }
+
+    /// What [`AppState::wake_scheduler`] notifies, for the scheduler.
+    pub(crate) fn scheduler_woken(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.wake)
+    }
+
+    /// What it notifies for the loop of estimates.
+    pub(crate) fn estimates_woken(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.wake_estimates)
     }
 
     /// Held while files of a dataset and its record change together. Datasets may share a lock.
@@ -298,14 +312,37 @@ impl AppState {
         }
     }
 
-    /// What training costs here.
-    pub(crate) fn training_price(&self) -> &TrainingPrice {
-        &self.inner.settings.training_price
+    /// What jobs will take.
+    pub(crate) fn estimators(&self) -> &Estimators {
+        &self.inner.estimators
     }
 
     /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run, of this caller or of all.
     pub(crate) fn upload_permit(&self) -> Result<UploadPermit<'_>, ServerError> {
         let note = crate::note::current();
         self.inner.uploads.permit(note.as_ref().and_then(|note| note.holder()).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use hearth_inference::{Cpu, CpuOptions, Limits, Service};
+    use hearth_store::Store;
+    use tokio::sync::Notify;
+
+    use super::{AppState, Settings};
+    use crate::jobs::estimate::Estimators;
+
+    /// Of a new data directory, with nothing running behind it.
+    pub(crate) async fn state(dir: &Path) -> AppState {
+        let store = Store::open(dir, 0).await.unwrap();
+        let cpu = Cpu::new(CpuOptions { threads: 1, ..CpuOptions::default() }).unwrap();
+        let inference = Service::start(Arc::new(cpu), Limits::default(), vec![]).unwrap();
+        let estimators = Estimators::without_trainer(&store);
+        let addr = "127.0.0.1:1".parse().unwrap();
+        AppState::new(store, inference, Arc::new(Notify::new()), estimators, addr, Settings::default())
     }
 }

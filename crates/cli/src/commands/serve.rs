@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use hearth_domain::{AccountId, QuotaKind};
+use anyhow::{Result, anyhow, bail};
+use hearth_domain::{AccountId, QuotaKind, TrainingPrices};
 use hearth_server::limits::{Rate, ServerLimits};
-use hearth_server::{S3Endpoint, TlsConfig, TrainingPrice};
+use hearth_server::{S3Endpoint, TlsConfig};
 use serde_json::json;
 
 use self::jobs::JobArgs;
@@ -47,9 +47,12 @@ pub struct Args {
     /// Region that requests to it are signed for
     #[arg(long, value_name = "REGION", requires = "s3_endpoint", default_value = "us-east-1")]
     s3_region: String,
-    /// What a million tokens of training cost, which estimates show, for example "0.50 USD" [default: nothing]
-    #[arg(long, value_name = "PRICE", value_parser = parse_price)]
-    training_price: Option<TrainingPrice>,
+    /// What a million tokens of training cost, which jobs show, for example "0.50 USD" [default: nothing]
+    ///
+    /// Given several times, by the size of the base: "16B=0.50 USD" for bases of at most so many parameters, and a
+    /// price without a size for all that are larger.
+    #[arg(long, value_name = "PRICE")]
+    training_price: Vec<String>,
     #[command(flatten)]
     data_dir: DataDir,
     #[command(flatten)]
@@ -134,10 +137,6 @@ enum RateClass {
     Inference,
     Upload,
     WrongKey,
-}
-
-fn parse_price(text: &str) -> Result<TrainingPrice> {
-    TrainingPrice::parse(text).map_err(anyhow::Error::msg)
 }
 
 fn parse_rate(text: &str) -> Result<(RateClass, Option<Rate>)> {
@@ -226,7 +225,8 @@ impl Args {
             Some(url) => Some(S3Endpoint::new(url, &self.s3_region).map_err(anyhow::Error::msg)?),
             None => None,
         };
-        config.training_price = self.training_price.unwrap_or_default();
+        config.training_prices = TrainingPrices::parse(self.training_price.iter().map(String::as_str))
+            .map_err(|problem| anyhow!("--training-price: {problem}"))?;
         config.secret_keys = secret_keys()?;
         let server = LocalServer::start(config)?;
         // Before it says that it listens: whoever reads that may send one.

@@ -2,18 +2,20 @@
 //!
 //! [`Scheduler`] looks at the unfinished jobs, asks `domain::schedule` what to do, and does it: `prepare` writes a run
 //! directory, `attempt` starts, watches and stops the trainer in it, `report` reads its events, `finish` installs
-//! what it made. `checkpoint` makes models of what a run saved on its way. All that must survive stands in the database and in run directories, so a server that dies and
+//! what it made. `checkpoint` makes models of what a run saved on its way. `estimate` says what a job will take
+//! before it starts. All that must survive stands in the database and in run directories, so a server that dies and
 //! starts again goes on where it was; trainers do not notice.
 
 mod attempt;
 pub(crate) mod checkpoint;
+pub(crate) mod estimate;
 mod finish;
 mod prepare;
 mod report;
 mod rows;
 mod scheduler;
 
-pub(crate) use prepare::{SEED, link_or_copy};
+pub(crate) use prepare::link_or_copy;
 pub use scheduler::{Executor, JobsConfig, Scheduler};
 
 use std::io::{self, ErrorKind};

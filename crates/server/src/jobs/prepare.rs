@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::io_status;
 
 /// Seed of every job: the same settings and rows give the same adapter.
-pub(crate) const SEED: u64 = 0;
+const SEED: u64 = 0;
 /// Steps between checkpoints: a lost trainer repeats at most as many.
 const CHECKPOINT_INTERVAL_STEPS: u32 = 20;
 /// Steps between evaluations besides those at the end of each epoch.

@@ -91,7 +91,7 @@ fn advance(progress: &mut JobProgress, kind: &EventKind) {
 }
 
 /// Whose mistake a failure is, in the API's words.
-fn failure_code(kind: FailureKind) -> Code {
+pub(super) fn failure_code(kind: FailureKind) -> Code {
     match kind {
         FailureKind::InvalidData => Code::InvalidArgument,
         FailureKind::InvalidSetting | FailureKind::NonFinite => Code::FailedPrecondition,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hearth_domain::schedule::{
     Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, Share, Snapshot, schedule,
 };
-use hearth_domain::{Code, Job, JobEvent, JobState, Status};
+use hearth_domain::{Code, Job, JobEstimate, JobEvent, JobState, Status};
 use hearth_run::{Backend, RunError};
 use hearth_store::{RunReport, Store, StoreError, StoredJob};
 use tokio::runtime::Handle;
@@ -157,6 +157,8 @@ impl Jobs {
                 jobs.extend(self.runtime.block_on(self.store.job_by_key(key))?);
             }
         }
+        // Nobody knows yet what these take.
+        jobs.retain(|stored| !(stored.job.state.is_waiting() && stored.job.estimate == JobEstimate::Waiting));
         let mut views = Vec::new();
         for stored in &mut jobs {
             let run = match self.watch(stored) {
@@ -398,7 +400,7 @@ fn view(stored: &StoredJob, run: Run) -> JobView {
         active_since_ms: job.active_since_ms,
         is_pilot: job.settings.placement.is_pilot,
         reservation: job.settings.placement.reservation.clone(),
-        memory_bytes: job.least_memory_bytes,
+        memory_bytes: job.estimate.known().map_or(0, |estimate| estimate.least_memory_bytes),
         share: job.share,
         losses_without_progress: job.losses_without_progress,
         run,

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use hearth_domain::job::Placement;
 use hearth_domain::schedule::{Limits, WAIT_MAX_MS};
 use hearth_domain::{
-    AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Job, JobEvent,
-    JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
+    AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Estimate, Job,
+    JobEstimate, JobEvent, JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
+    TrainingPrices,
 };
 use hearth_run::{Event, EventKind, EventTail, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
@@ -344,7 +345,15 @@ async fn a_job_that_can_never_fit_fails_and_one_that_waits_too_long_expires() {
     let mut world = World::new(NORMAL).await;
     world.config.limits.memory_bytes = 1 << 30;
     let mut large = job("large", 1);
-    large.least_memory_bytes = 3 << 30;
+    large.estimate = JobEstimate::Known(Estimate {
+        tokens: 1,
+        cost: TrainingPrices::default().of(1, 1),
+        memory_bytes_low: 4 << 30,
+        memory_bytes_high: 5 << 30,
+        least_memory_bytes: 3 << 30,
+        seconds_low: 1.0,
+        seconds_high: 2.0,
+    });
     let large = world.store.job_create(&large).await.unwrap().key;
     world.start();
     let failed = world.until_state(large, JobState::Failed).await;

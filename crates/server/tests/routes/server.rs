@@ -178,6 +178,18 @@ impl Server {
         self.send("GET", path, b"")
     }
 
+    /// Asks again and again until the answer is as wanted.
+    pub fn wait_for(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..3000 {
+            let answer = self.get(path).ok();
+            if wanted(&answer) {
+                return answer;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{path} never is as wanted");
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         self.send("POST", path, body.to_string().as_bytes())
     }

@@ -1,8 +1,8 @@
 //! `CreateSupervisedFineTuningJob`.
 
 use hearth_domain::{
-    Account, AccountId, Code, Dataset, Job, JobFacts, JobId, JobRequest, JobSettings, Model, ModelRef,
-    QuotaKind, Violations, job::resolve,
+    Account, AccountId, Code, Dataset, Job, JobEstimate, JobFacts, JobId, JobRequest, JobSettings, Model,
+    ModelRef, QuotaKind, Violations, job::resolve,
 };
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;
@@ -37,7 +37,8 @@ pub(in crate::gateway) async fn job_create(
     let wanted = request::from_pb(given)?;
     let store = call.state.store();
     let (facts, settings) = resolved(call, account, id, &wanted).await?;
-    let job = Job::new(facts.account, facts.job, settings, &call.caller.email, crate::now_ms());
+    let mut job = Job::new(facts.account, facts.job, settings, &call.caller.email, crate::now_ms());
+    job.estimate = JobEstimate::Waiting;
     let stored = {
         let _lock = call.state.account_lock(&job.account).await;
         must_have_room(&call.state, &job.account, QuotaKind::OpenSupervisedFineTuningJobs, 1).await?;

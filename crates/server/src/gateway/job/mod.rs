@@ -13,7 +13,7 @@ mod request;
 pub(super) mod resume;
 
 use hearth_domain::job::placement::PURPOSE_PILOT;
-use hearth_domain::{Code, Job, JobState, Status};
+use hearth_domain::{Code, Estimate, Job, JobState, Money, Status};
 use hearth_proto::gateway as pb;
 use pb::supervised_fine_tuning_job::Purpose;
 
@@ -70,6 +70,8 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
             input_tokens: long(job.progress.tokens),
             ..Default::default()
         }),
+        estimated_cost: job.estimate.known().map(|estimate| money_to_pb(&estimate.cost)),
+        resource_estimate: job.estimate.known().map(resources_to_pb),
         metrics_file_signed_url: urls.metrics,
         trainer_logs_signed_url: urls.log,
         ..Default::default()
@@ -82,6 +84,25 @@ fn shown_status(job: &Job) -> Status {
         return Status::new(Code::Ok, job.rows_note.clone());
     }
     job.status.clone()
+}
+
+fn money_to_pb(money: &Money) -> hearth_proto::google::r#type::Money {
+    hearth_proto::google::r#type::Money {
+        currency_code: money.currency_code.clone(),
+        units: money.units,
+        nanos: money.nanos,
+    }
+}
+
+fn resources_to_pb(estimate: &Estimate) -> pb::ResourceEstimate {
+    let int = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    pb::ResourceEstimate {
+        seconds_low: estimate.seconds_low,
+        seconds_high: estimate.seconds_high,
+        memory_bytes_low: int(estimate.memory_bytes_low),
+        memory_bytes_high: int(estimate.memory_bytes_high),
+        least_memory_bytes: int(estimate.least_memory_bytes),
+    }
 }
 
 /// Over gRPC only states that the older client knows.

@@ -76,15 +76,11 @@ async fn expire(state: &AppState, name: &ModelRef) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
     use hearth_domain::{AccountId, Model, ModelAbout, ModelId, ModelKind, ModelUpload};
-    use hearth_inference::{Cpu, CpuOptions, Limits, Service};
-    use tokio::sync::Notify;
 
     use super::*;
-    use crate::state::Settings;
 
     /// Sets the time of a folder and of everything in it back.
     fn age(dir: &std::path::Path, by: Duration) {
@@ -107,16 +103,7 @@ mod tests {
     #[tokio::test]
     async fn only_old_uploads_go_and_the_model_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), 0).await.unwrap();
-        let cpu = Cpu::new(CpuOptions { threads: 1, ..CpuOptions::default() }).unwrap();
-        let inference = Service::start(Arc::new(cpu), Limits::default(), vec![]).unwrap();
-        let state = AppState::new(
-            store,
-            inference,
-            Arc::new(Notify::new()),
-            "127.0.0.1:1".parse().unwrap(),
-            Settings::default(),
-        );
+        let state = crate::state::tests::state(dir.path()).await;
         let name =
             |id: &str| ModelRef { account: AccountId::new("a").unwrap(), id: ModelId::new(id).unwrap() };
         for id in ["old", "new"] {

@@ -1,32 +1,33 @@
-//! `POST .../supervisedFineTuningJobs:estimateCost`.
+//! `POST .../supervisedFineTuningJobs:estimateCost`, and what a job says of itself before it runs. The counting process is
+//! a shell script here that has one answer; `conformance/sdk.py` has the real one.
 
-use hearth_data::pack::{BatchSize, Plan, Settings, step_count};
-use hearth_data::{Renderer, RowReader, Sample, carve};
-use hearth_server::TrainingPrice;
+use std::fs;
+
+use hearth_domain::TrainingPrices;
 use serde_json::{Value, json};
 
 use super::JOBS;
-use crate::dataset::render_preview::{chat, install, ready, tiny};
-use crate::dataset::upload_files;
+use crate::dataset::render_preview::{chat, install, ready};
 use crate::server::{Reply, Server, install_model};
 
-/// Rows of many lengths; some are longer than 64 tokens, one than all.
-fn rows() -> String {
-    let row = |i: usize| chat(&["question", &"word ".repeat(i * 3 % 40)]);
-    (0..40).map(|i| format!("{}\n", row(i))).chain([chat(&["question", &"word ".repeat(300)])]).collect()
-}
+const ESTIMATE: &str = r#"{"estimated": {"rows": 41, "dropped_rows": 3, "eval_rows": 0, "tokens_per_epoch": 1000,
+    "tokens": 3000, "trained_tokens": 900, "total_steps": 15, "memory_bytes": {"low": 1000, "high": 2000},
+    "least_memory_bytes": 500, "seconds": {"low": 1.5, "high": 8.25}}}"#;
+const FAILED: &str = r#"{"failed": {"kind": "invalid_data", "message": "line 3: there are no messages"}}"#;
 
-fn server_with(price: Option<&str>) -> Server {
+/// A server whose counting process writes down how it was called and says `reply`.
+fn server_with(reply: &str, prices: &[&str]) -> Server {
     let dir = tempfile::tempdir().unwrap();
     install(dir.path());
+    let script = dir.path().join("trainer.sh");
+    let called = dir.path().join("called");
+    let text = format!("echo \"$1\" >> {0}; ls \"$2\" >> {0}; cat <<'END'\n{reply}\nEND\n", called.display());
+    fs::write(&script, text).unwrap();
     let server = Server::start_with(dir, |config| {
-        // Templates that are not the base's own come to nothing.
-        config.render_command = Some(vec!["/bin/false".into()]);
-        if let Some(price) = price {
-            config.training_price = TrainingPrice::parse(price).unwrap();
-        }
+        config.training_prices = TrainingPrices::parse(prices.iter().copied()).unwrap();
+        config.jobs.as_mut().unwrap().trainer = vec!["/bin/sh".into(), script.into()];
     });
-    ready(&server, "rows", &rows());
+    ready(&server, "rows", &format!("{}\n", chat(&["question", "answer"])).repeat(3));
     server
 }
 
@@ -36,84 +37,50 @@ fn estimate(server: &Server, more: Value) -> Reply {
     server.post(&format!("{JOBS}:estimateCost"), &job)
 }
 
-/// What the trainer's own parts make of the rows: samples, and rows that are left out.
-fn samples(context: usize) -> (Vec<Sample>, usize) {
-    let renderer = Renderer::open(&tiny(), None).unwrap();
-    let rows: Vec<Option<Sample>> = RowReader::new(rows().as_bytes())
-        .map(|row| renderer.sample_within(&row.unwrap(), context).unwrap())
-        .collect();
-    let dropped = rows.iter().filter(|row| row.is_none()).count();
-    (rows.into_iter().flatten().collect(), dropped)
+/// The tests' base has a thousand parameters.
+#[test]
+fn what_was_counted_has_a_price() {
+    let server = server_with(ESTIMATE, &["2.50 EUR", "500=1 EUR"]);
+    let expect = json!({
+        "estimatedCost": {"currencyCode": "EUR", "units": "0", "nanos": 7_500_000},
+        "tokensPerEpoch": "1000",
+        "tokens": "3000",
+        "trainedTokens": "900",
+        "steps": "15",
+        "rows": "41",
+        "droppedRows": "3",
+        "resourceEstimate": {"secondsLow": 1.5, "secondsHigh": 8.25, "memoryBytesLow": "1000",
+            "memoryBytesHigh": "2000", "leastMemoryBytes": "500"},
+    });
+    assert_eq!(estimate(&server, json!({})).ok(), expect);
+    // Nothing was made, and nothing is left.
+    assert_eq!(server.get(JOBS).ok()["totalSize"], 0);
+    let called = fs::read_to_string(server.dir.path().join("called")).unwrap();
+    assert_eq!(called, "--estimate\ndata\njob.json\n");
+    assert_eq!(fs::read_dir(server.dir.path().join("estimates")).unwrap().count(), 0);
 }
 
 #[test]
-fn it_counts_what_the_trainer_would_do() {
-    let server = server_with(Some("2.50 EUR"));
-    let check = |more: Value, context: usize, size: BatchSize, accumulation: usize, epochs: u64| {
-        let (mut samples, dropped) = samples(context);
-        assert!(dropped > 0);
-        if more["evalAutoCarveout"] == true {
-            let chosen = carve::carved_out(41, samples.len(), 0);
-            assert_eq!(chosen.len(), 4);
-            samples = carve::take_out(samples, &chosen).0;
-        }
-        let lengths: Vec<usize> = samples.iter().map(|sample| sample.tokens.len()).collect();
-        let tokens: usize = lengths.iter().sum();
-        let trained: usize = samples.iter().map(Sample::trained_tokens).sum();
-        let settings =
-            Settings { shuffle_seed: Some(0), batch_size: size, micro_batch_tokens: 1024, shared_tokens: 0 };
-        let plan = Plan::new(lengths, settings);
-        // The batches themselves, not only their number.
-        let steps: u64 = (0..epochs).map(|epoch| step_count(plan.epoch(epoch).len(), accumulation)).sum();
-        let got = estimate(&server, more).ok();
-        let all = tokens as u64 * epochs;
-        let nanos = all * 2500;
-        let expect = json!({
-            "estimatedCost": {"currencyCode": "EUR", "units": (nanos / 1_000_000_000).to_string(),
-                "nanos": nanos % 1_000_000_000},
-            "tokensPerEpoch": tokens.to_string(),
-            "tokens": all.to_string(),
-            "trainedTokens": (trained as u64 * epochs).to_string(),
-            "steps": steps.to_string(),
-            "rows": "41",
-            "droppedRows": dropped.to_string(),
-        });
-        assert_eq!(got, expect);
-    };
-    check(json!({}), 128, BatchSize::Samples(8), 1, 1);
-    check(json!({"maxContextLength": 64, "epochs": 3}), 64, BatchSize::Samples(8), 1, 3);
-    check(
-        json!({"maxContextLength": 64, "batchSize": 200, "gradientAccumulationSteps": 2, "epochs": 5}),
-        64,
-        BatchSize::Tokens(200),
-        2,
-        5,
-    );
-    check(json!({"evalAutoCarveout": true, "epochs": 2}), 128, BatchSize::Samples(8), 1, 2);
-    // Nothing was made.
-    assert_eq!(server.get(JOBS).ok()["totalSize"], 0);
+fn a_job_says_what_it_will_cost_before_it_runs() {
+    let server = server_with(ESTIMATE, &["2 USD"]);
+    let job = server.post(JOBS, &json!({"dataset": "rows", "baseModel": "words"})).ok();
+    let name = job["name"].as_str().unwrap();
+    assert_eq!(job.get("estimatedCost"), None, "nobody has looked at the rows yet");
+    let job = server.wait_for(&format!("/v1/{name}"), |job| job.get("estimatedCost").is_some());
+    assert_eq!(job["estimatedCost"], json!({"currencyCode": "USD", "units": "0", "nanos": 6_000_000}));
+    assert_eq!(job["resourceEstimate"]["secondsHigh"], 8.25);
+    assert_eq!(job["state"], "JOB_STATE_PENDING");
 }
 
 #[test]
 fn it_is_free_unless_the_operator_says_otherwise() {
-    let cost = estimate(&server_with(None), json!({})).ok()["estimatedCost"].clone();
+    let cost = estimate(&server_with(ESTIMATE, &[]), json!({})).ok()["estimatedCost"].clone();
     assert_eq!(cost, json!({"currencyCode": "USD", "units": "0", "nanos": 0}));
 }
 
 #[test]
-fn several_files_are_one_dataset() {
-    let server = server_with(None);
-    let one = estimate(&server, json!({})).ok();
-    let rows = rows();
-    let (first, second) = rows.split_at(rows.match_indices('\n').nth(10).unwrap().0 + 1);
-    upload_files(&server, "two", &[("a.jsonl", first.as_bytes()), ("b.jsonl", second.as_bytes())]);
-    server.post("/v1/accounts/default/datasets/two:validateUpload", &json!({})).ok();
-    assert_eq!(estimate(&server, json!({"dataset": "two"})).ok(), one);
-}
-
-#[test]
 fn a_job_that_could_not_be_made_has_the_same_error() {
-    let server = server_with(None);
+    let server = server_with(ESTIMATE, &[]);
     install_model(server.dir.path(), "default", "adapter", Some("words"));
     server.post("/v1/accounts/default/datasets", &json!({"datasetId": "empty"})).ok();
     let check = |more: Value, expect: (u16, i64), part: &str| {
@@ -129,22 +96,18 @@ fn a_job_that_could_not_be_made_has_the_same_error() {
     check(json!({"dataset": ""}), (400, 3), "is required");
     check(json!({"baseModel": "adapter"}), (400, 3), "is an adapter");
     check(json!({"epochs": 101, "loraRank": -1}), (400, 3), "epochs");
-    check(json!({"earlyStop": true}), (501, 12), "earlyStop");
+    check(json!({"mtpEnabled": true}), (501, 12), "mtpEnabled");
 }
 
 #[test]
 fn a_job_that_would_fail_says_why() {
-    let server = server_with(None);
-    upload_files(
-        &server,
-        "long",
-        &[("l.jsonl", (chat(&["q", &"word ".repeat(300)]) + "\n").repeat(3).as_bytes())],
-    );
-    server.post("/v1/accounts/default/datasets/long:validateUpload", &json!({})).ok();
-    let (status, code, message) = estimate(&server, json!({"dataset": "long"})).error();
-    assert_eq!((status, code), (400, 3));
-    assert!(message.contains("all 3 rows of the dataset are longer than 128 tokens"), "{message}");
-    // A template of the job runs in a process of its own, and this server has none that works.
-    let (status, code, message) = estimate(&server, json!({"jinjaTemplate": "{{ messages }}"})).error();
-    assert_eq!((status, code, message.starts_with("jinjaTemplate: ")), (400, 3, true), "{message}");
+    let (status, code, message) = estimate(&server_with(FAILED, &[]), json!({})).error();
+    assert_eq!((status, code, message.as_str()), (400, 3, "line 3: there are no messages"));
+}
+
+#[test]
+fn a_process_that_says_nothing_is_a_defect() {
+    let (status, code, message) = estimate(&server_with("no JSON", &[]), json!({})).error();
+    assert_eq!((status, code), (500, 13));
+    assert!(message.contains("the server's log has the cause"), "{message}");
 }
