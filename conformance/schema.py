@@ -35,6 +35,7 @@ def prepare(running):
         running.request("PUT", urls["filenameToSignedUrls"]["rows.jsonl"].removeprefix(running.url), raw=content)
         post(f"/datasets/{name}:validateUpload", {})
 
+    running.request("POST", "/v1/accounts?accountId=resting", {})
     question = [{"role": "user", "content": "Name a colour."}]
     dataset("support", colour_rows(8))
     dataset("requests", [{"custom_id": "one", "body": {"messages": question, "max_tokens": 4}}])

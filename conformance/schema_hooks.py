@@ -8,7 +8,7 @@ import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
 # What schema.py made before, by path parameter. `spare` is what DELETE gets, or nothing would be left for other calls.
-MADE = {"account_id": ["default"], "dataset_id": ["support", "requests", "empty"], "model_id": ["smollm2-135m-instruct", "tone"],
+MADE = {"account_id": ["default", "resting"], "dataset_id": ["support", "requests", "empty"], "model_id": ["smollm2-135m-instruct", "tone"],
         "supervised_fine_tuning_job_id": ["first"], "user_id": ["dev"], "batch_inference_job_id": ["first"],
         "dataset_validation_job_id": ["first"], "deployment_id": ["local"], "secret_id": ["bucket"],
         "model": ["accounts/fireworks/models/smollm2-135m-instruct"]}
@@ -28,7 +28,7 @@ def before_call(context, case, kwargs):
         # Names come from what was made before in the same series.
         fill(case, definition)
         if list(case.path_parameters or {}) == ["account_id"]:
-            case.path_parameters["account_id"] = "default"
+            case.path_parameters["account_id"] = account(case)
         new_names(case, definition, number)
         return
     if number % MADE_UP and case.path_parameters and not meta.is_negative_at(ParameterLocation.PATH):
@@ -39,10 +39,17 @@ def before_call(context, case, kwargs):
         fill(case, definition)
 
 
+def account(case):
+    """The one that has everything must not be suspended, or most calls after that would be refused."""
+    return "resting" if case.operation.path.endswith(":suspend") else "default"
+
+
 def existing(name, case, number):
     if name not in MADE:
         return case.path_parameters[name]
-    if name != "account_id" and case.method.upper() == "DELETE":
+    if name == "account_id":
+        return account(case)
+    if case.method.upper() == "DELETE":
         return "spare"
     return MADE[name][number % len(MADE[name])]
 

@@ -15,6 +15,7 @@
 //! No I/O, no clock, no randomness: times and random numbers are arguments, so that everything can be simulated.
 //! All state changes of a job go through one table, [`state::transition`].
 
+pub mod account;
 pub mod api_key;
 pub mod batch;
 pub mod code;
@@ -33,6 +34,7 @@ pub mod secret;
 pub mod state;
 pub mod user;
 
+pub use account::{Account, SuspendState};
 pub use api_key::{ApiKey, KeyRights};
 pub use batch::{BatchInferenceJob, BatchParameters, BatchProgress, BatchState};
 pub use code::{Code, Status};
@@ -50,7 +52,7 @@ pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
 pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
 pub use price::{Money, TrainingPrices};
 pub use quota::{Quota, QuotaKind};
-pub use record::{Account, Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
+pub use record::{Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, ModelUpload};
 pub use secret::{Sealed, Secret, SecretRef};
 pub use state::{JobEvent, JobState, TransitionError, Wish, transition};
 pub use user::{User, UserRole};

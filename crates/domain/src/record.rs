@@ -15,31 +15,6 @@ const PAUSED_BY_USER: &str = "paused on request; resume it to let it go on from 
 const PAUSED_FROM_OUTSIDE: &str =
     "its trainer was asked to stop from outside and left a checkpoint; resume the job to let it go on";
 
-/// Owner of everything else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    /// Id.
-    pub id: AccountId,
-    /// For people.
-    pub display_name: String,
-    /// Address of the owner; may be empty.
-    pub email: String,
-    /// When it was made.
-    pub create_time_ms: i64,
-    /// When it was changed last.
-    pub update_time_ms: i64,
-}
-
-impl Account {
-    /// Id of the pseudo-account that owns the base models of the catalogue. Every key may read it, none may change it.
-    pub const CATALOGUE: &str = "fireworks";
-
-    /// `accounts/{account}`.
-    pub fn name(&self) -> String {
-        format!("accounts/{}", self.id)
-    }
-}
-
 /// What a model is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -205,6 +180,10 @@ pub struct Job {
     /// Since when a trainer works for it, if one does.
     #[serde(default)]
     pub active_since_ms: Option<i64>,
+    /// A process was started for it at least once, so that it may have one whatever its state is. Records of earlier
+    /// builds do not say it.
+    #[serde(default)]
+    pub has_started: bool,
     /// What its last trainer was given.
     #[serde(default)]
     pub share: Share,
@@ -232,6 +211,7 @@ impl Job {
             is_suspended: false,
             waiting_since_ms: Some(now_ms),
             active_since_ms: None,
+            has_started: false,
             share: Share::default(),
         }
     }
@@ -294,6 +274,7 @@ impl Job {
             _ => {}
         }
         self.is_suspended = *event == JobEvent::Suspend;
+        self.has_started |= matches!(event, JobEvent::Start | JobEvent::Fetch);
         self.waiting_since_ms = next.is_waiting().then_some(now_ms);
         self.active_since_ms = match event {
             JobEvent::Start => Some(now_ms),

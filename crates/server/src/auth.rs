@@ -36,12 +36,14 @@ pub struct Caller {
     pub rights: Rights,
     /// Address of its user; may be empty.
     pub email: String,
+    /// The account of the key is suspended.
+    pub is_suspended: bool,
 }
 
 impl Caller {
     /// Of a valid key, as its user is now.
     fn new(found: FoundKey) -> Self {
-        let FoundKey { key, user } = found;
+        let FoundKey { key, user, is_suspended } = found;
         let rights = match (key.rights, &user) {
             (KeyRights::Operator, _) => Rights::Operator,
             (KeyRights::OfUser, Some(user)) => Rights::Member(user.role),
@@ -50,12 +52,13 @@ impl Caller {
             (KeyRights::Account, _) => Rights::Member(UserRole::User),
         };
         let email = user.map_or(key.email, |user| user.email);
-        Self { account: key.account, key_id: key.key_id, user: key.user, rights, email }
+        Self { account: key.account, key_id: key.key_id, user: key.user, rights, email, is_suspended }
     }
 
     /// The server itself, which does something for an account.
     pub(crate) fn of_account(account: AccountId, email: String) -> Self {
-        Self { account, key_id: String::new(), user: None, rights: Rights::Member(UserRole::User), email }
+        let rights = Rights::Member(UserRole::User);
+        Self { account, key_id: String::new(), user: None, rights, email, is_suspended: false }
     }
 
     /// True for the operator of the server, whose key opens every account.
@@ -186,6 +189,7 @@ mod tests {
                 user: None,
                 rights,
                 email: String::new(),
+                is_suspended: false,
             };
             let got = [&own, &other].map(|account| {
                 [caller.may_read(account), caller.may_change(account), caller.may_administer(account)]

@@ -376,13 +376,8 @@ async fn log_closed_secrets(store: &Store) -> Result<(), ServerError> {
 /// Makes the operator's account, user and key, unless they are there. The key is written before it is returned.
 async fn operator_key(store: &Store, path: &Path) -> Result<Option<String>, ServerError> {
     let now_ms = crate::now_ms();
-    let account = Account {
-        id: AccountId::new(OPERATOR_ACCOUNT).expect("the operator's account has a valid id"),
-        display_name: "Operator".to_owned(),
-        email: OPERATOR_EMAIL.to_owned(),
-        create_time_ms: now_ms,
-        update_time_ms: now_ms,
-    };
+    let id = AccountId::new(OPERATOR_ACCOUNT).expect("the operator's account has a valid id");
+    let account = Account::new(id, "Operator", OPERATOR_EMAIL, now_ms);
     match store.account_create(&account).await {
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
         Err(error) => return Err(error.into()),

@@ -111,6 +111,7 @@ const ACCOUNT: Columns = columns! {
     }
     Form::UpperName("") => {
         "state" = "'READY'",
+        "suspend_state" = "coalesce(record ->> '$.suspend_state', 'UNSUSPENDED')",
         "status.code" = "'OK'",
     }
 };

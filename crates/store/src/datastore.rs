@@ -94,13 +94,8 @@ impl Store {
     }
 
     async fn make_catalogue_account(&self, now_ms: i64) -> Result<(), StoreError> {
-        let account = Account {
-            id: AccountId::new(Account::CATALOGUE).expect("the catalogue's account has a valid id"),
-            display_name: "Base models".to_owned(),
-            email: String::new(),
-            create_time_ms: now_ms,
-            update_time_ms: now_ms,
-        };
+        let id = AccountId::new(Account::CATALOGUE).expect("the catalogue's account has a valid id");
+        let account = Account::new(id, "Base models", "", now_ms);
         match self.account_create(&account).await {
             Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error),

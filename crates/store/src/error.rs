@@ -44,6 +44,12 @@ pub enum StoreError {
         /// What does not fit, and what to do.
         message: &'static str,
     },
+    /// The account may not do this while it is suspended.
+    #[error("{name} is suspended; ask the operator of this server")]
+    Suspended {
+        /// `accounts/{account}`.
+        name: String,
+    },
     /// Not a token of this list.
     #[error("pageToken is not one that this list gave for the same parent, orderBy and filter")]
     PageToken,
@@ -139,7 +145,9 @@ impl StoreError {
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::Changed { .. } => Code::Aborted,
-            Self::Transition(_) | Self::WrongState { .. } => Code::FailedPrecondition,
+            Self::Transition(_) | Self::WrongState { .. } | Self::Suspended { .. } => {
+                Code::FailedPrecondition
+            }
             Self::PageToken
             | Self::PageSize(_)
             | Self::FileName(_)

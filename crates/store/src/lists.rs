@@ -185,13 +185,7 @@ mod tests {
 
     fn account(id: &str) -> Account {
         let id = AccountId::new(id).unwrap();
-        Account {
-            id,
-            display_name: String::new(),
-            email: String::new(),
-            create_time_ms: 1,
-            update_time_ms: 1,
-        }
+        Account::new(id, "", "", 1)
     }
 
     async fn shown(store: &Store) -> String {

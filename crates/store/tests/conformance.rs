@@ -240,13 +240,7 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
 }
 
 fn account() -> Account {
-    Account {
-        id: acme(),
-        display_name: String::new(),
-        email: String::new(),
-        create_time_ms: 1,
-        update_time_ms: 1,
-    }
+    Account::new(acme(), "", "", 1)
 }
 
 fn user(id: UserId, email: &str) -> User {

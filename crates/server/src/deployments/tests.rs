@@ -70,13 +70,7 @@ impl Run {
     async fn start(data_dir: &Path, model_bytes: u64) -> Self {
         let store = Store::open(data_dir, 0).await.unwrap();
         crate::state::sync_models(&store).await.unwrap();
-        let owner = Account {
-            id: account(),
-            display_name: String::new(),
-            email: String::new(),
-            create_time_ms: 0,
-            update_time_ms: 0,
-        };
+        let owner = Account::new(account(), "", "", 0);
         if store.account_get(&owner.id).await.is_err() {
             store.account_create(&owner).await.unwrap();
         }
@@ -208,6 +202,7 @@ impl Run {
             user: None,
             rights: Rights::Member(UserRole::User),
             email: String::new(),
+            is_suspended: false,
         };
         let target = self.deployments.target(&caller, name).await.unwrap()?;
         let readiness = self.deployments.ask(&target).await.unwrap();

@@ -89,6 +89,8 @@ rpcs! {
     create_account(pb::CreateAccountRequest) -> pb::Account = account::create::account_create;
     get_account(pb::GetAccountRequest) -> pb::Account = account::get::account_get;
     list_accounts(pb::ListAccountsRequest) -> pb::ListAccountsResponse = account::list::account_list;
+    suspend_account(pb::SuspendAccountRequest) -> pb::Account = account::suspend::account_suspend;
+    unsuspend_account(pb::UnsuspendAccountRequest) -> pb::Account = account::unsuspend::account_unsuspend;
     create_api_key(pb::CreateApiKeyRequest) -> pb::ApiKey = api_key::create::api_key_create;
     create_dataset(pb::CreateDatasetRequest) -> pb::Dataset = dataset::create::dataset_create;
     get_dataset(pb::GetDatasetRequest) -> pb::Dataset = dataset::get::dataset_get;

@@ -381,7 +381,7 @@ impl Jobs {
 
 /// A job that was never started has no run, even if a deleted job of its name still has one.
 pub(super) fn may_have_run(job: &Job) -> bool {
-    job.state != JobState::Pending || job.events_read > 0
+    job.has_started || job.state != JobState::Pending || job.events_read > 0
 }
 
 fn is_at_rest(state: JobState) -> bool {

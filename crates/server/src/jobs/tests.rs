@@ -492,6 +492,35 @@ async fn a_cancelled_job_stops_and_can_go_on() {
 }
 
 #[tokio::test]
+async fn a_trainer_that_has_said_nothing_keeps_its_place_until_it_is_gone() {
+    // The first one says nothing at all and does not stop when it is asked to.
+    let script = "[ $runs = 0 ] || { validated; wait_for go; finish; }";
+    let mut world = World::new(script).await;
+    let trainer = world._dir.path().join("trainer.sh");
+    let silent = "[ -e \"$1/silent\" ] || { touch \"$1/silent\"; exec 9>\"$1/lock\"; flock -n 9; trap '' TERM; \
+                  while :; do sleep 0.05 9>&-; done; }\n";
+    let text = fs::read_to_string(&trainer).unwrap();
+    fs::write(&trainer, format!("{silent}runs=1\n{}", text.replace("runs=$(", "seen=$("))).unwrap();
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until_state(key, JobState::Validating).await;
+    let lives = || world.run("j1").is_live().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !lives() {
+        assert!(Instant::now() < end, "the trainer never takes the lock");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.event(key, JobEvent::Cancel).await;
+    world.event(key, JobEvent::Resume).await;
+    // It is killed after its grace, and only then the next one starts.
+    world.until_state(key, JobState::Running).await;
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    assert_eq!(world.history(key).await, "start cancel resume start validate write finish");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_trainer_stopped_from_outside_pauses_its_job() {
     let mut world = World::new("trap paused TERM; validated; wait_for go; finish").await;
     world.start();

@@ -76,6 +76,9 @@ async fn answer(
     endpoint: Endpoint,
 ) -> Result<Response, OpenAiError> {
     let caller = crate::auth::authenticate(&state, &headers).await?;
+    if caller.is_suspended {
+        return Err(OpenAiError::suspended(&caller.account));
+    }
     let body = body?;
     let request = match endpoint {
         Endpoint::Chat => Request::chat(&body, rand::random())?,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use hearth_domain::Code;
+use hearth_domain::{AccountId, Code};
 use hearth_inference::InferenceError;
 use serde_json::{Value, json};
 
@@ -72,6 +72,12 @@ impl OpenAiError {
     pub fn deployment_failed(why: &str) -> Self {
         let message = format!("the deployment could not be loaded: {why}");
         Self::new(StatusCode::PRECONDITION_FAILED, "deployment_failed", message)
+    }
+
+    /// The account of the caller is suspended. Trying again does not help.
+    pub fn suspended(account: &AccountId) -> Self {
+        let message = format!("account {account} is suspended; ask the operator of this server");
+        Self::new(StatusCode::PRECONDITION_FAILED, "account_suspended", message)
     }
 
     /// The JSON body.

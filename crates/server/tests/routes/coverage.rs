@@ -33,6 +33,8 @@ const CASES: &[(&str, &str, &str, &str, Needs)] = &[
     ("CreateAccount", "POST", "/v1/accounts?accountId=x", "{}", Operator),
     ("GetAccount", "GET", "/v1/accounts/default", "", Read),
     ("ListAccounts", "GET", "/v1/accounts", "", Nothing),
+    ("SuspendAccount", "POST", "/v1/accounts/default:suspend", "{}", Operator),
+    ("UnsuspendAccount", "POST", "/v1/accounts/default:unsuspend", "{}", Operator),
     ("CreateApiKey", "POST", "/v1/accounts/default/apiKeys", "{}", Change),
     ("CreateDataset", "POST", "/v1/accounts/default/datasets", r#"{"datasetId": "x"}"#, Change),
     ("GetDataset", "GET", "/v1/accounts/default/datasets/rows", "", Read),

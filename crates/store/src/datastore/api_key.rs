@@ -45,6 +45,8 @@ pub struct FoundKey {
     pub key: ApiKey,
     /// Its user as it is now; keys that were made before there were users have none.
     pub user: Option<User>,
+    /// Its account is suspended.
+    pub is_suspended: bool,
 }
 
 fn digest(secret: &str) -> Vec<u8> {
@@ -82,8 +84,10 @@ impl Store {
         if secret.len() > SECRET_MAX_BYTES {
             return Ok(None);
         }
-        let found: Option<(String, String, Option<String>)> = sqlx::query_as(
-            "SELECT api_key.key_id, api_key.record, user.record FROM api_key LEFT JOIN user \
+        let found: Option<(String, String, Option<String>, bool)> = sqlx::query_as(
+            "SELECT api_key.key_id, api_key.record, user.record, \
+             coalesce(account.record ->> '$.suspend_state', 'UNSUSPENDED') <> 'UNSUSPENDED' \
+             FROM api_key LEFT JOIN account ON account.id = api_key.account LEFT JOIN user \
              ON user.account = api_key.account AND user.id = api_key.record ->> '$.user' \
              WHERE api_key.sha256 = ?1",
         )
@@ -91,11 +95,11 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .map_err(StoreError::Database)?;
-        let Some((key_id, key, user)) = found else { return Ok(None) };
+        let Some((key_id, key, user, is_suspended)) = found else { return Ok(None) };
         let key: ApiKey = parse(KIND, &key_id, &key)?;
         let user: Option<User> = user.map(|text| parse("user of key", &key_id, &text)).transpose()?;
         let is_valid = key.is_valid(now_ms) && key.user.is_some() == user.is_some();
-        Ok(is_valid.then_some(FoundKey { key, user }))
+        Ok(is_valid.then_some(FoundKey { key, user, is_suspended }))
     }
 
     /// A page of an account's keys, or of those of one user.

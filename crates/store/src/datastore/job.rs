@@ -9,6 +9,7 @@ use hearth_domain::{
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
+use super::account::must_not_be_suspended;
 use super::{Store, model};
 use crate::columns::Listed;
 use crate::condition::{Comparator, Condition, Value};
@@ -81,6 +82,7 @@ impl Store {
     /// make exists or is being made by another job.
     pub async fn job_create(&self, job: &Job) -> Result<StoredJob, StoreError> {
         let mut tx = self.begin_write().await?;
+        must_not_be_suspended(&mut tx, &job.account).await?;
         let output = &job.settings.output_model;
         let taken: bool = sqlx::query_scalar(concat!(
             "SELECT EXISTS (SELECT 1 FROM model WHERE account = ?1 AND id = ?2)
@@ -303,6 +305,9 @@ impl Store {
         let mut tx = self.begin_write().await?;
         let job = read(&mut tx, key).await?;
         let Some(event) = job.wish(wish)? else { return Ok(job) };
+        if event == JobEvent::Resume {
+            must_not_be_suspended(&mut tx, &job.account).await?;
+        }
         let job = transition(&mut tx, key, None, &event, now_ms).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(job)
@@ -405,6 +410,38 @@ async fn write(tx: &mut Transaction<'static, Sqlite>, key: i64, job: &Job) -> Re
         .execute(&mut **tx)
         .await
         .map_err(StoreError::Database)?;
+    Ok(())
+}
+
+/// Stops the jobs of an account that wait or run, or lets those go on that were stopped so.
+pub(super) async fn set_suspended(
+    tx: &mut Transaction<'static, Sqlite>,
+    account: &AccountId,
+    is_suspended: bool,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (event, states) = match is_suspended {
+        true => (
+            JobEvent::Suspend,
+            concat!(
+                "SELECT key FROM job WHERE account = ?1 AND state NOT IN ",
+                at_rest!(),
+                " AND state <> 'DELETING'"
+            ),
+        ),
+        false => (
+            JobEvent::Unsuspend,
+            "SELECT key FROM job WHERE account = ?1 AND state = 'PAUSED' AND record ->> '$.is_suspended' = 1",
+        ),
+    };
+    let keys: Vec<i64> = sqlx::query_scalar(states)
+        .bind(account.as_str())
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(StoreError::Database)?;
+    for key in keys {
+        transition(tx, key, None, &event, now_ms).await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! `hearth account`.
 
 mod create;
+mod resume;
+mod suspend;
 
 use std::process::ExitCode;
 
@@ -11,12 +13,16 @@ use anyhow::Result;
 #[command(after_help = "Example:\n  hearth account create research")]
 pub enum Command {
     Create(create::Args),
+    Suspend(suspend::Args),
+    Resume(resume::Args),
 }
 
 impl Command {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         match self {
             Self::Create(args) => args.run(json),
+            Self::Suspend(args) => args.run(json),
+            Self::Resume(args) => args.run(json),
         }
     }
 }

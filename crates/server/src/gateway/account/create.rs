@@ -29,13 +29,7 @@ pub(in crate::gateway) async fn account_create(
         return Err(ServerError::field("account.email", problem));
     }
     let now_ms = crate::now_ms();
-    let account = Account {
-        id,
-        display_name: given.display_name,
-        email: given.email,
-        create_time_ms: now_ms,
-        update_time_ms: now_ms,
-    };
+    let account = Account::new(id, &given.display_name, &given.email, now_ms);
     let store = call.state.store();
     store.account_create(&account).await?;
     if !account.email.is_empty() {

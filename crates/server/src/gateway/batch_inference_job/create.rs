@@ -35,6 +35,7 @@ pub(in crate::gateway) async fn batch_inference_job_create(
 ) -> Result<pb::BatchInferenceJob, ServerError> {
     let account = names::account("parent", &request.parent)?;
     call.caller.may_change(&account)?;
+    call.state.store().account_check(&account).await?;
     let id = match request.batch_inference_job_id.as_str() {
         "" => BatchInferenceJobId::generate(rand::random()),
         id => BatchInferenceJobId::new(id)

@@ -20,13 +20,7 @@ async fn open(dir: &Path) -> Store {
 /// A store with secrets `a` and `b`, whose values are `value of a` and `value of b`.
 async fn filled(dir: &Path) -> Store {
     let store = open(dir).await;
-    let account = Account {
-        id: AccountId::new("acme").unwrap(),
-        display_name: String::new(),
-        email: String::new(),
-        create_time_ms: 1,
-        update_time_ms: 1,
-    };
+    let account = Account::new(AccountId::new("acme").unwrap(), "", "", 1);
     store.account_create(&account).await.unwrap();
     add(&store, "a").await.unwrap();
     add(&store, "b").await.unwrap();
