@@ -30,6 +30,7 @@ pub fn run() -> Result<()> {
     run_command(cargo().args(["build", "--release", "--package", "hearth-cli"]))?;
     let (python, python_grpc, python_schema) =
         (setup::python(), setup::python_grpc(), setup::python_schema());
+    let python_storage = setup::python_storage();
     let suites = [
         (&python, "sdk.py"),
         (&python, "sdk_resources.py"),
@@ -40,6 +41,8 @@ pub fn run() -> Result<()> {
         (&python_schema, "schema.py"),
         (&python, "kill.py"),
         (&python, "import_s3.py"),
+        (&python_storage, "datasets_s3.py"),
+        (&python_storage, "datasets_azure.py"),
         (&python, "demo.py"),
     ];
     for (python, suite) in suites {

@@ -1,4 +1,4 @@
-//! Installs what the checks need: cargo tools, the Python environment, the test models.
+//! Installs what the checks need: cargo tools, the Python environments, azurite, the test models.
 //! Each step does nothing when its result is already there.
 
 use std::fs;
@@ -26,6 +26,8 @@ pub fn run() -> Result<()> {
     )?;
     python_environment("target/python-grpc", &["conformance/requirements-sdk-grpc.txt"])?;
     python_environment("target/python-schema", &["conformance/requirements-schema.txt"])?;
+    python_environment("target/python-storage", &["conformance/requirements-storage.txt"])?;
+    azurite()?;
     TEST_MODELS.into_iter().try_for_each(test_model)
 }
 
@@ -47,6 +49,11 @@ pub fn python_grpc() -> PathBuf {
 /// The Python of the environment with schemathesis.
 pub fn python_schema() -> PathBuf {
     root().join("target/python-schema/bin/python")
+}
+
+/// The Python of the environment with moto.
+pub fn python_storage() -> PathBuf {
+    root().join("target/python-storage/bin/python")
 }
 
 fn cargo_tool(tool: &str, version: &str) -> Result<()> {
@@ -79,6 +86,27 @@ fn python_environment(dir: &str, requirements: &[&str]) -> Result<()> {
         }
         run_command(&mut pip)?;
     }
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Azurite, which stands for Azure Blob Storage, by npm and its lock file.
+fn azurite() -> Result<()> {
+    const FILES: [&str; 2] = ["package.json", "package-lock.json"];
+    let (from, to) = (root().join("conformance/azurite"), root().join("target/azurite"));
+    let stamp = to.join("lock.stamp");
+    let wanted = read("conformance/azurite/package-lock.json")?;
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    for file in FILES {
+        fs::copy(from.join(file), to.join(file)).with_context(|| format!("cannot copy {file}"))?;
+    }
+    run_command(
+        Command::new("npm")
+            .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(&to),
+    )?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 

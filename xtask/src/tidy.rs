@@ -11,17 +11,18 @@ use serde_json::Value;
 use crate::{cargo, root};
 
 /// Which workspace crate may use which, at run time and in tests.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("domain", &[]),
     ("run", &[]),
+    ("remote", &["domain", "run"]),
     ("store", &["domain"]),
     ("data", &[]),
     ("kernels", &[]),
     ("model", &["kernels"]),
     ("train", &["data", "kernels", "model", "run"]),
     ("inference", &["data", "kernels", "model"]),
-    ("server", &["data", "domain", "inference", "proto", "run", "store"]),
+    ("server", &["data", "domain", "inference", "proto", "remote", "run", "store"]),
     ("client", &["proto"]),
 ];
 

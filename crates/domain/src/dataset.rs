@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::Status;
 use crate::id::{AccountId, DatasetId, DatasetRef};
+use crate::location::Location;
 
 /// Where a dataset stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +105,9 @@ pub struct Dataset {
     /// Where its rows came from.
     #[serde(default)]
     pub source: DatasetSource,
+    /// Where its rows lie, if that is not here: a URL that [`Location::parse`] reads. Only jobs read them.
+    #[serde(default)]
+    pub external_url: String,
     /// Resource name of the job that made it; empty if none did.
     #[serde(default)]
     pub source_job_name: String,
@@ -131,11 +135,18 @@ impl Dataset {
             example_count: 0,
             files: Vec::new(),
             source: DatasetSource::UserUploaded,
+            external_url: String::new(),
             source_job_name: String::new(),
             created_by: created_by.into(),
             create_time_ms: now_ms,
             update_time_ms: now_ms,
         }
+    }
+
+    /// Where its rows lie, if that is not here.
+    pub fn location(&self) -> Option<Location> {
+        // It was read when the dataset was made.
+        Location::parse(&self.external_url).ok()
     }
 
     /// Its resource name, as a typed reference.

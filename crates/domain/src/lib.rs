@@ -25,6 +25,7 @@ pub mod deployment;
 pub mod estimate;
 pub mod id;
 pub mod job;
+pub mod location;
 pub mod operation;
 pub mod price;
 pub mod quota;
@@ -49,6 +50,7 @@ pub use id::{
     DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
+pub use location::{Location, LocationError, RemoteFile};
 pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
 pub use price::{Money, TrainingPrices};
 pub use quota::{Quota, QuotaKind};

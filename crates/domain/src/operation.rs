@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::Status;
 use crate::id::{AccountId, JobId, ModelId, OperationId, SecretId};
+use crate::location::RemoteFile;
 use crate::record::Model;
 use crate::secret::Sealed;
 
@@ -53,7 +54,7 @@ pub struct ModelImport {
     /// How the bucket is read.
     pub credentials: ImportCredentials,
     /// What is to be copied; empty until it is known.
-    pub files: Vec<ImportFile>,
+    pub files: Vec<RemoteFile>,
     /// Bytes of them that are there.
     pub copied_bytes: u64,
 }
@@ -64,6 +65,11 @@ pub struct ModelImport {
 pub enum ImportCredentials {
     /// Nothing: it is public.
     None,
+    /// A role at Amazon that this server takes.
+    Role {
+        /// Its ARN.
+        arn: String,
+    },
     /// An access key that came with the request.
     Given {
         /// Its id.
@@ -78,19 +84,6 @@ pub enum ImportCredentials {
         /// Which one.
         secret: SecretId,
     },
-}
-
-/// A file that is to be copied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportFile {
-    /// Its name in the model.
-    pub name: String,
-    /// Its key in the bucket.
-    pub key: String,
-    /// Size.
-    pub size_bytes: u64,
-    /// What changes when it changes, if the bucket tells.
-    pub e_tag: Option<String>,
 }
 
 impl ModelImport {

@@ -123,6 +123,9 @@ pub struct JobProgress {
     /// Rows gone through, each once for every epoch.
     #[serde(default)]
     pub samples: u64,
+    /// Bytes of rows that were fetched, as of the last time that fetching began.
+    #[serde(default)]
+    pub fetched_bytes: u64,
 }
 
 impl JobProgress {
@@ -259,8 +262,8 @@ impl Job {
             JobEvent::Cancel => self.status = Status::default(),
             JobEvent::Lose => self.losses_without_progress += 1,
             JobEvent::Finish => self.progress.step = self.progress.total_steps,
+            JobEvent::Fetched => self.losses_without_progress = 0,
             JobEvent::Fetch
-            | JobEvent::Fetched
             | JobEvent::FinishEarly
             | JobEvent::Start
             | JobEvent::Validate
@@ -289,7 +292,7 @@ impl Job {
     /// Takes over progress that a run reports. It never goes back, even when a restarted run repeats steps.
     pub fn advance(&mut self, progress: JobProgress, now_ms: i64) {
         let old = self.progress;
-        if progress.step > old.step {
+        if progress.step > old.step || progress.fetched_bytes > old.fetched_bytes {
             self.losses_without_progress = 0;
         }
         self.progress = JobProgress {
@@ -299,6 +302,7 @@ impl Job {
             rows: old.rows.max(progress.rows),
             tokens: old.tokens.max(progress.tokens),
             samples: old.samples.max(progress.samples),
+            fetched_bytes: old.fetched_bytes.max(progress.fetched_bytes),
         };
         self.update_time_ms = now_ms;
     }

@@ -92,6 +92,10 @@ impl RunDir {
     pub fn log_path(&self) -> PathBuf {
         self.root.join("trainer.log")
     }
+    /// `data/`: the rows.
+    pub fn data_path(&self) -> PathBuf {
+        self.root.join("data")
+    }
     /// `checkpoints/`.
     pub fn checkpoints_path(&self) -> PathBuf {
         self.root.join("checkpoints")
@@ -171,7 +175,7 @@ pub struct Lock {
 }
 
 /// Writes a file so that after a crash it is either the old one or the new one, whole.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let beside = path.with_extension("tmp");
     let mut file = File::create(&beside).map_err(io_error("create", &beside))?;
     file.write_all(bytes).map_err(io_error("write", &beside))?;

@@ -18,6 +18,20 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventKind {
+    /// A process took the run directory to fetch the rows; it ends before a trainer starts.
+    Fetching {
+        /// Its process id.
+        pid: u32,
+        /// Bytes that earlier ones brought.
+        bytes: u64,
+    },
+    /// All rows are in `data/`.
+    Fetched {
+        /// Files.
+        files: u64,
+        /// Bytes of them.
+        bytes: u64,
+    },
     /// A trainer took the run directory; `resumed_from_step` is 0 for a fresh start.
     Started {
         /// Process id of the trainer.
@@ -186,6 +200,14 @@ pub enum FailureKind {
     OutOfResources,
     /// Loss or weights became NaN or infinite.
     NonFinite,
+    /// The rows, or what they lie in, do not exist.
+    NotFound,
+    /// The rows may not be read.
+    Denied,
+    /// The rows changed while they were fetched.
+    Changed,
+    /// What holds the rows does not answer.
+    Unreachable,
     /// A checkpoint or input file is damaged.
     Damaged,
     /// A defect of this program or the machine.

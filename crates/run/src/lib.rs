@@ -22,7 +22,7 @@ mod estimate;
 mod event;
 mod job;
 
-pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError};
+pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Dropped, Event, EventKind, FailureKind};
 pub use job::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision};

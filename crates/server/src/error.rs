@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use hearth_domain::{Code, Quota};
+use hearth_remote::RemoteError;
 use hearth_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use prost::Message;
@@ -217,6 +218,20 @@ impl From<StoreError> for ServerError {
                 Self::TooLarge { what: "the upload", max_bytes: limit_bytes }
             }
             other => Self::Store(other),
+        }
+    }
+}
+
+impl From<RemoteError> for ServerError {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::NotFound(text) => Self::NotFound(text),
+            RemoteError::Denied(text) => Self::PermissionDenied(text),
+            RemoteError::Changed(text) => Self::Ended(hearth_domain::Status::new(Code::Aborted, text)),
+            RemoteError::Unreachable(text) => Self::Unavailable(text),
+            RemoteError::Invalid(text) => Self::invalid(text),
+            RemoteError::Refused(text) => Self::FailedPrecondition(text),
+            RemoteError::Internal { doing, source } => Self::Internal { doing, source },
         }
     }
 }

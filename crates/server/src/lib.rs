@@ -51,8 +51,8 @@ mod uploads;
 
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
+pub use hearth_remote::{AzureIdentity, S3Endpoint, Services as StorageServices, StsConfig};
 pub use jobs::{Executor, JobsConfig, is_region};
-pub use operations::import::S3Endpoint;
 pub use serve::{RunningServer, ServerConfig, serve};
 pub use tls::TlsConfig;
 

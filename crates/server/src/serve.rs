@@ -15,6 +15,7 @@ use axum::handler::Handler;
 use axum::routing::any;
 use hearth_domain::{Account, AccountId, KeyRights, TrainingPrices, User, UserId};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
+use hearth_remote::Services;
 use hearth_store::{NewApiKey, NewUserId, SecretKeys, Store, StoreError, installed, write_secret_file};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
@@ -30,7 +31,6 @@ use crate::jobs::estimate::{self, Estimators};
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::limits::{CLOSED_SECRETS_SHOWN, ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
-use crate::operations::import::S3Endpoint;
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
 use crate::{context, gateway, grpc, http, listen, openai, openapi, operations, transcode};
@@ -68,8 +68,8 @@ pub struct ServerConfig {
     /// Program, with its arguments, that renders chat templates of jobs; see [`Service::start`]. `None` is this
     /// executable with the argument `render-template`.
     pub render_command: Option<Vec<OsString>>,
-    /// The S3 service that models are imported from; `None` is Amazon's.
-    pub s3_endpoint: Option<S3Endpoint>,
+    /// Where buckets are that models are imported from and jobs read rows of.
+    pub storage: Services,
     /// What training costs here.
     pub training_prices: TrainingPrices,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
@@ -90,7 +90,7 @@ impl ServerConfig {
             limits: ServerLimits::default(),
             tls: None,
             render_command: None,
-            s3_endpoint: None,
+            storage: Services::default(),
             training_prices: TrainingPrices::default(),
             jobs: None,
             secret_keys: SecretKeys::default(),
@@ -235,7 +235,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let estimators = Estimators::new(&store, &jobs, config.training_prices).map_err(|source| {
         ServerError::internal("removing what an earlier server left of estimates", source)
     })?;
-    let scheduler = Scheduler::start(store.clone(), jobs, Arc::clone(&wake))
+    let scheduler = Scheduler::start(store.clone(), jobs, config.storage.clone(), Arc::clone(&wake))
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
     let shutdown_delay = config.limits.shutdown_delay;
     let (limits, stop) = (Arc::new(config.limits), Stop::default());
@@ -243,7 +243,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         public_url: config.public_url,
         limits: Arc::clone(&limits),
         stop: stop.clone(),
-        s3_endpoint: config.s3_endpoint,
+        storage: config.storage,
         regions,
         reservations,
     };

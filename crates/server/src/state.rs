@@ -10,6 +10,7 @@ use hearth_domain::job::PlacementFacts;
 use hearth_domain::schedule::Reservation;
 use hearth_domain::{AccountId, DatasetRef, JobId, ModelRef};
 use hearth_inference::Service;
+use hearth_remote::Services;
 use hearth_run::RunDir;
 use hearth_store::{Objects, Store, StoreError, UrlSigner};
 use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
@@ -24,7 +25,6 @@ use crate::limits::{
 use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
-use crate::operations::import::S3Endpoint;
 use crate::rate::Rates;
 use crate::transcode::Transcoder;
 use crate::uploads::{UploadPermit, Uploads};
@@ -46,8 +46,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Arc<ServerLimits>,
     /// Tells when the server stops.
     pub(crate) stop: Stop,
-    /// Where buckets are, if not at Amazon.
-    pub(crate) s3_endpoint: Option<S3Endpoint>,
+    /// Where buckets are.
+    pub(crate) storage: Services,
     /// Names of the regions that jobs may ask for.
     pub(crate) regions: Vec<String>,
     /// Capacity that is kept for accounts.
@@ -297,9 +297,9 @@ impl AppState {
         })
     }
 
-    /// Where buckets are, if not at Amazon.
-    pub(crate) fn s3_endpoint(&self) -> Option<&S3Endpoint> {
-        self.inner.settings.s3_endpoint.as_ref()
+    /// Where buckets are.
+    pub(crate) fn storage_services(&self) -> &Services {
+        &self.inner.settings.storage
     }
 
     /// Where and when jobs of an account may run.

@@ -155,6 +155,7 @@ const DATASET: Columns = columns! {
     Form::Plain => {
         "name" = "'accounts/' || account || '/datasets/' || id",
         "display_name" = "record ->> '$.display_name'",
+        "external_url" = "coalesce(record ->> '$.external_url', '')",
         "example_count" = "record ->> '$.example_count'",
         "created_by" = "record ->> '$.created_by'",
         "status.message" = "record ->> '$.status.message'",
@@ -302,6 +303,14 @@ const JOB: Columns = columns! {
         "use_reservation" = "record ->> '$.settings.placement.reservation' IS NOT NULL",
         "reservation_target" = "coalesce('accounts/' || account || '/reservations/'
             || (record ->> '$.settings.placement.reservation'), '')",
+        "aws_s3_config.credentials_secret" = reference!("settings.aws_s3_config.secret", "secrets"),
+        "aws_s3_config.iam_role_arn" = "coalesce(record ->> '$.settings.aws_s3_config.role', '')",
+        "azure_blob_storage_config.credentials_secret"
+            = reference!("settings.azure_blob_storage_config.secret", "secrets"),
+        "azure_blob_storage_config.managed_identity_client_id"
+            = "coalesce(record ->> '$.settings.azure_blob_storage_config.identity.client_id', '')",
+        "azure_blob_storage_config.tenant_id"
+            = "coalesce(record ->> '$.settings.azure_blob_storage_config.identity.tenant_id', '')",
         "job_progress.percent" = "CASE record ->> '$.progress.total_steps' WHEN 0 THEN 0 ELSE
             min(record ->> '$.progress.step', record ->> '$.progress.total_steps') * 100
             / (record ->> '$.progress.total_steps') END",

@@ -52,6 +52,8 @@ fn job(id: &str, output: &str) -> Job {
         gradient_accumulation_steps: 1,
         is_turbo: false,
         placement: Default::default(),
+        aws_s3_config: None,
+        azure_blob_storage_config: None,
     };
     Job::new(acme(), JobId::new(id).unwrap(), settings, "a@example.org", 10)
 }
@@ -224,6 +226,7 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
             rows: 5,
             tokens: step * 100,
             samples: step * 2,
+            fetched_bytes: 0,
         },
         rows_note: (step == 7).then(|| "a note".to_owned()),
         events,

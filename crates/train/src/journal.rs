@@ -110,6 +110,8 @@ fn append_metrics(metrics: &mut MetricsFile, kind: &EventKind) -> Result<(), Tra
 
 fn log_line(kind: &EventKind) -> String {
     match kind {
+        EventKind::Fetching { pid, .. } => format!("process {pid} fetches the rows"),
+        EventKind::Fetched { files, bytes } => format!("fetched {files} files, {bytes} bytes"),
         EventKind::Started { pid, resumed_from_step: 0 } => format!("trainer {pid} starts"),
         EventKind::Started { pid, resumed_from_step } => {
             format!("trainer {pid} goes on from step {resumed_from_step}")

@@ -6,6 +6,7 @@ mod bench;
 mod chat;
 mod dataset;
 mod demo;
+mod fetch_rows;
 mod job;
 mod model;
 mod render_template;
@@ -59,6 +60,7 @@ enum Command {
     Train(train::Args),
     #[command(hide = true)]
     RenderTemplate(render_template::Args),
+    FetchRows(fetch_rows::Args),
     #[command(subcommand)]
     Bench(bench::Command),
     Demo(demo::Args),
@@ -80,6 +82,7 @@ impl Cli {
             Command::Chat(args) => args.run(json),
             Command::Train(args) => args.run(),
             Command::RenderTemplate(args) => args.run(),
+            Command::FetchRows(args) => args.run(),
             Command::Bench(command) => command.run(json),
             Command::Demo(args) => args.run(json),
         }

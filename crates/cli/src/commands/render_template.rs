@@ -37,7 +37,7 @@ impl Args {
 }
 
 /// Lowers a limit of this process for good, to `most` or what it may be at most already.
-fn limit(resource: Resource, most: u64) -> Result<()> {
+pub(super) fn limit(resource: Resource, most: u64) -> Result<()> {
     let most = Some(getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most)));
     setrlimit(resource, Rlimit { current: most, maximum: most }).context("this process cannot be limited")
 }

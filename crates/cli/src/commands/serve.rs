@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use hearth_domain::{AccountId, QuotaKind, TrainingPrices};
 use hearth_server::limits::{Rate, ServerLimits};
-use hearth_server::{S3Endpoint, TlsConfig};
+use hearth_server::{AzureIdentity, S3Endpoint, StorageServices, StsConfig, TlsConfig};
 use serde_json::json;
 
 use self::jobs::JobArgs;
@@ -39,14 +39,6 @@ pub struct Args {
     /// Backend that trains new jobs
     #[arg(long, value_enum, default_value = "cpu")]
     backend: BackendArg,
-    /// S3 service that models are imported from, for example http://127.0.0.1:9000 [default: Amazon's]
-    ///
-    /// Only an endpoint that is named here may be plain HTTP, or on this machine or its network.
-    #[arg(long, value_name = "URL")]
-    s3_endpoint: Option<String>,
-    /// Region that requests to it are signed for
-    #[arg(long, value_name = "REGION", requires = "s3_endpoint", default_value = "us-east-1")]
-    s3_region: String,
     /// What a million tokens of training cost, which jobs show, for example "0.50 USD" [default: nothing]
     ///
     /// Given several times, by the size of the base: "16B=0.50 USD" for bases of at most so many parameters, and a
@@ -57,6 +49,8 @@ pub struct Args {
     data_dir: DataDir,
     #[command(flatten)]
     jobs: JobArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -92,6 +86,62 @@ impl TlsArgs {
                 names: self.tls_name,
                 authority_file: self.tls_authority_file,
             }),
+        }
+    }
+}
+
+/// Where buckets are that models are imported from and jobs read rows of, and who this server is there. Only services
+/// that are named here may be plain HTTP, or on this machine or its network.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Storage services")]
+struct StorageArgs {
+    /// S3 service, for example http://127.0.0.1:9000 [default: Amazon's]
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// Region that requests to it are signed for
+    #[arg(long, value_name = "REGION", requires = "s3_endpoint", default_value = "us-east-1")]
+    s3_region: String,
+    /// File with the token (a JWT) by which this server takes roles at AWS; without it roles cannot be used
+    #[arg(long, value_name = "FILE")]
+    aws_web_identity_token_file: Option<PathBuf>,
+    /// Token service of AWS [default: Amazon's in the region]
+    #[arg(long, value_name = "URL", requires = "aws_web_identity_token_file")]
+    aws_sts_endpoint: Option<String>,
+    /// Region of Amazon's token service [default: us-east-1]
+    #[arg(long, value_name = "REGION", requires = "aws_web_identity_token_file")]
+    aws_sts_region: Option<String>,
+    /// Azure Blob Storage, where an account is URL/ACCOUNT [default: Microsoft's]
+    #[arg(long, value_name = "URL")]
+    azure_endpoint: Option<String>,
+    /// File with the token (a JWT) by which this server takes managed identities at Azure; without it they cannot be used
+    #[arg(long, value_name = "FILE")]
+    azure_identity_token_file: Option<PathBuf>,
+    /// Token service of Azure [default: Microsoft's]
+    #[arg(long, value_name = "URL", requires = "azure_identity_token_file")]
+    azure_identity_endpoint: Option<String>,
+    /// Certificates (PEM) of the authorities of the services that are named here, in place of the usual ones
+    #[arg(long, value_name = "FILE")]
+    storage_ca_file: Option<PathBuf>,
+}
+
+impl StorageArgs {
+    fn services(self) -> Result<StorageServices, String> {
+        let mut services = StorageServices::default();
+        services.ca_file = self.storage_ca_file;
+        if let Some(url) = &self.s3_endpoint {
+            services.s3 = Some(S3Endpoint::new(url, &self.s3_region)?);
+        }
+        if let Some(file) = self.aws_web_identity_token_file {
+            let (url, region) = (self.aws_sts_endpoint.as_deref(), self.aws_sts_region.as_deref());
+            services.sts = Some(StsConfig::new(url, region, file)?);
+        }
+        if let Some(file) = self.azure_identity_token_file {
+            services.azure_identity =
+                Some(AzureIdentity::new(self.azure_identity_endpoint.as_deref(), file)?);
+        }
+        match &self.azure_endpoint {
+            Some(url) => services.with_azure(url),
+            None => Ok(services),
         }
     }
 }
@@ -221,10 +271,7 @@ impl Args {
             config.inference_limits.model_bytes = bytes;
         }
         config.limits = self.limits.limits();
-        config.s3_endpoint = match &self.s3_endpoint {
-            Some(url) => Some(S3Endpoint::new(url, &self.s3_region).map_err(anyhow::Error::msg)?),
-            None => None,
-        };
+        config.storage = self.storage.services().map_err(anyhow::Error::msg)?;
         config.training_prices = TrainingPrices::parse(self.training_price.iter().map(String::as_str))
             .map_err(|problem| anyhow!("--training-price: {problem}"))?;
         config.secret_keys = secret_keys()?;

@@ -1,8 +1,8 @@
 //! What a job may ask for, and what it gets when it does not ask: validation and defaults in one place.
 //!
 //! [`JobRequest`] and [`JobFacts`] go in, [`JobSettings`] or [`Violations`] come out. `names` checks the resources that a
-//! request names, `training` the numbers, `placement` where it runs, `mtp` what is not
-//! built yet.
+//! request names, `training` the numbers, `placement` where it runs, `storage` what opens datasets that lie
+//! elsewhere, `mtp` what is not built yet.
 
 mod check;
 mod mtp;
@@ -10,6 +10,7 @@ mod names;
 pub mod placement;
 mod request;
 mod settings;
+mod storage;
 mod training;
 
 pub use check::{FieldViolation, Violations};
@@ -17,6 +18,7 @@ pub use mtp::MTP_NUM_DRAFT_TOKENS_MAX;
 pub use placement::{Placement, PlacementFacts, PlacementRequest};
 pub use request::{JobFacts, JobRequest, SUPPORTED_FIELDS};
 pub use settings::JobSettings;
+pub use storage::{AwsS3Config, AwsS3Request, AzureConfig, AzureRequest, SecretFact, StorageFacts};
 pub use training::*;
 
 use check::Checker;
@@ -47,6 +49,8 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
         numbers.learning_rate = learning_rate_default(weights, numbers.lora_rank, steps);
     }
     let placement = placement::placement(&mut check, request, facts);
+    let aws_s3_config = storage::aws(&mut check, request, facts);
+    let azure_blob_storage_config = storage::azure(&mut check, request, facts);
     mtp::check(&mut check, request);
     not_built(&mut check, request);
     if let (Some(dataset), Some(base), true) = (dataset, base, check.0.is_empty()) {
@@ -70,6 +74,8 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
             gradient_accumulation_steps: numbers.gradient_accumulation_steps,
             is_turbo: request.is_turbo,
             placement,
+            aws_s3_config,
+            azure_blob_storage_config,
         });
     }
     assert!(!check.0.is_empty(), "a dataset or a base that is missing is a violation");

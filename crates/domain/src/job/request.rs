@@ -1,6 +1,7 @@
 //! What a client asks for, and what the server found out about it.
 
 use super::placement::{PlacementFacts, PlacementRequest};
+use super::storage::{AwsS3Request, AzureRequest, StorageFacts};
 use crate::dataset::Dataset;
 use crate::id::{AccountId, JobId};
 use crate::record::Model;
@@ -32,6 +33,8 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "useReservation",
     "reservationTarget",
     "isTurbo",
+    "awsS3Config",
+    "azureBlobStorageConfig",
 ];
 
 /// What a client asks for. Zero and empty mean "not given".
@@ -73,6 +76,10 @@ pub struct JobRequest {
     pub placement: PlacementRequest,
     /// Whether products with the base's weights may round to 8-bit integers, which is faster.
     pub is_turbo: bool,
+    /// What opens datasets in S3.
+    pub aws_s3_config: Option<AwsS3Request>,
+    /// What opens datasets in Azure.
+    pub azure_blob_storage_config: Option<AzureRequest>,
     /// Whether heads that predict several tokens are trained too.
     pub mtp_enabled: bool,
     /// Tokens that these predict.
@@ -98,4 +105,6 @@ pub struct JobFacts {
     pub base_model: Option<Model>,
     /// Where and when jobs may run.
     pub placement: PlacementFacts,
+    /// What opens datasets that lie elsewhere.
+    pub storage: StorageFacts,
 }

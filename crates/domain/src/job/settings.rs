@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::placement::Placement;
+use super::storage::{AwsS3Config, AzureConfig};
 use crate::id::{DatasetRef, ModelRef};
 
 /// Every setting of a job, with defaults filled in: what the API returns and what the trainer gets.
@@ -49,4 +50,10 @@ pub struct JobSettings {
     /// Where and when it runs.
     #[serde(default)]
     pub placement: Placement,
+    /// What opens datasets in S3; without it buckets must be public.
+    #[serde(default)]
+    pub aws_s3_config: Option<AwsS3Config>,
+    /// What opens datasets in Azure; without it containers must be public.
+    #[serde(default)]
+    pub azure_blob_storage_config: Option<AzureConfig>,
 }

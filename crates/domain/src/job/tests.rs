@@ -37,6 +37,7 @@ fn facts() -> JobFacts {
         evaluation_dataset: None,
         base_model: Some(base),
         placement: PlacementFacts::default(),
+        storage: StorageFacts::default(),
     }
 }
 
@@ -89,6 +90,8 @@ fn every_default_is_filled_in() {
             gradient_accumulation_steps: 1,
             is_turbo: false,
             placement: Placement::default(),
+            aws_s3_config: None,
+            azure_blob_storage_config: None,
         }
     );
 }

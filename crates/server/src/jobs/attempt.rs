@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,13 +14,39 @@ use hearth_domain::schedule::Run;
 use hearth_run::{Event, EventKind, EventTail, RunDir, RunError};
 use hearth_store::SecretKeys;
 use rustix::process::{Pid, Signal, kill_process};
+use zeroize::Zeroizing;
+
+/// What a process in a run directory is to do.
+pub(super) enum Work {
+    /// Fetch rows; it is told over a pipe which, and what opens them.
+    Fetch(Zeroizing<Vec<u8>>),
+    /// Train.
+    Train {
+        /// Threads.
+        threads: usize,
+        /// Memory that it may take; without it, what it finds free.
+        memory_bytes: Option<u64>,
+    },
+}
+
+impl Work {
+    fn options(&self) -> Vec<String> {
+        match self {
+            Self::Fetch(_) => Vec::new(),
+            Self::Train { threads, memory_bytes } => {
+                let memory = memory_bytes.map(|bytes| format!("--memory-limit={bytes}"));
+                std::iter::once(format!("--threads={threads}")).chain(memory).collect()
+            }
+        }
+    }
+}
 
 /// What this server knows of a job's trainer. All of it can be found out again.
 pub(super) struct Attempt {
     dir: RunDir,
     tail: EventTail,
     child: Option<Child>,
-    /// Of the last `started` event; may be that of a dead trainer.
+    /// Of the last `started` or `fetching` event; may be that of a dead process.
     pid: Option<u32>,
     stopping_since_ms: Option<i64>,
     last_exit: Option<String>,
@@ -41,27 +67,24 @@ impl Attempt {
         self.last_exit.as_deref()
     }
 
-    /// Starts a trainer in a process group of its own, so that it outlives this server. What it prints goes to
-    /// `trainer.log`. Without `memory_bytes` it takes what it finds free.
-    pub(super) fn launch(
-        &mut self,
-        trainer: &[OsString],
-        threads: usize,
-        memory_bytes: Option<u64>,
-    ) -> io::Result<()> {
+    /// Starts a process in a group of its own, so that it outlives this server. What it prints goes to `trainer.log`.
+    pub(super) fn launch(&mut self, command: &[OsString], work: &Work) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.dir.log_path())?;
-        let (program, arguments) = trainer.split_first().expect("the trainer's command is not empty");
-        let child = Command::new(program)
+        let (program, arguments) = command.split_first().expect("the command is not empty");
+        let mut child = Command::new(program)
             .args(arguments)
             .env_remove(SecretKeys::VARIABLE)
             .arg(self.dir.root())
-            .arg(format!("--threads={threads}"))
-            .args(memory_bytes.map(|bytes| format!("--memory-limit={bytes}")))
-            .stdin(Stdio::null())
+            .args(work.options())
+            .stdin(if matches!(work, Work::Fetch(_)) { Stdio::piped() } else { Stdio::null() })
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
             .spawn()?;
+        if let (Work::Fetch(input), Some(mut pipe)) = (work, child.stdin.take()) {
+            // One that died before it read is found to be gone, like others.
+            let _ = pipe.write_all(input);
+        }
         self.child = Some(child);
         self.pid = None;
         self.stopping_since_ms = None;
@@ -99,7 +122,7 @@ impl Attempt {
     pub(super) fn poll(&mut self) -> Result<Vec<Event>, RunError> {
         let events = self.tail.poll()?;
         for event in &events {
-            if let EventKind::Started { pid, .. } = event.kind {
+            if let EventKind::Started { pid, .. } | EventKind::Fetching { pid, .. } = event.kind {
                 self.pid = Some(pid);
             }
         }

@@ -1,14 +1,15 @@
 //! The jobs behind the gateway: one loop that keeps trainers in line with what the database wants.
 //!
-//! [`Scheduler`] looks at the unfinished jobs, asks `domain::schedule` what to do, and does it: `prepare` writes a run
-//! directory, `attempt` starts, watches and stops the trainer in it, `report` reads its events, `finish` installs
-//! what it made. `checkpoint` makes models of what a run saved on its way. `estimate` says what a job will take
-//! before it starts. All that must survive stands in the database and in run directories, so a server that dies and
+//! [`Scheduler`] looks at the unfinished jobs, asks `domain::schedule` what to do, and does it: `fetch` says which rows
+//! must be brought from elsewhere, `prepare` writes a run directory, `attempt` starts, watches and stops the process in
+//! it, `report` reads its events, `finish` installs what it made. `checkpoint` makes models of what a run saved on its
+//! way. `estimate` says what a job will take before it starts. All that must survive stands in the database and in run directories, so a server that dies and
 //! starts again goes on where it was; trainers do not notice.
 
 mod attempt;
 pub(crate) mod checkpoint;
 pub(crate) mod estimate;
+mod fetch;
 mod finish;
 mod prepare;
 mod report;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
+use hearth_remote::fetch::Fetched;
 use hearth_run::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision, RunDir};
 use hearth_store::installed::{self, ModelManifest};
 use hearth_store::{ObjectKey, Store, StoreError};
@@ -82,7 +83,7 @@ fn base_model_name(name: &ModelRef, manifest: &ModelManifest) -> String {
     manifest.hub_id.clone().unwrap_or_else(|| name.to_string())
 }
 
-/// Links the files of a dataset into `data/` of the run, numbered in reading order. From then on the run has its rows,
+/// Links the files of a dataset into `data/` of the run, numbered in reading order; what was fetched is there already. From then on the run has its rows,
 /// whatever happens to the dataset.
 fn link_rows(
     store: &Store,
@@ -94,8 +95,18 @@ fn link_rows(
     let record = runtime
         .block_on(store.dataset_get(dataset))
         .map_err(|error| status_of("reading the dataset", &error))?;
-    let data = dir.root().join("data");
+    let data = dir.data_path();
     fs::create_dir_all(&data).map_err(|error| io_status("making the run directory", &data, &error))?;
+    if !record.external_url.is_empty() {
+        let fetched =
+            Fetched::files(&data, part).map_err(|error| io_status("finding the rows", &data, &error))?;
+        return fetched.filter(|files| !files.is_empty()).ok_or_else(|| {
+            Status::new(
+                Code::FailedPrecondition,
+                format!("the rows of dataset {dataset} lie behind its externalUrl and are not here"),
+            )
+        });
+    }
     let mut linked = Vec::new();
     for (index, file) in record.files.iter().enumerate() {
         let to = data.join(format!("{part}-{index:04}.jsonl"));
@@ -126,7 +137,7 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// What was there when the job was made and is not there any more fails the job's precondition.
-fn status_of(doing: &str, error: &StoreError) -> Status {
+pub(super) fn status_of(doing: &str, error: &StoreError) -> Status {
     let code = match error.code() {
         Code::NotFound => Code::FailedPrecondition,
         code => code,

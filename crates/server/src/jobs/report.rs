@@ -29,7 +29,8 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
     let mut state = job.state;
     for event in events.iter().filter(|event| event.seq > job.events_read) {
         let moves = match &event.kind {
-            EventKind::Started { .. } | EventKind::Warning { .. } => vec![],
+            EventKind::Started { .. } | EventKind::Fetching { .. } | EventKind::Warning { .. } => vec![],
+            EventKind::Fetched { .. } => vec![JobEvent::Fetched],
             EventKind::Validated { .. }
             | EventKind::Planned { .. }
             | EventKind::Tried { .. }
@@ -77,6 +78,7 @@ fn advance(progress: &mut JobProgress, kind: &EventKind) {
         EventKind::Validated { rows, total_steps, .. } => {
             (progress.rows, progress.total_steps) = (*rows, *total_steps);
         }
+        EventKind::Fetching { bytes, .. } => progress.fetched_bytes = *bytes,
         EventKind::Step { step, total_steps, epoch, total_tokens, total_samples, .. } => {
             progress.total_steps = *total_steps;
             // A trainer that goes on from a checkpoint does steps again that are done already.
@@ -96,6 +98,10 @@ pub(super) fn failure_code(kind: FailureKind) -> Code {
         FailureKind::InvalidData => Code::InvalidArgument,
         FailureKind::InvalidSetting | FailureKind::NonFinite => Code::FailedPrecondition,
         FailureKind::OutOfResources => Code::ResourceExhausted,
+        FailureKind::NotFound => Code::NotFound,
+        FailureKind::Denied => Code::PermissionDenied,
+        FailureKind::Changed => Code::Aborted,
+        FailureKind::Unreachable => Code::Unavailable,
         FailureKind::Damaged | FailureKind::Internal => Code::Internal,
     }
 }

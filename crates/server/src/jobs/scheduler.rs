@@ -14,14 +14,15 @@ use hearth_domain::schedule::{
     Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, Share, Snapshot, schedule,
 };
 use hearth_domain::{Code, Job, JobEstimate, JobEvent, JobState, Status};
+use hearth_remote::Services;
 use hearth_run::{Backend, RunError};
 use hearth_store::{RunReport, Store, StoreError, StoredJob};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::attempt::Attempt;
-use super::{finish, prepare, report, run_dir};
+use super::attempt::{Attempt, Work};
+use super::{fetch, finish, prepare, report, run_dir};
 use crate::error::ServerError;
 use crate::limits::{TRAINER_MEMORY_PERCENT, WAITING_LINE_MAX};
 
@@ -54,6 +55,8 @@ pub struct JobsConfig {
     pub free_memory: fn() -> Option<u64>,
     /// Program and first arguments of a trainer; the run directory follows.
     pub trainer: Vec<OsString>,
+    /// The same of what fetches rows that lie elsewhere; it is told over its standard input which, and what opens them.
+    pub fetcher: Vec<OsString>,
     /// Backend of new runs; `reference` is for checks and slow.
     pub backend: Backend,
     /// Time between two looks when nobody wakes the loop.
@@ -63,12 +66,13 @@ pub struct JobsConfig {
 impl JobsConfig {
     /// One trainer at a time, which is this executable with the argument `train`.
     pub fn of_this_executable() -> io::Result<Self> {
-        let executable = std::env::current_exe()?;
+        let executable: OsString = std::env::current_exe()?.into();
         Ok(Self {
             limits: Limits::default(),
             regions: Vec::new(),
             free_memory: || None,
-            trainer: vec![executable.into(), "train".into()],
+            trainer: vec![executable.clone(), "train".into()],
+            fetcher: vec![executable, "fetch-rows".into()],
             backend: Backend::default(),
             poll_interval: Duration::from_millis(500),
         })
@@ -84,14 +88,14 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Starts the loop in the current tokio runtime. Notify `wake` when a job was made or changed.
-    pub fn start(store: Store, config: JobsConfig, wake: Arc<Notify>) -> io::Result<Self> {
-        assert!(!config.trainer.is_empty(), "the trainer's command is not empty");
+    pub fn start(store: Store, config: JobsConfig, storage: Services, wake: Arc<Notify>) -> io::Result<Self> {
+        assert!(!config.trainer.is_empty() && !config.fetcher.is_empty(), "commands are not empty");
         let stop = Arc::new(AtomicBool::new(false));
         let runtime = Handle::current();
         let (stop_seen, woken) = (Arc::clone(&stop), Arc::clone(&wake));
         let thread = std::thread::Builder::new().name("hearth-jobs".to_owned()).spawn(move || {
             let poll_interval = config.poll_interval;
-            let mut jobs = Jobs { store, config, runtime, attempts: BTreeMap::new() };
+            let mut jobs = Jobs { store, config, storage, runtime, attempts: BTreeMap::new() };
             let mut adopted = false;
             while !stop_seen.load(Ordering::Acquire) {
                 let round = AssertUnwindSafe(|| {
@@ -131,6 +135,7 @@ impl Scheduler {
 struct Jobs {
     store: Store,
     config: JobsConfig,
+    storage: Services,
     runtime: Handle,
     /// By the key of the job's row.
     attempts: BTreeMap<i64, Attempt>,
@@ -324,7 +329,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// Writes the run directory and starts a trainer in it.
+    /// Starts a trainer in the written run directory, or what fetches the rows that are still missing there.
     fn start(&mut self, key: i64, job: &Job, share: Share) -> Result<(), ServerError> {
         let data_dir = self.store.data_dir();
         let attempt = self
@@ -336,10 +341,20 @@ impl Jobs {
             return Ok(());
         }
         let dir = attempt.dir().clone();
-        if let Err(status) = prepare::prepare(&self.store, &self.runtime, self.config.backend, job, &dir) {
-            self.change(key, &JobEvent::Fail(status))?;
-            return Ok(());
-        }
+        let ready =
+            fetch::request(&self.store, &self.runtime, &self.storage, job, &dir).and_then(|missing| {
+                if missing.is_none() {
+                    prepare::prepare(&self.store, &self.runtime, self.config.backend, job, &dir)?;
+                }
+                Ok(missing)
+            });
+        let missing = match ready {
+            Ok(missing) => missing,
+            Err(status) => {
+                self.change(key, &JobEvent::Fail(status))?;
+                return Ok(());
+            }
+        };
         attempt.rewind();
         let events = attempt.poll().map_err(run_error)?;
         attempt.rewind();
@@ -349,21 +364,31 @@ impl Jobs {
             rows_note: None,
             events: Vec::new(),
         };
+        let (event, command, what) = match &missing {
+            Some(_) => (JobEvent::Fetch, &self.config.fetcher, "the process that fetches rows"),
+            None => (JobEvent::Start, &self.config.trainer, "the trainer"),
+        };
         let now_ms = crate::now_ms();
         self.runtime.block_on(async {
             self.store.job_follow(key, &report, now_ms).await?;
             // Whoever cancelled the job meanwhile wins.
-            self.store.job_start(key, job.state, share, now_ms).await
+            self.store.job_start(key, job.state, &event, share, now_ms).await
         })?;
-        tracing::info!(job = job.name(), "starting a trainer");
-        let memory_bytes = match (share.memory_bytes, self.memory_for_trainer()) {
-            (0, _) => None,
-            (bytes, free) => Some(bytes.min(free.unwrap_or(u64::MAX))),
+        tracing::info!(job = job.name(), "starting {what}");
+        let work = match missing {
+            Some(told) => Work::Fetch(told),
+            None => {
+                let memory_bytes = match (share.memory_bytes, self.memory_for_trainer()) {
+                    (0, _) => None,
+                    (bytes, free) => Some(bytes.min(free.unwrap_or(u64::MAX))),
+                };
+                Work::Train { threads: share.threads, memory_bytes }
+            }
         };
         let attempt = self.attempts.get_mut(&key).expect("made above");
-        if let Err(error) = attempt.launch(&self.config.trainer, share.threads, memory_bytes) {
-            tracing::error!(%error, "the trainer cannot be started");
-            let status = Status::new(Code::Internal, format!("the trainer cannot be started: {error}"));
+        if let Err(error) = attempt.launch(command, &work) {
+            tracing::error!(%error, "{what} cannot be started");
+            let status = Status::new(Code::Internal, format!("{what} cannot be started: {error}"));
             self.change(key, &JobEvent::Fail(status))?;
         }
         Ok(())

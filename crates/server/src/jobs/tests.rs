@@ -15,6 +15,7 @@ use hearth_domain::{
     JobEstimate, JobEvent, JobId, JobSettings, JobState, Model, ModelId, ModelKind, ModelRef, Status,
     TrainingPrices,
 };
+use hearth_remote::Services;
 use hearth_run::{Event, EventKind, EventTail, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use hearth_store::{ObjectKey, SizeRule, Store};
@@ -50,6 +51,17 @@ finish() {
   emit "\"finished\",\"step\":4,\"total_tokens\":40,\"train_loss\":1.0,\"eval_loss\":null,\"adapter_sha256\":\"$SHA\",\"peak_rss_bytes\":1"
 }
 emit "\"started\",\"pid\":$$,\"resumed_from_step\":0"
+"#;
+
+/// Brings one row when the file `fetch` is there.
+const FETCHER: &str = r#"
+emit "\"fetching\",\"pid\":$$,\"bytes\":0"
+cat > "$dir/told"
+wait_for fetch
+mkdir -p "$dir/data"
+echo '{}' > "$dir/data/train-0000.jsonl"
+echo '{"parts": [{"name": "train", "files": [["train-0000.jsonl", 3]]}]}' > "$dir/data/fetched.json"
+emit '"fetched","files":1,"bytes":3'
 "#;
 
 /// Trains four steps, waiting for the file `go` after the second.
@@ -89,6 +101,8 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         gradient_accumulation_steps: 1,
         is_turbo: false,
         placement: Placement::default(),
+        aws_s3_config: None,
+        azure_blob_storage_config: None,
     };
     Job::new(account(), JobId::new(id).unwrap(), settings, "a@example.org", create_time_ms)
 }
@@ -109,6 +123,8 @@ impl World {
         let sha256 = hex::encode(Sha256::digest(adapter()));
         let text = format!("WORLD='{world}'\nSHA={sha256}\n{PRELUDE}\n{script}\n");
         fs::write(dir.path().join("trainer.sh"), text).unwrap();
+        let (prelude, _) = PRELUDE.rsplit_once("emit").unwrap();
+        fs::write(dir.path().join("fetcher.sh"), format!("{prelude}\n{FETCHER}\n")).unwrap();
         fs::write(dir.path().join("adapter"), adapter()).unwrap();
         let config = JobsConfig {
             backend: hearth_run::Backend::Cpu,
@@ -117,6 +133,7 @@ impl World {
             regions: Vec::new(),
             free_memory: || None,
             trainer: vec!["/bin/sh".into(), dir.path().join("trainer.sh").into()],
+            fetcher: vec!["/bin/sh".into(), dir.path().join("fetcher.sh").into()],
             poll_interval: Duration::from_millis(10),
         };
         let store = Store::open(&dir.path().join("data"), 1).await.unwrap();
@@ -165,7 +182,12 @@ impl World {
     }
 
     fn start(&mut self) {
-        let scheduler = Scheduler::start(self.store.clone(), self.config.clone(), Arc::clone(&self.wake));
+        let scheduler = Scheduler::start(
+            self.store.clone(),
+            self.config.clone(),
+            Services::default(),
+            Arc::clone(&self.wake),
+        );
         self.scheduler = Some(scheduler.unwrap());
     }
 
@@ -236,7 +258,7 @@ impl World {
     fn pids(&self, id: &str) -> Vec<u32> {
         let events: Vec<Event> = EventTail::new(&self.run(id)).poll().unwrap();
         let pid = |event: &Event| match event.kind {
-            EventKind::Started { pid, .. } => Some(pid),
+            EventKind::Started { pid, .. } | EventKind::Fetching { pid, .. } => Some(pid),
             _ => None,
         };
         events.iter().filter_map(pid).collect()
@@ -689,4 +711,47 @@ fn events_become_moves() {
     check(JobState::Running, &[step, paused], "interrupt step 3 epoch 1 read 3");
     check(JobState::Validating, &[finished], "validate write step 0 epoch 0 read 1 finished");
     check(JobState::Cancelled, &[step, paused], "step 0 epoch 0 read 3");
+}
+
+#[tokio::test]
+async fn rows_that_lie_elsewhere_are_fetched_first() {
+    let mut world = World::new(NORMAL).await;
+    let mut dataset = world.dataset();
+    world.store.dataset_delete(&dataset.name()).await.unwrap();
+    dataset.files.clear();
+    dataset.external_url = "s3://bucket/rows.jsonl".to_owned();
+    world.store.dataset_create(&dataset).await.unwrap();
+    let key = world.create("j1", 1).await;
+    world.start();
+    // One that is killed is followed by another, one that the user stops by none until the job goes on.
+    for times in 1..=3 {
+        world.until_state(key, JobState::CreatingInputDataset).await;
+        let end = Instant::now() + PATIENCE;
+        while world.pids("j1").len() < times {
+            assert!(Instant::now() < end, "nothing fetches for the {times}. time\n{}", world.log("j1"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match times {
+            1 => world.kill("j1"),
+            2 => {
+                world.event(key, JobEvent::Cancel).await;
+                world.until_gone("j1").await;
+                world.event(key, JobEvent::Resume).await;
+            }
+            _ => fs::write(world.run("j1").root().join("fetch"), "").unwrap(),
+        }
+    }
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    let history = world.history(key).await;
+    assert_eq!(history, "fetch lose fetch cancel resume fetch fetched start validate write finish");
+    let told: serde_json::Value =
+        serde_json::from_slice(&fs::read(world.run("j1").root().join("told")).unwrap()).unwrap();
+    assert_eq!(
+        (&told["parts"][0]["location"]["bucket"], &told["aws"]["kind"]),
+        (&"bucket".into(), &"public".into())
+    );
+    let spec = world.run("j1").job().unwrap();
+    assert_eq!(fs::read(&spec.train_files[0]).unwrap(), b"{}\n");
+    world.stop().await;
 }

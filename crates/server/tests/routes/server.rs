@@ -252,6 +252,7 @@ pub fn config(dir: &Path) -> ServerConfig {
         regions: Vec::new(),
         free_memory: || None,
         trainer: vec!["false".into()],
+        fetcher: vec!["false".into()],
         backend: hearth_run::Backend::Cpu,
         poll_interval: Duration::from_millis(20),
     };

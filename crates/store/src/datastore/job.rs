@@ -281,12 +281,13 @@ impl Store {
         Ok(job)
     }
 
-    /// Gives a job its share of the machine and lets [`JobEvent::Start`] happen to it, in one transaction. The job must
-    /// still be in the expected state.
+    /// Gives a job its share of the machine and lets [`JobEvent::Start`] or [`JobEvent::Fetch`] happen to it, in one
+    /// transaction. The job must still be in the expected state.
     pub async fn job_start(
         &self,
         key: i64,
         expected: JobState,
+        event: &JobEvent,
         share: Share,
         now_ms: i64,
     ) -> Result<Job, StoreError> {
@@ -294,7 +295,7 @@ impl Store {
         let mut job = read(&mut tx, key).await?;
         job.share = share;
         write(&mut tx, key, &job).await?;
-        let job = transition(&mut tx, key, Some(expected), &JobEvent::Start, now_ms).await?;
+        let job = transition(&mut tx, key, Some(expected), event, now_ms).await?;
         tx.commit().await.map_err(StoreError::Database)?;
         Ok(job)
     }

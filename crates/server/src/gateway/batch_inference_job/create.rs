@@ -9,6 +9,7 @@ use hearth_proto::gateway as pb;
 use super::to_pb;
 use crate::batch;
 use crate::error::ServerError;
+use crate::gateway::dataset::check::must_be_here;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, model, names};
 use crate::openai;
@@ -177,6 +178,7 @@ async fn input(
     if dataset.state != DatasetState::Ready {
         return Err(ServerError::FailedPrecondition(format!("dataset {name} is not READY")));
     }
+    must_be_here(&dataset)?;
     if dataset.format != DatasetFormat::Unspecified {
         return Err(ServerError::FailedPrecondition(format!(
             "dataset {name} has rows to train on; rows of batch inference have custom_id and body"

@@ -11,9 +11,11 @@ use crate::error::ServerError;
 use crate::state::AppState;
 
 /// Checks every row of the uploaded files: READY with the true number of rows and the format, or
-/// INVALID_ARGUMENT with lines and fields, which also stands in the dataset's status. A READY dataset stays so.
+/// INVALID_ARGUMENT with lines and fields, which also stands in the dataset's status. A READY dataset stays so; one whose
+/// rows lie elsewhere is FAILED_PRECONDITION.
 pub(crate) async fn dataset_check(state: &AppState, name: &DatasetRef) -> Result<Dataset, ServerError> {
     let dataset = state.store().dataset_get(name).await?;
+    must_be_here(&dataset)?;
     if dataset.state == DatasetState::Ready {
         return Ok(dataset);
     }
@@ -57,11 +59,24 @@ pub(crate) async fn dataset_check(state: &AppState, name: &DatasetRef) -> Result
     }
 }
 
+/// Only jobs read rows that lie elsewhere.
+pub(crate) fn must_be_here(dataset: &Dataset) -> Result<(), ServerError> {
+    if dataset.external_url.is_empty() {
+        return Ok(());
+    }
+    Err(ServerError::FailedPrecondition(format!(
+        "the rows of dataset {} lie behind its externalUrl and are not here; only a job that trains or evaluates on them \
+         fetches them",
+        dataset.name()
+    )))
+}
+
 /// Names and places of the registered files, all of which must be there.
 pub(crate) fn uploaded_files(
     state: &AppState,
     dataset: &Dataset,
 ) -> Result<Vec<(String, PathBuf)>, ServerError> {
+    must_be_here(dataset)?;
     let name = dataset.name();
     if dataset.files.is_empty() {
         return Err(ServerError::FailedPrecondition(format!(

@@ -22,6 +22,7 @@ pub(super) async fn dataset_copy(
     if source.state != DatasetState::Ready {
         return Err(fields::not_ready(&name));
     }
+    check::must_be_here(&source)?;
     if new.example_count != 0 && new.example_count != source.example_count {
         let what = format!("the copied dataset has {} rows; leave it out", source.example_count);
         return Err(ServerError::field("dataset.exampleCount", what));

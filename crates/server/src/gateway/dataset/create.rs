@@ -1,6 +1,6 @@
 //! `CreateDataset`.
 
-use hearth_domain::{Dataset, DatasetId, DatasetRef, QuotaKind};
+use hearth_domain::{Dataset, DatasetId, DatasetRef, DatasetState, QuotaKind};
 use hearth_proto::gateway as pb;
 
 use super::{copy, fields};
@@ -9,7 +9,8 @@ use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, names};
 use crate::quota::must_have_room;
 
-/// Makes a dataset: without files, in state UPLOADING, or READY with those of another dataset.
+/// Makes a dataset: without files, in state UPLOADING, or READY with those of another dataset or with rows that lie
+/// elsewhere.
 pub(in crate::gateway) async fn dataset_create(
     call: &Call,
     request: pb::CreateDatasetRequest,
@@ -28,9 +29,20 @@ pub(in crate::gateway) async fn dataset_create(
         ));
     }
     let given = request.dataset.unwrap_or_default();
-    refuse_other("Dataset", "dataset.", &given, fields::SUPPORTED)?;
+    refuse_other("Dataset", "dataset.", &given, fields::SUPPORTED_AT_CREATION)?;
     let name = DatasetRef { account, id };
+    let external_url = fields::external_url(given.external_url)?;
+    if !external_url.is_empty() && !request.source_dataset_id.is_empty() {
+        return Err(ServerError::field("dataset.externalUrl", "does not go with sourceDatasetId; give one"));
+    }
+    let state = match external_url.is_empty() {
+        true => DatasetState::Uploading,
+        // Nothing is looked at before a job fetches the rows.
+        false => DatasetState::Ready,
+    };
     let new = Dataset {
+        state,
+        external_url,
         display_name: fields::display_name(given.display_name)?,
         example_count: fields::example_count(given.example_count)?,
         format: fields::format(given.format)?,

@@ -2,6 +2,7 @@
 
 use hearth_proto::gateway as pb;
 
+use super::check;
 use crate::error::ServerError;
 use crate::gateway::{Call, mask, names};
 use crate::http::signed;
@@ -19,6 +20,7 @@ pub(in crate::gateway) async fn dataset_download_endpoint(
         ));
     }
     let dataset = call.state.store().dataset_get(&name).await?;
+    check::must_be_here(&dataset)?;
     let there = dataset.files.iter().filter(|file| file.is_stored());
     let filename_to_signed_urls = there
         .map(|file| {

@@ -1,13 +1,17 @@
 //! The fields of a dataset that clients write: what may stand in them.
 
-use hearth_domain::{DatasetFormat, DatasetRef};
+use hearth_domain::{DatasetFormat, DatasetRef, Location, LocationError};
 use hearth_proto::gateway as pb;
 
 use crate::auth::Caller;
 use crate::error::ServerError;
 use crate::gateway::names;
 
-/// Fields that are acted on.
+/// Fields that are acted on when a dataset is made.
+pub(super) const SUPPORTED_AT_CREATION: &[&str] =
+    &["displayName", "exampleCount", "externalUrl", "format", "sourceJobName", "userUploaded"];
+
+/// Fields that are acted on later.
 pub(super) const SUPPORTED: &[&str] =
     &["displayName", "exampleCount", "format", "sourceJobName", "userUploaded"];
 
@@ -20,6 +24,19 @@ pub(super) fn display_name(text: String) -> Result<String, ServerError> {
         return Err(ServerError::field("dataset.displayName", limit));
     }
     Ok(text)
+}
+
+/// A URL of rows that this server can read, or nothing.
+pub(super) fn external_url(url: String) -> Result<String, ServerError> {
+    const FIELD: &str = "dataset.externalUrl";
+    if url.is_empty() {
+        return Ok(url);
+    }
+    match Location::parse(&url) {
+        Ok(_) => Ok(url),
+        Err(LocationError::Malformed(what)) => Err(ServerError::field(FIELD, what)),
+        Err(LocationError::Unsupported(what)) => Err(ServerError::Unimplemented(format!("{FIELD}: {what}"))),
+    }
 }
 
 pub(super) fn example_count(count: i64) -> Result<u64, ServerError> {

@@ -14,6 +14,8 @@ use crate::state::AppState;
 const EXTENSION: &str = ".jsonl";
 /// Why nobody uploads to the output of a job.
 const IS_OUTPUT: &str = "is the output of a job, which makes its files";
+/// Why nobody uploads to rows that lie elsewhere.
+const IS_EXTERNAL: &str = "has its rows behind externalUrl, and gets no files; make another dataset";
 /// Why files of a READY dataset stay as they are.
 const IS_READY: &str = "is READY; its files cannot change any more, make another dataset";
 
@@ -59,6 +61,11 @@ pub(super) fn check_cases(files: &[DatasetFile]) -> Result<(), ServerError> {
 /// Fails unless files may still change.
 fn must_be_uploading(dataset: &Dataset) -> Result<(), StoreError> {
     match dataset.state {
+        DatasetState::Ready if !dataset.external_url.is_empty() => Err(StoreError::WrongState {
+            kind: "dataset",
+            name: dataset.name().to_string(),
+            message: IS_EXTERNAL,
+        }),
         DatasetState::Uploading if !dataset.source_job_name.is_empty() => Err(StoreError::WrongState {
             kind: "dataset",
             name: dataset.name().to_string(),

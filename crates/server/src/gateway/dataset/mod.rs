@@ -43,6 +43,7 @@ pub(crate) fn to_pb(dataset: &Dataset) -> pb::Dataset {
         example_count: i64::try_from(dataset.example_count).unwrap_or(i64::MAX),
         data_source: Some(source_to_pb(&dataset.source)),
         source_job_name: dataset.source_job_name.clone(),
+        external_url: dataset.external_url.clone(),
         format: format_to_pb(dataset.format).into(),
         created_by: dataset.created_by.clone(),
         files: dataset.files.iter().map(file_to_pb).collect(),

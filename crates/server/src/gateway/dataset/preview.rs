@@ -71,6 +71,7 @@ pub(super) async fn ready(state: &AppState, name: &DatasetRef) -> Result<Dataset
     if dataset.state != DatasetState::Ready {
         return Err(fields::not_ready(name));
     }
+    check::must_be_here(&dataset)?;
     Ok(dataset)
 }
 

@@ -7,7 +7,7 @@ use hearth_domain::{
 use hearth_proto::gateway as pb;
 use hearth_store::StoreError;
 
-use super::{request, to_pb};
+use super::{request, storage, to_pb};
 use crate::error::{FieldViolation, ServerError};
 use crate::gateway::{Call, names};
 use crate::quota::must_have_room;
@@ -69,9 +69,12 @@ async fn facts(
     job: JobId,
     wanted: &JobRequest,
 ) -> Result<JobFacts, ServerError> {
+    let rows = dataset(call, &account, "dataset", &wanted.dataset).await?;
+    let evaluation = dataset(call, &account, "evaluationDataset", &wanted.evaluation_dataset).await?;
     Ok(JobFacts {
-        dataset: dataset(call, &account, "dataset", &wanted.dataset).await?,
-        evaluation_dataset: dataset(call, &account, "evaluationDataset", &wanted.evaluation_dataset).await?,
+        storage: storage::facts(call, &account, wanted, [rows.as_ref(), evaluation.as_ref()]).await?,
+        dataset: rows,
+        evaluation_dataset: evaluation,
         base_model: base_model(call, &account, &wanted.base_model).await?,
         placement: call.state.placement(&account),
         account,

@@ -22,6 +22,15 @@ pub(in crate::gateway) async fn job_estimate_cost(
     let wanted = request::from_pb(given)?;
     let id = JobId::generate(rand::random());
     let (facts, settings) = create::resolved(call, account, id, &wanted).await?;
+    for dataset in [&facts.dataset, &facts.evaluation_dataset].into_iter().flatten() {
+        if !dataset.external_url.is_empty() {
+            return Err(ServerError::FailedPrecondition(format!(
+                "the rows of dataset {} lie behind its externalUrl and are not here yet, so nothing can be counted before \
+                 a job fetches them",
+                dataset.name()
+            )));
+        }
+    }
     let parameters = match facts.base_model.as_ref().map(|model| &model.kind) {
         Some(ModelKind::Base { parameter_count }) => *parameter_count,
         _ => 0,

@@ -11,6 +11,7 @@ pub(super) mod list;
 pub(super) mod pause;
 mod request;
 pub(super) mod resume;
+mod storage;
 
 use hearth_domain::job::placement::PURPOSE_PILOT;
 use hearth_domain::{Code, Estimate, Job, JobState, Money, Status};
@@ -61,6 +62,8 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         use_reservation: placement.reservation.is_some(),
         reservation_target: placement.reservation.as_ref().map(reservation).unwrap_or_default(),
         is_turbo: settings.is_turbo,
+        aws_s3_config: settings.aws_s3_config.as_ref().map(storage::aws_to_pb),
+        azure_blob_storage_config: settings.azure_blob_storage_config.as_ref().map(storage::azure_to_pb),
         job_progress: Some(pb::JobProgress {
             percent: int(job.progress.percent()),
             epoch: int(job.progress.epoch),

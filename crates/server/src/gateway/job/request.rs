@@ -1,7 +1,7 @@
 //! What a client asks for in a job, as `domain` wants to hear it.
 
 use hearth_domain::JobRequest;
-use hearth_domain::job::{PlacementRequest, SUPPORTED_FIELDS};
+use hearth_domain::job::{AwsS3Request, AzureRequest, PlacementRequest, SUPPORTED_FIELDS};
 use hearth_proto::gateway as pb;
 use pb::supervised_fine_tuning_job::Purpose;
 
@@ -43,6 +43,11 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         gradient_accumulation_steps: job.gradient_accumulation_steps,
         placement,
         is_turbo: job.is_turbo,
+        aws_s3_config: job.aws_s3_config.map(aws_s3_config).filter(|given| *given != AwsS3Request::default()),
+        azure_blob_storage_config: job
+            .azure_blob_storage_config
+            .map(azure_config)
+            .filter(|given| *given != AzureRequest::default()),
         mtp_enabled: job.mtp_enabled,
         mtp_num_draft_tokens: job.mtp_num_draft_tokens,
         mtp_freeze_base_model: job.mtp_freeze_base_model,
@@ -57,6 +62,18 @@ fn enum_name<E: TryFrom<i32>>(number: i32, name: fn(E) -> &'static str) -> Strin
         (0, _) => String::new(),
         (_, Ok(value)) => name(value).to_owned(),
         (number, Err(_)) => number.to_string(),
+    }
+}
+
+fn aws_s3_config(given: pb::AwsS3Config) -> AwsS3Request {
+    AwsS3Request { credentials_secret: given.credentials_secret, iam_role_arn: given.iam_role_arn }
+}
+
+fn azure_config(given: pb::AzureBlobStorageConfig) -> AzureRequest {
+    AzureRequest {
+        credentials_secret: given.credentials_secret,
+        managed_identity_client_id: given.managed_identity_client_id,
+        tenant_id: given.tenant_id,
     }
 }
 
@@ -82,12 +99,15 @@ mod tests {
             early_stop: true,
             wandb_config: Some(pb::WandbConfig::default()),
             aws_s3_config: Some(pb::AwsS3Config { iam_role_arn: "r".to_owned(), ..Default::default() }),
+            azure_blob_storage_config: Some(pb::AzureBlobStorageConfig::default()),
             thinking_trace_history_mode: pb::supervised_fine_tuning_job::ThinkingTraceHistoryMode::Preserved
                 .into(),
             ..Default::default()
         };
         let request = from_pb(job).unwrap();
-        assert_eq!(request.other_fields, ["earlyStop", "awsS3Config", "thinkingTraceHistoryMode"]);
+        assert_eq!(request.other_fields, ["earlyStop", "thinkingTraceHistoryMode"]);
+        assert_eq!(request.aws_s3_config.unwrap().iam_role_arn, "r");
+        assert_eq!(request.azure_blob_storage_config, None);
         assert_eq!(request.dataset, "d");
     }
 }

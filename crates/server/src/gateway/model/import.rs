@@ -1,5 +1,6 @@
 //! `ImportModel`.
 
+use hearth_domain::location::{bucket_problem, role_arn_problem};
 use hearth_domain::operation::{ImportCredentials, ModelImport};
 use hearth_domain::{Model, Operation, OperationId, OperationWork, Secret};
 use hearth_proto::gateway as pb;
@@ -9,9 +10,10 @@ use secrecy::SecretString;
 use super::files::uploading;
 use crate::error::ServerError;
 use crate::gateway::{Call, names, operation};
-use crate::operations::{self, import};
+use crate::operations;
 
 const ID_FIELD: &str = "awsS3Source.accessKeyId";
+const ROLE_FIELD: &str = "awsS3Source.roleArn";
 const SECRET_FIELD: &str = "awsS3Source.accessSecret";
 /// Longest part of an access key, in bytes.
 const KEY_MAX_BYTES: usize = 1024;
@@ -28,21 +30,37 @@ pub(in crate::gateway) async fn model_import(
         ServerError::field("awsS3Source", "is required: models are imported from S3 buckets only")
     })?;
     if !source.role_arn.is_empty() {
-        return Err(ServerError::Unimplemented(
-            "awsS3Source.roleArn: this server has no identity at Amazon that could take a role; give accessKeyId and \
-             accessSecret"
-                .to_owned(),
-        ));
+        check_role(call, &source)?;
     }
-    if let Some(problem) = import::bucket_problem(&source.s3_bucket) {
+    if let Some(problem) = bucket_problem(&source.s3_bucket) {
         return Err(ServerError::field("awsS3Source.s3Bucket", problem));
     }
-    import::check_prefix(&source.s3_path)?;
+    hearth_remote::check_prefix(&source.s3_path)
+        .map_err(|error| ServerError::field("awsS3Source.s3Path", error.to_string()))?;
     let model = uploading(&call.state, &name).await?;
     let place = call.state.operations().place()?.for_model(&name)?;
     let operation = operation(call, &model, source).await?;
     operations::begin(&call.state, &operation, place).await?;
     Ok(operation::to_pb(&operation))
+}
+
+fn check_role(call: &Call, source: &pb::AwsS3ModelSource) -> Result<(), ServerError> {
+    if !source.access_key_id.is_empty() || !source.access_secret.is_empty() {
+        return Err(ServerError::field(
+            ROLE_FIELD,
+            "does not go with accessKeyId and accessSecret; give one",
+        ));
+    }
+    if let Some(problem) = role_arn_problem(&source.role_arn) {
+        return Err(ServerError::field(ROLE_FIELD, problem));
+    }
+    if call.state.storage_services().sts.is_none() {
+        return Err(ServerError::FailedPrecondition(format!(
+            "{ROLE_FIELD}: this server has no identity that a role could trust; the operator must start it with \
+             --aws-web-identity-token-file"
+        )));
+    }
+    Ok(())
 }
 
 async fn operation(
@@ -81,6 +99,9 @@ async fn credentials(
     operation: &Operation,
     source: &pb::AwsS3ModelSource,
 ) -> Result<ImportCredentials, ServerError> {
+    if !source.role_arn.is_empty() {
+        return Ok(ImportCredentials::Role { arn: source.role_arn.clone() });
+    }
     let (id, secret) = (&source.access_key_id, &source.access_secret);
     for (field, text) in [(ID_FIELD, id), (SECRET_FIELD, secret)] {
         if text.len() > KEY_MAX_BYTES || text.chars().any(char::is_control) {

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hearth_domain::ModelRef;
-use hearth_domain::operation::ImportFile;
+use hearth_domain::{ModelRef, RemoteFile};
+use hearth_remote::Folder;
 use hearth_store::{FilePart, ModelUploads, StoreError};
 
-use super::s3::{Folder, changed};
 use crate::error::ServerError;
 use crate::http::model_upload::{AppendError, append, written_badly};
 use crate::limits::{IMPORT_RANGE_BYTES, IMPORT_RANGE_RETRIES_MAX, IMPORT_RETRY_INTERVAL};
@@ -24,7 +23,7 @@ pub(super) async fn file(
     state: &AppState,
     folder: &Folder,
     target: &Target,
-    file: &ImportFile,
+    file: &RemoteFile,
     copied: &AtomicU64,
 ) -> Result<(), ServerError> {
     let (uploads, name) = (state.store().uploads().clone(), file.name.clone());
@@ -82,7 +81,7 @@ fn open(
 /// Copies one range behind what a part has. The outer error is not worth another attempt.
 async fn range(
     folder: &Folder,
-    file: &ImportFile,
+    file: &RemoteFile,
     mut part: FilePart,
 ) -> Result<(FilePart, Result<(), ServerError>), ServerError> {
     let first = part.size_bytes();
@@ -96,7 +95,7 @@ async fn range(
         Ok(()) | Err(AppendError::Broken(_)) => Err(ServerError::Unavailable(
             "the connection to S3 breaks off again and again; the import can be begun again".to_owned(),
         )),
-        Err(AppendError::TooLong) => return Err(changed()),
+        Err(AppendError::TooLong) => return Err(folder.changed(file).into()),
         Err(AppendError::Write(source)) => return Err(written_badly(source)),
     };
     Ok((part, result))
@@ -106,7 +105,7 @@ async fn range(
 async fn finish(
     state: &AppState,
     target: &Target,
-    file: &ImportFile,
+    file: &RemoteFile,
     part: FilePart,
 ) -> Result<(), ServerError> {
     let _lock = state.model_lock(&target.name).await;

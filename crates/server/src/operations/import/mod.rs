@@ -4,35 +4,31 @@
 //! does, in ranges that are forced to disk one by one, so a server that starts goes on behind the last of them.
 
 mod copy;
-mod http;
-mod s3;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, stream};
-use hearth_domain::operation::{ImportCredentials, ImportFile, ModelImport};
+use hearth_domain::location::role_session;
+use hearth_domain::operation::{ImportCredentials, ModelImport};
 use hearth_domain::secret::SecretRef;
-use hearth_domain::{Model, ModelRef, Operation, OperationWork};
+use hearth_domain::{Model, ModelRef, Operation, OperationWork, RemoteFile};
+use hearth_remote::{AccessKey, AwsAccess, Folder, Retries, access_key_of_secret};
 use hearth_store::StoreError;
 use secrecy::ExposeSecret;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-pub use s3::S3Endpoint;
-pub(crate) use s3::{bucket_problem, check_prefix};
-
-use self::s3::{AccessKey, Folder};
 use super::Ended;
 use crate::error::ServerError;
 use crate::gateway::model::{check, files};
-use crate::limits::{IMPORT_FILES_AT_ONCE, IMPORT_SAVE_INTERVAL};
+use crate::limits::{
+    IMPORT_FILES_AT_ONCE, IMPORT_LISTED_MAX, IMPORT_RETRIES_MAX, IMPORT_RETRY_TIMEOUT, IMPORT_SAVE_INTERVAL,
+};
 use crate::state::AppState;
 
-/// Keys of a secret's value that is JSON, as those of jobs are.
-const SECRET_KEY_ID: &str = "aws_access_key_id";
-/// See [`SECRET_KEY_ID`].
-const SECRET_KEY: &str = "aws_secret_access_key";
+/// How often a request is made again.
+const RETRIES: Retries = Retries { most: IMPORT_RETRIES_MAX, timeout: IMPORT_RETRY_TIMEOUT };
 
 /// Copies, checks and installs a model.
 pub(super) async fn run(
@@ -51,8 +47,9 @@ pub(super) async fn run(
         // A server that was killed had installed it and not noted that.
         return Ok(found);
     }
-    let key = access_key(state, operation, import).await?;
-    let folder = Folder::open(state.s3_endpoint(), &import.bucket, &import.prefix, key.as_ref()).await?;
+    let access = access(state, operation, import).await?;
+    let folder =
+        Folder::open_s3(state.storage_services(), &import.bucket, &import.prefix, &access, RETRIES).await?;
     let planned = if import.files.is_empty() {
         plan(state, operation, &name, &folder).await?
     } else {
@@ -82,8 +79,8 @@ async fn plan(
     operation: &Operation,
     name: &ModelRef,
     folder: &Folder,
-) -> Result<Vec<ImportFile>, Ended> {
-    let listed = folder.list().await?;
+) -> Result<Vec<RemoteFile>, Ended> {
+    let listed = folder.list(IMPORT_LISTED_MAX).await?;
     if listed.is_empty() {
         return Err(
             ServerError::NotFound("there are no files in this folder of the bucket".to_owned()).into()
@@ -109,11 +106,11 @@ async fn copy_all(
     state: &AppState,
     folder: &Arc<Folder>,
     model: &Arc<copy::Target>,
-    planned: Vec<ImportFile>,
+    planned: Vec<RemoteFile>,
     copied: &Arc<AtomicU64>,
 ) -> Result<(), ServerError> {
     // What a file's copying needs is its own: tasks may not hold borrows of a stream's items.
-    let one = |file: ImportFile| {
+    let one = |file: RemoteFile| {
         let (state, folder, model) = (state.clone(), Arc::clone(folder), Arc::clone(model));
         let copied = Arc::clone(copied);
         async move { copy::file(&state, &folder, &model, &file, &copied).await }
@@ -162,42 +159,26 @@ async fn change(
     Ok(())
 }
 
-/// The key that the bucket is read with. Its secret leaves this function in a request's signature only.
-async fn access_key(
+/// What the bucket is read with. A secret leaves this function in a request's signature only.
+async fn access(
     state: &AppState,
     operation: &Operation,
     import: &ModelImport,
-) -> Result<Option<AccessKey>, ServerError> {
-    match &import.credentials {
-        ImportCredentials::None => Ok(None),
+) -> Result<AwsAccess, ServerError> {
+    Ok(match &import.credentials {
+        ImportCredentials::None => AwsAccess::Public,
+        ImportCredentials::Role { arn } => {
+            AwsAccess::Role { arn: arn.clone(), session: role_session(&operation.account) }
+        }
         ImportCredentials::Given { access_key_id, sealed } => {
             let secret = state.store().operation_unseal(&operation.name(), sealed).await?;
-            Ok(Some(AccessKey { id: access_key_id.clone(), secret }))
+            AwsAccess::Key(AccessKey { id: access_key_id.clone(), secret })
         }
         ImportCredentials::Secret { access_key_id, secret } => {
             let name = SecretRef { account: operation.account.clone(), id: secret.clone() };
             let value = state.store().secret_value(&name).await?;
-            key_of_secret(access_key_id.clone(), &name.to_string(), value.expose_secret()).map(Some)
+            let key = access_key_of_secret(access_key_id, value.expose_secret());
+            AwsAccess::Key(key.map_err(|what| ServerError::FailedPrecondition(format!("{name} {what}")))?)
         }
-    }
-}
-
-/// A secret's value is the key's secret, or JSON with both parts of the key.
-fn key_of_secret(id: String, name: &str, value: &str) -> Result<AccessKey, ServerError> {
-    let json: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(value).ok();
-    let Some(json) = json else {
-        if id.is_empty() {
-            return Err(ServerError::FailedPrecondition(format!(
-                "{name} is not JSON with {SECRET_KEY_ID} and {SECRET_KEY}; give accessKeyId beside it"
-            )));
-        }
-        return Ok(AccessKey { id, secret: value.to_owned().into() });
-    };
-    let text = |key: &str| json.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-    match (text(SECRET_KEY_ID).or(Some(id)).filter(|id| !id.is_empty()), text(SECRET_KEY)) {
-        (Some(id), Some(secret)) => Ok(AccessKey { id, secret: secret.into() }),
-        _ => Err(ServerError::FailedPrecondition(format!(
-            "{name} is JSON without {SECRET_KEY_ID} or {SECRET_KEY}"
-        ))),
-    }
+    })
 }

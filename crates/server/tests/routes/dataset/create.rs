@@ -24,8 +24,8 @@ fn datasets_begin_empty() {
         (json!({"datasetId": "9rows"}), "datasetId: dataset id \"9rows\" begins with a digit"),
         (json!({"datasetId": "x", "dataset": {"exampleCount": -1}}), "dataset.exampleCount: -1 is below 0"),
         (
-            json!({"datasetId": "x", "dataset": {"externalUrl": "s3://bucket/rows.jsonl"}}),
-            "dataset.externalUrl: this server does not support this field yet; leave it out",
+            json!({"datasetId": "x", "dataset": {"accessPolicy": "PUBLIC"}}),
+            "dataset.accessPolicy: this server does not support this field yet; leave it out",
         ),
     ] {
         assert_eq!(server.post(PATH, &body).error().2, expect, "{body}");

@@ -4,6 +4,7 @@ mod copy;
 mod create;
 mod delete;
 mod download_endpoint;
+mod external_url;
 mod get;
 mod list;
 mod preview;

@@ -23,7 +23,7 @@ fn start(s3: &FakeS3, dir: tempfile::TempDir) -> Server {
     }});
     std::fs::write(&reply, rendered.to_string()).unwrap();
     Server::start_with(dir, |config| {
-        config.s3_endpoint = Some(S3Endpoint::new(&s3.url, "us-east-1").unwrap());
+        config.storage.s3 = Some(S3Endpoint::new(&s3.url, "us-east-1").unwrap());
         config.render_command = Some(vec!["/bin/cat".into(), reply.into()]);
     })
 }
@@ -237,7 +237,11 @@ fn what_cannot_be_done_is_refused_at_once() {
         assert_eq!((status, code), expect, "{more}: {message}");
         assert!(message.contains(part), "{message}");
     };
-    check(json!({"roleArn": "arn:aws:iam::1:role/r"}), (501, 12), "roleArn");
+    let role = "arn:aws:iam::123456789012:role/r";
+    check(json!({"roleArn": role}), (400, 3), "does not go with accessKeyId");
+    let alone = |arn: &str| json!({"roleArn": arn, "accessKeyId": "", "accessSecret": ""});
+    check(alone("arn:aws:iam::1:role/r"), (400, 3), "roleArn");
+    check(alone(role), (400, 9), "--aws-web-identity-token-file");
     for bucket in ["", "ab", "Upper", "a/b", "a..b", "-ab", "ab-", "a b", "a@b", &"x".repeat(64)] {
         check(json!({"s3Bucket": bucket}), (400, 3), "s3Bucket");
     }

@@ -12,6 +12,7 @@ mod list;
 mod pause;
 mod placement;
 mod resume;
+mod storage;
 
 use serde_json::{Value, json};
 

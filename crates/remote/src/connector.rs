@@ -1,5 +1,5 @@
-//! How the S3 client reaches the network: blocking requests in threads of their own, their bodies a few pieces ahead of
-//! who reads them.
+//! How services are reached: blocking requests in threads of their own, their bodies a few pieces ahead of who reads
+//! them.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -17,6 +17,11 @@ use object_store::client::{
     HttpService,
 };
 use tokio::sync::{mpsc, oneshot};
+use ureq::tls::{PemItem, RootCerts, TlsConfig};
+use zeroize::Zeroizing;
+
+use crate::error::RemoteError;
+use crate::services::Services;
 
 /// Bytes of one piece of a body.
 const PIECE_BYTES: usize = 64 << 10;
@@ -29,9 +34,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time for the body of an answer. Files are asked for in ranges, so none is long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Header in which Azure says what is wrong.
+const AZURE_CODE_HEADER: &str = "x-ms-error-code";
+/// What stands there for credentials that are no good.
+const AZURE_NOT_AUTHENTICATED: &str = "InvalidAuthenticationInfo";
+/// Longest answer of what gives tokens.
+const TOKEN_ANSWER_MAX_BYTES: u64 = 1 << 20;
+
 /// Makes requests to the one host that it is given URLs of. Redirects are answers like others, and are not followed.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     agent: ureq::Agent,
     /// Whether requests may go without TLS: only to an endpoint that the operator has named.
     allow_http: bool,
@@ -39,8 +51,34 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(allow_http: bool) -> Self {
+    /// For the service itself.
+    pub(crate) fn official() -> Self {
+        Self::with(false, RootCerts::WebPki)
+    }
+
+    /// For one that the operator has named.
+    pub(crate) fn named(is_plain: bool, services: &Services) -> Result<Self, RemoteError> {
+        let Some(file) = &services.ca_file else { return Ok(Self::with(is_plain, RootCerts::WebPki)) };
+        let doing = "reading the authorities of storage services";
+        let pem = std::fs::read(file).map_err(|source| RemoteError::internal(doing, source))?;
+        let mut certificates = Vec::new();
+        for item in ureq::tls::parse_pem(&pem) {
+            match item.map_err(|source| RemoteError::internal(doing, source))? {
+                PemItem::Certificate(certificate) => certificates.push(certificate),
+                _ => {
+                    return Err(RemoteError::internal(
+                        doing,
+                        "the file holds something else than certificates",
+                    ));
+                }
+            }
+        }
+        Ok(Self::with(is_plain, RootCerts::from(certificates)))
+    }
+
+    fn with(allow_http: bool, roots: RootCerts) -> Self {
         let agent = ureq::Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
@@ -52,14 +90,23 @@ impl Connector {
         Self { agent, allow_http, last_status: Arc::default() }
     }
 
-    /// Status of the last answer: the S3 client does not tell it for lists.
-    pub(super) fn last_status(&self) -> u16 {
+    /// Status of the last answer, or 0 if there was none: the clients of the services do not tell it for all errors.
+    pub(crate) fn last_status(&self) -> u16 {
         self.last_status.load(Ordering::Relaxed)
     }
 
-    /// The head of an answer to HEAD, without a key.
-    pub(super) fn head(&self, url: &str) -> Result<http::Response<ureq::Body>, ureq::Error> {
+    /// The head of an answer to HEAD, without a key. Blocking.
+    pub(crate) fn head(&self, url: &str) -> Result<http::Response<ureq::Body>, ureq::Error> {
         self.agent.head(url).call()
+    }
+
+    /// Status and text of the answer to a form. Blocking.
+    pub(crate) fn post_form(&self, url: &str, form: &str) -> Result<(u16, Zeroizing<String>), ureq::Error> {
+        let request = self.agent.post(url).header("content-type", "application/x-www-form-urlencoded");
+        let mut answer = request.send(form)?;
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().with_config().limit(TOKEN_ANSWER_MAX_BYTES).read_to_string()?;
+        Ok((status, Zeroizing::new(text)))
     }
 }
 
@@ -74,7 +121,7 @@ impl HttpConnector for Connector {
 #[error("{0}")]
 struct Refused(&'static str);
 
-#[tonic::async_trait]
+#[async_trait::async_trait]
 impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let refused = |what| HttpError::new(HttpErrorKind::Unknown, Refused(what));
@@ -83,8 +130,9 @@ impl HttpService for Connector {
         }
         let (parts, body) = request.into_parts();
         if !body.is_empty() {
-            return Err(refused("an import only reads"));
+            return Err(refused("files are only read"));
         }
+        self.last_status.store(0, Ordering::Relaxed);
         let (agent, request) = (self.agent.clone(), http::Request::from_parts(parts, ()));
         let (head, answered) = oneshot::channel();
         let (pieces, received) = mpsc::channel(PIECES_AHEAD);
@@ -102,17 +150,26 @@ impl HttpService for Connector {
                 send(body, &pieces);
             }
         };
-        let started = std::thread::Builder::new().name("hearth-s3".to_owned()).spawn(asking);
+        let started = std::thread::Builder::new().name("hearth-remote".to_owned()).spawn(asking);
         started.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let parts = match answered.await {
             Ok(Ok(parts)) => parts,
             Ok(Err(error)) => return Err(HttpError::new(kind(&error), error)),
             Err(_) => return Err(refused("the request ended without an answer")),
         };
-        self.last_status.store(parts.status.as_u16(), Ordering::Relaxed);
+        self.last_status.store(told_status(&parts), Ordering::Relaxed);
         let mut received = received;
         let body = stream::poll_fn(move |context| received.poll_recv(context));
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(StreamBody::new(body))))
+    }
+}
+
+/// The status, but that Azure tells credentials that are no good with that of a malformed request, too.
+fn told_status(parts: &http::response::Parts) -> u16 {
+    let code = parts.headers.get(AZURE_CODE_HEADER).and_then(|code| code.to_str().ok());
+    match code {
+        Some(AZURE_NOT_AUTHENTICATED) => http::StatusCode::UNAUTHORIZED.as_u16(),
+        _ => parts.status.as_u16(),
     }
 }
 
