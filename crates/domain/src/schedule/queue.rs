@@ -10,7 +10,11 @@ use crate::state::JobState;
 /// What trainers do and did for an account.
 #[derive(Clone, Copy, Default)]
 struct Account {
+    /// All of its trainers, for its quota.
     running: u64,
+    /// Those in shared capacity. What is kept for an account does not count against its part of the rest.
+    shared: u64,
+    /// Work in shared capacity.
     usage_ms: u64,
 }
 
@@ -53,6 +57,7 @@ pub(super) fn starts(snapshot: &Snapshot, busy: &[&JobView], limits: &Limits, no
                 actions.push(Action::Start(job.key, share));
                 started.insert(job.key);
                 account.running += 1;
+                account.shared += u64::from(!share.is_reserved);
                 pilots += usize::from(job.is_pilot);
             }
             None if now_ms.saturating_sub(job.waiting_since_ms) >= limits.patience_ms => {
@@ -82,6 +87,10 @@ fn accounts(snapshot: &Snapshot, busy: &[&JobView], now_ms: i64) -> BTreeMap<Acc
     for job in busy {
         let account = accounts.entry(job.account.clone()).or_default();
         account.running += 1;
+        if job.share.is_reserved {
+            continue;
+        }
+        account.shared += 1;
         let since = job.active_since_ms.unwrap_or(now_ms);
         account.usage_ms = account.usage_ms.saturating_add(now_ms.saturating_sub(since).max(0) as u64);
     }
@@ -120,7 +129,7 @@ impl<'a> Queue<'a> {
         if let Some((account, jobs)) = self.jobs.get_key_value(account)
             && let Some((age, job)) = jobs.front()
         {
-            self.first.insert((stands.running, stands.usage_ms / USAGE_STEP_MS, *age, job.key, account));
+            self.first.insert((stands.shared, stands.usage_ms / USAGE_STEP_MS, *age, job.key, account));
         }
     }
 

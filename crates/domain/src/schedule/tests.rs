@@ -190,6 +190,10 @@ fn reserved_capacity_comes_first_and_is_kept() {
     // A job of another account, or without the wish, does not get it.
     let foreign = JobView { reservation: Some("night".into()), ..job(1, "other") };
     check(vec![foreign, job(2, "other")], &limits, "start 1");
+    // And does not count against its account's part of the rest.
+    let share = Share { is_reserved: true, ..Share::default() };
+    let kept = JobView { share, reservation: Some("night".into()), ..running(1, "acme") };
+    check(vec![kept, job(2, "acme"), job(3, "other")], &limits, "start 2");
     // What is too large for it runs in shared capacity.
     let large = JobView { memory_bytes: 500 * MIB, ..its(1) };
     check(vec![large, its(2)], &limits, "start 1, reserved 2");

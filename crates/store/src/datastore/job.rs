@@ -492,7 +492,8 @@ async fn transition(
     let active_since_ms = job.active_since_ms;
     job.apply(event, now_ms)?;
     write(tx, key, &job).await?;
-    if let (Some(since_ms), None) = (active_since_ms, job.active_since_ms) {
+    // What an account does in capacity that is kept for it does not count against its part of the rest.
+    if let (Some(since_ms), None, false) = (active_since_ms, job.active_since_ms, job.share.is_reserved) {
         let work_ms = u64::try_from(now_ms.saturating_sub(since_ms)).unwrap_or(0);
         usage_add(tx, &job.account, work_ms, now_ms).await?;
     }
