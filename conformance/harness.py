@@ -55,9 +55,10 @@ def link_base(data_dir, name=BASE, template=None):
 class Server:
     """One `hearth serve` process; it can be killed and started again on the same data."""
 
-    def __init__(self, data_dir, *options, base=True):
+    def __init__(self, data_dir, *options, base=True, env=None):
         self.data_dir = data_dir
         self.options = options
+        self.env = {**os.environ, **(env or {})}
         self.port = free_port()
         scheme = "https" if "--tls-self-signed" in options else "http"
         self.url = f"{scheme}://127.0.0.1:{self.port}"
@@ -69,7 +70,7 @@ class Server:
         self.log = open(self.data_dir / "serve.log", "ab")
         command = [HEARTH, "serve", "--data-dir", self.data_dir, "--listen", f"127.0.0.1:{self.port}",
                    *self.options]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=self.env)
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             assert self.process.poll() is None, f"the server ended: {(self.data_dir / 'serve.log').read_text()}"

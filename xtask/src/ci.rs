@@ -39,7 +39,7 @@ pub fn run() -> Result<()> {
         (&python, "forms.py"),
         (&python_grpc, "sdk_grpc.py"),
         (&python_schema, "schema.py"),
-        (&python, "kill.py"),
+        (&python, "faults.py"),
         (&python, "import_s3.py"),
         (&python_storage, "datasets_s3.py"),
         (&python_storage, "datasets_azure.py"),

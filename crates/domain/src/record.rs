@@ -284,8 +284,8 @@ impl Job {
             _ => self.active_since_ms.filter(|_| next.is_active()),
         };
         self.state = next;
-        self.update_time_ms = now_ms;
-        self.completed_time_ms = next.is_final().then_some(now_ms);
+        self.touch(now_ms);
+        self.completed_time_ms = next.is_final().then_some(self.update_time_ms);
         Ok(())
     }
 
@@ -304,6 +304,11 @@ impl Job {
             samples: old.samples.max(progress.samples),
             fetched_bytes: old.fetched_bytes.max(progress.fetched_bytes),
         };
-        self.update_time_ms = now_ms;
+        self.touch(now_ms);
+    }
+
+    /// Notes a change. A clock that was set back makes no job younger.
+    fn touch(&mut self, now_ms: i64) {
+        self.update_time_ms = self.update_time_ms.max(now_ms);
     }
 }

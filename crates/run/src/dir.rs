@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::{Event, EventKind, JobSpec};
 
@@ -40,14 +41,6 @@ pub enum RunError {
         /// Its version.
         found: u64,
     },
-    /// The event log is damaged before its last line.
-    #[error("{path} is damaged: {message}")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// Where.
-        message: String,
-    },
     /// Another trainer is alive on this run directory.
     #[error("another trainer holds {path}")]
     Locked {
@@ -56,7 +49,7 @@ pub enum RunError {
     },
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::Io { action, path: path.to_owned(), source }
 }
 
@@ -109,9 +102,38 @@ impl RunDir {
         self.root.join("lock")
     }
 
+    /// `heartbeat`: see [`Heartbeat`](crate::Heartbeat).
+    pub fn heartbeat_path(&self) -> PathBuf {
+        self.root.join("heartbeat")
+    }
+
+    /// The trainer's last beat: any value that a later one differs from. `None` if it has no heartbeat, as trainers of
+    /// earlier versions.
+    pub fn beat(&self) -> Result<Option<SystemTime>, RunError> {
+        let path = self.heartbeat_path();
+        match std::fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            Ok(beat) => Ok(Some(beat)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RunError::Io { action: "read", path, source }),
+        }
+    }
+
+    /// Makes a directory of the run that a power cut does not take back, with what is in it. Forced to disk are all new
+    /// directories and those that they are in.
+    pub fn create_dir(&self, dir: &Path) -> Result<(), RunError> {
+        let new: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+        std::fs::create_dir_all(dir).map_err(io_error("create", dir))?;
+        new.into_iter().filter_map(Path::parent).try_for_each(sync_dir)
+    }
+
+    /// Forces the names in the run directory to disk.
+    pub fn sync(&self) -> Result<(), RunError> {
+        sync_dir(&self.root)
+    }
+
     /// Makes the directory and writes `job.json`, synced and renamed into place.
     pub fn create(&self, job: &JobSpec) -> Result<(), RunError> {
-        std::fs::create_dir_all(&self.root).map_err(io_error("create", &self.root))?;
+        self.create_dir(&self.root)?;
         let path = self.job_path();
         let text = serde_json::to_vec_pretty(job).map_err(|source| RunError::Format {
             path: path.clone(),
@@ -181,8 +203,13 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     file.write_all(bytes).map_err(io_error("write", &beside))?;
     file.sync_all().map_err(io_error("sync", &beside))?;
     std::fs::rename(&beside, path).map_err(io_error("rename", &beside))?;
-    let parent = path.parent().unwrap_or(Path::new("."));
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("sync", parent))
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), RunError> {
+    // The parent of a relative path of one part.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))
 }
 
 /// Appends events. Whoever makes one holds the [`Lock`].
@@ -190,11 +217,17 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 pub struct EventWriter {
     path: PathBuf,
     file: File,
+    /// Bytes of whole lines.
+    len_bytes: u64,
     next_seq: u64,
+    /// Of the last event.
+    time_ms: i64,
+    damage: Option<String>,
 }
 
 impl EventWriter {
-    /// Opens the log, cuts off a last line that a crash left unfinished, and goes on counting.
+    /// Opens the log, cuts off a last line that a crash left unfinished and what a power cut or a disk damaged, and goes
+    /// on counting.
     pub fn open(dir: &RunDir, _lock: &Lock) -> Result<Self, RunError> {
         let path = dir.events_path();
         let file = OpenOptions::new()
@@ -205,27 +238,48 @@ impl EventWriter {
             .open(&path)
             .map_err(io_error("open", &path))?;
         let mut tail = EventTail::new(dir);
-        let mut next_seq = 1;
+        let (mut next_seq, mut time_ms) = (1, i64::MIN);
         for event in tail.poll()? {
-            next_seq = event.seq + 1;
+            (next_seq, time_ms) = (event.seq + 1, time_ms.max(event.time_ms));
         }
-        file.set_len(tail.offset).map_err(io_error("truncate", &path))?;
-        let mut file = file;
-        file.seek(SeekFrom::End(0)).map_err(io_error("seek", &path))?;
-        Ok(Self { path, file, next_seq })
+        let mut writer =
+            Self { path, file, len_bytes: tail.offset, next_seq, time_ms, damage: tail.damage.take() };
+        writer.cut()?;
+        if next_seq == 1 {
+            dir.sync()?;
+        }
+        Ok(writer)
     }
 
-    /// Appends one event and returns it. Written in one call, so that readers see whole lines.
+    /// What was wrong with the log when it was opened. What stood there and behind is cut off.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// Forgets what is not a whole line.
+    fn cut(&mut self) -> Result<(), RunError> {
+        self.file.set_len(self.len_bytes).map_err(io_error("truncate", &self.path))?;
+        self.file.seek(SeekFrom::Start(self.len_bytes)).map_err(io_error("seek", &self.path)).map(drop)
+    }
+
+    /// Appends one event and returns it, or leaves the log as it is. Written in one call, so that readers see whole
+    /// lines. Its time is never before that of the event before, whatever the clock does.
     pub fn append(&mut self, kind: EventKind) -> Result<Event, RunError> {
-        let event = Event { seq: self.next_seq, time_ms: jiff::Timestamp::now().as_millisecond(), kind };
+        let time_ms = jiff::Timestamp::now().as_millisecond().max(self.time_ms);
+        let event = Event { seq: self.next_seq, time_ms, kind };
         let mut line = serde_json::to_vec(&event).map_err(|source| RunError::Format {
             path: self.path.clone(),
             what: "event",
             source,
         })?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(io_error("write", &self.path))?;
-        self.next_seq += 1;
+        if let Err(error) = self.file.write_all(&line) {
+            // On a full disk a part of the line may be there; the next event would stand behind it.
+            self.cut()?;
+            return Err(io_error("write", &self.path)(error));
+        }
+        self.len_bytes += line.len() as u64;
+        (self.next_seq, self.time_ms) = (self.next_seq + 1, time_ms);
         Ok(event)
     }
 
@@ -235,21 +289,24 @@ impl EventWriter {
     }
 }
 
-/// Reads events as they come; remembers how far it read.
+/// Reads events as they come; remembers how far it read. Where the log is damaged, it ends.
 #[derive(Clone, Debug)]
 pub struct EventTail {
     path: PathBuf,
     offset: u64,
     last_seq: u64,
+    damage: Option<String>,
 }
 
 impl EventTail {
     /// From the beginning.
     pub fn new(dir: &RunDir) -> Self {
-        Self { path: dir.events_path(), offset: 0, last_seq: 0 }
+        Self { path: dir.events_path(), offset: 0, last_seq: 0, damage: None }
     }
 
-    /// All whole lines since the last call. A file that does not exist yet has none.
+    /// All whole lines since the last call. A file that does not exist yet has none. From a line on that is no event,
+    /// or not the next one, there are none either: only a power cut or a bad disk leaves such a line, and the next trainer
+    /// cuts the log there.
     pub fn poll(&mut self) -> Result<Vec<Event>, RunError> {
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
@@ -270,26 +327,27 @@ impl EventTail {
                 .map_err(io_error("read", &self.path))?;
             if !line.ends_with(b"\n") {
                 if read == EVENT_LINE_MAX_BYTES {
-                    return Err(self.damaged(format!("line longer than {EVENT_LINE_MAX_BYTES} bytes")));
+                    self.damage = Some(format!("a line is longer than {EVENT_LINE_MAX_BYTES} bytes"));
                 }
                 return Ok(events);
             }
-            let event: Event = serde_json::from_slice(&line).map_err(|source| RunError::Format {
-                path: self.path.clone(),
-                what: "event log",
-                source,
-            })?;
+            let event: Event = match serde_json::from_slice(&line) {
+                Ok(event) => event,
+                Err(error) => {
+                    // Of the error only the place: its text may repeat the line.
+                    let (after, column) = (self.last_seq, error.column());
+                    self.damage = Some(format!("what follows event {after} is none, at column {column}"));
+                    return Ok(events);
+                }
+            };
             if event.seq != self.last_seq + 1 {
-                return Err(self.damaged(format!("event {} follows event {}", event.seq, self.last_seq)));
+                self.damage = Some(format!("event {} follows event {}", event.seq, self.last_seq));
+                return Ok(events);
             }
             self.last_seq = event.seq;
             self.offset += read as u64;
             events.push(event);
         }
-    }
-
-    fn damaged(&self, message: String) -> RunError {
-        RunError::Damaged { path: self.path.clone(), message }
     }
 }
 

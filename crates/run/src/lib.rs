@@ -2,7 +2,8 @@
 //!
 //! # What it is for
 //! The server writes `job.json` and starts `hearth train RUN_DIR`. The trainer appends to `events.jsonl`
-//! and `metrics.jsonl`, writes `trainer.log`, `checkpoints/` and `output/`, and holds `lock` while it lives.
+//! and `metrics.jsonl`, writes `trainer.log`, `checkpoints/` and `output/`, holds `lock` while it lives, and moves
+//! `heartbeat` on while it is not stopped.
 //! Both sides use the types of this crate, so that the contract stands in one place.
 //!
 //! # Data flow
@@ -20,16 +21,20 @@ pub mod checkpoint;
 mod dir;
 mod estimate;
 mod event;
+mod heartbeat;
 mod job;
 
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Dropped, Event, EventKind, FailureKind};
+pub use heartbeat::Heartbeat;
 pub use job::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision};
 
 /// Exit code of a trainer that was asked to stop (SIGTERM) and has written a checkpoint: "paused".
 pub const EXIT_PAUSED: i32 = 75;
 /// Exit code of a trainer whose run failed; the `failed` event says why.
 pub const EXIT_FAILED: i32 = 1;
+/// Exit code of a trainer whose run failed for want of disk or memory. On a full disk there is no `failed` event.
+pub const EXIT_OUT_OF_RESOURCES: i32 = 74;
 /// Exit code of a trainer that found another live trainer on the run directory.
 pub const EXIT_LOCKED: i32 = 73;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use hearth_domain::{Code, Quota};
 use hearth_remote::RemoteError;
-use hearth_store::StoreError;
+use hearth_store::{StoreError, is_full};
 use http::{HeaderValue, StatusCode, header};
 use prost::Message;
 use tonic::Status;
 
+use crate::limits::DISK_FULL_RETRY;
 use crate::transcode::status::{
     BAD_REQUEST_URL, BadRequest, RpcStatus, Violation, error_response, with_quota_failure, with_retry_info,
 };
@@ -100,6 +101,20 @@ pub enum ServerError {
     /// It took too long.
     #[error("{0}")]
     DeadlineExceeded(String),
+    /// The disk is full.
+    #[error(
+        "the server's disk is full, so nothing was stored; the operator has to free space before this can be repeated"
+    )]
+    DiskFull {
+        /// What could not be written; only for the log.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Another program holds the lock of the database for longer than is waited for.
+    #[error("the database is locked by another program, so nothing was changed; try again in a moment")]
+    Locked {
+        /// What could not be done; only for the log.
+        source: StoreError,
+    },
     /// Work came to an end that says itself what it is.
     #[error("{}", .0.message)]
     Ended(hearth_domain::Status),
@@ -153,7 +168,8 @@ impl ServerError {
 
     /// A defect, with its cause for the log.
     pub fn internal(doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Internal { doing, source: source.into() }
+        let source = source.into();
+        if is_full(&*source) { Self::DiskFull { source } } else { Self::Internal { doing, source } }
     }
 
     /// The code that clients see.
@@ -167,10 +183,11 @@ impl ServerError {
             Self::NotFound(_) => Code::NotFound,
             Self::AlreadyExists(_) => Code::AlreadyExists,
             Self::FailedPrecondition(_) => Code::FailedPrecondition,
-            Self::ResourceExhausted(_) | Self::QuotaExceeded { .. } | Self::RateLimited { .. } => {
-                Code::ResourceExhausted
-            }
-            Self::Unavailable(_) => Code::Unavailable,
+            Self::ResourceExhausted(_)
+            | Self::QuotaExceeded { .. }
+            | Self::RateLimited { .. }
+            | Self::DiskFull { .. } => Code::ResourceExhausted,
+            Self::Unavailable(_) | Self::Locked { .. } => Code::Unavailable,
             Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Self::Ended(status) => status.code,
             Self::Store(error) => error.code(),
@@ -195,9 +212,10 @@ impl ServerError {
         }
     }
 
-    /// Logs the causes of a defect; of other errors nothing, since their texts may repeat what users sent.
+    /// Logs the causes of a defect and of what the operator has to mend; of other errors nothing, since their texts may
+    /// repeat what users sent.
     fn log(&self) {
-        if self.code() != Code::Internal {
+        if self.code() != Code::Internal && !matches!(self, Self::DiskFull { .. } | Self::Locked { .. }) {
             return;
         }
         let mut causes = self.to_string();
@@ -207,7 +225,11 @@ impl ServerError {
             causes.push_str(&cause.to_string());
             at = cause.source();
         }
-        tracing::error!(causes, "internal error");
+        if self.code() == Code::Internal {
+            tracing::error!(causes, "internal error");
+        } else {
+            tracing::error!(causes, "the server cannot write");
+        }
     }
 }
 
@@ -217,7 +239,13 @@ impl From<StoreError> for ServerError {
             StoreError::TooLarge { limit_bytes } => {
                 Self::TooLarge { what: "the upload", max_bytes: limit_bytes }
             }
-            other => Self::Store(other),
+            other => match other.code() {
+                Code::ResourceExhausted => Self::DiskFull { source: Box::new(other) },
+                Code::Unavailable if matches!(other, StoreError::Database(_)) => {
+                    Self::Locked { source: other }
+                }
+                _ => Self::Store(other),
+            },
         }
     }
 }
@@ -244,7 +272,12 @@ impl From<ServerError> for Status {
             Code::Internal => INTERNAL_MESSAGE.to_owned(),
             _ => error.to_string(),
         };
-        if let ServerError::RateLimited { retry_after, .. } = error {
+        let retry_after = match &error {
+            ServerError::RateLimited { retry_after, .. } => Some(*retry_after),
+            ServerError::DiskFull { .. } => Some(DISK_FULL_RETRY),
+            _ => None,
+        };
+        if let Some(retry_after) = retry_after {
             return with_retry_info(&Self::new(code, message), retry_after);
         }
         if let ServerError::QuotaExceeded { quota, .. } = &error {
@@ -299,5 +332,16 @@ mod tests {
         assert_eq!(status.message(), INTERNAL_MESSAGE);
         let missing = StoreError::NotFound { kind: "dataset", name: "x".to_owned() };
         assert_eq!(Status::from(ServerError::from(missing)).message(), "dataset x does not exist");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_without_its_paths() {
+        let full = || std::io::Error::new(std::io::ErrorKind::StorageFull, "/secret/path");
+        let of_store = StoreError::Io { action: "write", path: "/secret/path".into(), source: full() };
+        for error in [ServerError::internal("writing", full()), ServerError::from(of_store)] {
+            let status = Status::from(error);
+            assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+            assert!(status.message().starts_with("the server's disk is full"), "{}", status.message());
+        }
     }
 }

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, stream};
+use hearth_domain::Code;
 use hearth_store::StoreError;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -50,7 +51,7 @@ async fn ready(state: &AppState) -> Result<(), &'static str> {
         // A disk that hangs must not hold up a thread that answers requests.
         tokio::task::spawn_blocking(move || objects.check()).await.unwrap_or(Ok(()))
     };
-    answers(check, "the uploaded files cannot be reached").await
+    answers(check, "files cannot be stored").await
 }
 
 async fn answers(
@@ -62,7 +63,7 @@ async fn answers(
         Ok(Err(error)) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "the server is not ready");
-            Err(reason)
+            Err(if error.code() == Code::ResourceExhausted { "the disk is full" } else { reason })
         }
         Err(_) => Err(reason),
     }

@@ -52,7 +52,7 @@ mod uploads;
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
 pub use hearth_remote::{AzureIdentity, S3Endpoint, Services as StorageServices, StsConfig};
-pub use jobs::{Executor, JobsConfig, is_region};
+pub use jobs::{Executor, JobsConfig, TRAINER_SILENCE_MAX, is_region};
 pub use serve::{RunningServer, ServerConfig, serve};
 pub use tls::TlsConfig;
 

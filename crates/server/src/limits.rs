@@ -77,6 +77,8 @@ pub const HEALTH_WATCHES_MAX: usize = 64;
 pub const HEALTH_WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest wait for the database and the objects before the server counts as not ready.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// When clients should repeat what a full disk refused.
+pub const DISK_FULL_RETRY: Duration = Duration::from_secs(30);
 /// How often certificate files are read again.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// Life of a signed URL.

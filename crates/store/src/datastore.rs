@@ -9,6 +9,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
+use crate::durable::create_dir_all;
 use crate::error::{StoreError, io_error};
 use crate::keyring::SecretKeys;
 use crate::lists::{self, Lists};
@@ -58,7 +59,7 @@ impl Store {
     /// Opens a data directory, brings the schema up to date, and makes what is missing: the directory, the
     /// database, the signing key, and the pseudo-account of the model catalogue.
     pub async fn open(data_dir: &Path, now_ms: i64) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(data_dir).map_err(io_error("create", data_dir))?;
+        create_dir_all(data_dir)?;
         // Run directories hold absolute paths, since trainers may have another working directory.
         let data_dir = &std::path::absolute(data_dir).map_err(io_error("resolve", data_dir))?;
         let options = SqliteConnectOptions::new()

@@ -1,5 +1,7 @@
 //! `StoreError`: what can go wrong, and its code.
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use hearth_domain::{Code, JobState, TransitionError};
@@ -157,13 +159,73 @@ impl StoreError {
             Self::BrokenOff { .. } => Code::Cancelled,
             Self::PartInUse => Code::Unavailable,
             Self::UrlExpired | Self::UrlAltered => Code::PermissionDenied,
-            Self::Database(_)
-            | Self::Migrate(_)
+            Self::Database(error) => database_code(error),
+            Self::Io { .. } | Self::Object(_) if is_full(self) => Code::ResourceExhausted,
+            Self::Migrate(_)
             | Self::Damaged { .. }
             | Self::Format { .. }
             | Self::Io { .. }
             | Self::Object(_) => Code::Internal,
         }
+    }
+}
+
+/// Whether the cause of an error, or the cause of that, is that a disk or its owner's share of it is full.
+pub fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What the database refuses because of others, or of the disk, is no defect. The numbers are SQLite's result codes
+/// (sqlite.org/rescode.html); the low byte is the class.
+fn database_code(error: &sqlx::Error) -> Code {
+    const BUSY: u32 = 5;
+    const LOCKED: u32 = 6;
+    const FULL: u32 = 13;
+    match error {
+        // All connections wait for the lock that another program holds.
+        sqlx::Error::PoolTimedOut => Code::Unavailable,
+        sqlx::Error::Database(found) => {
+            let number = found.code().and_then(|code| code.parse::<u32>().ok());
+            match number.map(|number| number & 0xff) {
+                Some(BUSY | LOCKED) => Code::Unavailable,
+                Some(FULL) => Code::ResourceExhausted,
+                _ => Code::Internal,
+            }
+        }
+        other if is_full(other) => Code::ResourceExhausted,
+        _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disks_are_told_from_defects() {
+        let io = |kind| io::Error::new(kind, "x");
+        let object = |source: io::Error| {
+            StoreError::Object(object_store::Error::Generic { store: "local", source: Box::new(source) })
+        };
+        for (kind, expect) in [
+            (io::ErrorKind::StorageFull, Code::ResourceExhausted),
+            (io::ErrorKind::QuotaExceeded, Code::ResourceExhausted),
+            (io::ErrorKind::PermissionDenied, Code::Internal),
+        ] {
+            assert_eq!(io_error("write", Path::new("x"))(io(kind)).code(), expect);
+            assert_eq!(object(io(kind)).code(), expect);
+            assert_eq!(StoreError::Database(sqlx::Error::Io(io(kind))).code(), expect);
+        }
+        assert_eq!(StoreError::Database(sqlx::Error::PoolTimedOut).code(), Code::Unavailable);
+        assert_eq!(StoreError::Database(sqlx::Error::RowNotFound).code(), Code::Internal);
     }
 }
 

@@ -12,6 +12,7 @@ use hearth_domain::{AccountId, ModelId, ModelRef};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::durable::{create_dir_all, sync_dir, sync_parent};
 use crate::error::{StoreError, io_error};
 
 /// Name of the manifest in a model's directory.
@@ -189,13 +190,13 @@ pub fn install(
     sync_all(staged_dir)?;
 
     let parent = dir.parent().expect("a model directory has a parent");
-    fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+    create_dir_all(parent)?;
     // Renaming onto a directory that is not empty fails, so of two installers one wins.
     fs::rename(staged_dir, &dir).map_err(|error| match error.kind() {
         ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => exists(),
         _ => io_error("rename", staged_dir)(error),
     })?;
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("sync", parent))?;
+    sync_dir(parent)?;
     Ok(Installed { name, dir, manifest: manifest.clone() })
 }
 
@@ -209,7 +210,7 @@ fn sync_all(dir: &Path) -> Result<(), StoreError> {
         }
         File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("sync", &path))?;
     }
-    File::open(dir).and_then(|file| file.sync_all()).map_err(io_error("sync", dir))
+    sync_dir(dir)
 }
 
 /// Reads one installed model. `NOT_FOUND` if it is not there.
@@ -281,6 +282,10 @@ pub fn remove(data_dir: &Path, account: &AccountId, id: &ModelId) -> Result<(), 
         }
         _ => io_error("rename", &dir)(error),
     });
+    if moved.is_ok() {
+        // A model that came back after a power cut would count as installed.
+        sync_parent(&dir)?;
+    }
     let staged = grave.parent().expect("the grave is in a staging directory");
     fs::remove_dir_all(staged).map_err(io_error("remove", staged))?;
     moved

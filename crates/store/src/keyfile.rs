@@ -7,6 +7,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::durable::sync_parent;
 use crate::error::{StoreError, io_error};
 
 /// Length of the signing key.
@@ -15,15 +16,17 @@ const KEY_BYTES: usize = 32;
 /// Writes a secret to a file that only its owner can read. Fails if the file exists.
 pub fn write_secret_file(path: &Path, secret: &[u8]) -> Result<(), StoreError> {
     // Unlike a rename, a link does not replace what another process has written meanwhile.
-    written_beside(path, secret, |beside| std::fs::hard_link(beside, path).map_err(io_error("create", path)))
+    written_beside(path, secret, |beside| {
+        std::fs::hard_link(beside, path).map_err(io_error("create", path))?;
+        sync_parent(path)
+    })
 }
 
 /// Writes a secret in place of a file, or makes it. After a crash the file has the old text or the new one.
 pub(crate) fn replace_secret_file(path: &Path, secret: &[u8]) -> Result<(), StoreError> {
     written_beside(path, secret, |beside| {
         std::fs::rename(beside, path).map_err(io_error("replace", path))?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))
+        sync_parent(path)
     })
 }
 

@@ -18,6 +18,7 @@
 mod columns;
 mod condition;
 mod datastore;
+mod durable;
 mod error;
 mod fields;
 pub mod installed;
@@ -36,7 +37,7 @@ pub use datastore::{
     FoundKey, JobEventRow, ListedRecord, NewApiKey, NewDataset, NewSecret, NewUserId, Owned, RunReport,
     Store, StoredJob,
 };
-pub use error::StoreError;
+pub use error::{StoreError, is_full};
 pub use keyfile::write_secret_file;
 pub use keyring::SecretKeys;
 pub use objects::{ObjectKey, ObjectRead, Objects, PutOutcome, SizeRule, StagedObject};

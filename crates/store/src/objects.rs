@@ -14,6 +14,7 @@ use object_store::path::PathPart;
 use object_store::{MultipartUpload, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
+use crate::durable::create_dir_all;
 use crate::error::{StoreError, io_error};
 use crate::staging::{self, STAGING, StagedFile, Staging};
 
@@ -23,6 +24,8 @@ const FILE_NAME_MAX_BYTES: usize = 200;
 const DATASETS: &str = "datasets";
 /// What the object store's files have in their names until they are whole; in keys it is escaped.
 const STAGED_MARK: char = '#';
+/// Bytes that are written to see whether anything can be.
+const PROBE_BYTES: usize = 4 << 10;
 /// Bytes that are gathered before they are written.
 const PART_BYTES: usize = 1 << 20;
 
@@ -111,7 +114,7 @@ pub struct Objects {
 impl Objects {
     /// Opens a directory, which is made if it is not there.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(root).map_err(io_error("create", root))?;
+        create_dir_all(root)?;
         let fs = LocalFileSystem::new_with_prefix(root).map_err(StoreError::Object)?.with_fsync(true);
         Ok(Self { fs: Arc::new(fs), root: root.to_owned() })
     }
@@ -151,9 +154,12 @@ impl Objects {
         }
     }
 
-    /// An error unless the directory is there. Blocks for as long as the disk does.
+    /// An error unless something can be stored: it is tried. Blocks for as long as the disk does.
     pub fn check(&self) -> Result<(), StoreError> {
-        std::fs::metadata(&self.root).map(drop).map_err(io_error("read", &self.root))
+        std::fs::metadata(&self.root).map_err(io_error("read", &self.root))?;
+        let mut probe = self.staging()?.create()?;
+        probe.write(&[0; PROBE_BYTES])?;
+        probe.flush()
     }
 
     /// Reads an object.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::durable::sync_dir;
 use crate::error::{StoreError, io_error};
 use crate::objects::{ObjectKey, Objects, PutOutcome};
 
@@ -77,6 +78,11 @@ impl StagedWriter {
         self.file.write_all(bytes).map_err(io_error("write", &self.path))
     }
 
+    /// Hands all bytes to the system, to see whether it has room for them. Blocking.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        self.file.flush().map_err(io_error("write", &self.path))
+    }
+
     /// Puts all bytes on disk. Blocking.
     pub fn finish(self) -> Result<StagedFile, StoreError> {
         let file =
@@ -115,7 +121,7 @@ pub(crate) fn move_in(objects: &Objects, files: &[(ObjectKey, StagedFile)]) -> R
     dirs.sort();
     dirs.dedup();
     for dir in &dirs {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))?;
+        sync_dir(dir)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use hearth_domain::{AccountId, ModelFile, ModelId, ModelRef};
 use sha2::{Digest, Sha256};
 
+use crate::durable::{create_dir_all, sync_dir};
 use crate::error::{StoreError, io_error};
 use crate::installed::MANIFEST_FILE;
 
@@ -80,9 +81,9 @@ impl FilePart {
     pub fn finish(self) -> Result<(), StoreError> {
         self.file.sync_all().map_err(io_error("sync", &self.path))?;
         let parent = self.to.parent().expect("a file has a folder");
-        fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+        create_dir_all(parent)?;
         fs::rename(&self.path, &self.to).map_err(io_error("rename", &self.path))?;
-        File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("sync", parent))
+        sync_dir(parent)
     }
 
     /// Removes it.
@@ -132,10 +133,11 @@ impl ModelUploads {
         check_model_file(file)?;
         let dir = self.parts_dir(model, file);
         remove_dir(&dir)?;
-        fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        create_dir_all(&dir)?;
         let session = format!("{:032x}", rand::random::<u128>());
         let path = dir.join(&session);
         File::create(&path).map_err(io_error("create", &path))?;
+        sync_dir(&dir)?;
         Ok(session)
     }
 

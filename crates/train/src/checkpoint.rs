@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use hearth_run::RunDir;
 pub use hearth_run::checkpoint::{Checkpoint, Progress, State, TensorState, VERSION};
 use hearth_run::checkpoint::{CheckpointError, directory_name, encode, read, steps};
 
@@ -23,9 +24,10 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Makes the directory if needed and removes what a dead trainer left unfinished.
-    pub fn open(dir: PathBuf) -> Result<Self, TrainError> {
-        fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+    /// Makes the directory of a run if needed and removes what a dead trainer left unfinished.
+    pub fn open(run: &RunDir) -> Result<Self, TrainError> {
+        let dir = run.checkpoints_path();
+        run.create_dir(&dir)?;
         for name in names(&dir)? {
             if name.starts_with(UNFINISHED_PREFIX) {
                 remove(&dir.join(name))?;

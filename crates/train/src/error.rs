@@ -148,7 +148,7 @@ impl TrainError {
         match self {
             Self::Run(RunError::Io { source, .. }) | Self::Io { source, .. } => io_kind(source),
             Self::Run(RunError::Format { .. } | RunError::Version { .. }) => FailureKind::InvalidSetting,
-            Self::Run(RunError::Damaged { .. }) | Self::Damaged { .. } => FailureKind::Damaged,
+            Self::Damaged { .. } => FailureKind::Damaged,
             Self::Run(RunError::Locked { .. }) => FailureKind::Internal,
             Self::Setting { .. }
             | Self::Benchmark { .. }
@@ -185,9 +185,10 @@ impl TrainError {
 /// Full or exhausted machines are not defects of this program.
 fn io_kind(error: &io::Error) -> FailureKind {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
-            FailureKind::OutOfResources
-        }
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::FileTooLarge
+        | io::ErrorKind::OutOfMemory => FailureKind::OutOfResources,
         _ => FailureKind::Internal,
     }
 }

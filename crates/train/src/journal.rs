@@ -53,7 +53,13 @@ impl Journal {
     /// Opens the metrics file and cuts it to the length that the checkpoint recorded.
     pub fn open_metrics(&mut self, keep_bytes: u64) -> Result<(), TrainError> {
         self.metrics = Some(MetricsFile::open(self.dir.metrics_path(), keep_bytes)?);
-        Ok(())
+        // The file may be new.
+        Ok(self.dir.sync()?)
+    }
+
+    /// What was wrong with the event log when it was opened.
+    pub fn damage(&self) -> Option<&str> {
+        self.events.damage()
     }
 
     /// Appends an event, its metrics if it has any, and its log line.
@@ -63,7 +69,11 @@ impl Journal {
             append_metrics(metrics, &kind)?;
         }
         let event = self.events.append(kind)?;
-        self.began_ms.get_or_insert(event.time_ms);
+        if self.began_ms.is_none() {
+            // Templates are told this time, and checkpoints hold what they made of it.
+            self.began_ms = Some(event.time_ms);
+            self.events.sync()?;
+        }
         Ok(())
     }
 

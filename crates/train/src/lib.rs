@@ -52,7 +52,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::Duration;
 
-use hearth_run::{EXIT_FAILED, EXIT_LOCKED, EXIT_PAUSED, EventKind, Lock, RunDir, RunError};
+use hearth_run::{
+    EXIT_FAILED, EXIT_LOCKED, EXIT_OUT_OF_RESOURCES, EXIT_PAUSED, EventKind, FailureKind, Heartbeat, Lock,
+    RunDir, RunError,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{TrainError, io_error};
@@ -75,7 +78,7 @@ pub struct TrainOptions {
 
 /// Runs the job of a run directory and returns the exit code of the process: 0 when the adapter is in
 /// `output/`, `EXIT_PAUSED` after SIGTERM or SIGINT, `EXIT_LOCKED` when another trainer lives there,
-/// `EXIT_FAILED` otherwise. A run directory that is finished already is left as it is.
+/// `EXIT_OUT_OF_RESOURCES` when it found no room on disk or in memory, `EXIT_FAILED` otherwise. A run directory that is finished already is left as it is.
 pub fn run(run_dir: &Path, options: TrainOptions) -> i32 {
     let dir = RunDir::new(run_dir);
     let outcome = take_lock(&dir).and_then(|lock| run_locked(&dir, &lock, options));
@@ -84,7 +87,11 @@ pub fn run(run_dir: &Path, options: TrainOptions) -> i32 {
         Ok(Outcome::Paused) => EXIT_PAUSED,
         Err(error) => {
             log(&error.full_message());
-            if matches!(error, TrainError::Run(RunError::Locked { .. })) { EXIT_LOCKED } else { EXIT_FAILED }
+            match error.failure_kind() {
+                _ if matches!(error, TrainError::Run(RunError::Locked { .. })) => EXIT_LOCKED,
+                FailureKind::OutOfResources => EXIT_OUT_OF_RESOURCES,
+                _ => EXIT_FAILED,
+            }
         }
     }
 }
@@ -99,8 +106,10 @@ fn take_lock(dir: &RunDir) -> Result<Lock, TrainError> {
     Ok(dir.lock()?)
 }
 
-/// Every failure from here on becomes a `failed` event, even a panic.
+/// Every failure from here on becomes a `failed` event, even a panic. On a full disk there may be no room for it; the exit
+/// code tells then.
 fn run_locked(dir: &RunDir, lock: &Lock, options: TrainOptions) -> Result<Outcome, TrainError> {
+    let _heartbeat = Heartbeat::start(dir, lock)?;
     let mut journal = Journal::open(dir, lock)?;
     if journal.is_finished() {
         log("the run is finished already");

@@ -88,11 +88,15 @@ impl MetricsFile {
         Ok(Self { path, file, len_bytes })
     }
 
-    /// Appends one line, in one write, so that readers see whole lines.
+    /// Appends one line, in one write, so that readers see whole lines; or leaves the file as it is.
     pub fn append(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let mut line = serde_json::to_vec(metrics).expect("metrics are plain data");
         line.push(b'\n');
-        self.file.write_all(&line).map_err(io_error("write", &self.path))?;
+        if let Err(error) = self.file.write_all(&line) {
+            // Of a line that found no room a part may be there. If it cannot be cut off, the next trainer does.
+            let _ = self.file.set_len(self.len_bytes);
+            return Err(io_error("write", &self.path)(error));
+        }
         self.len_bytes += line.len() as u64;
         Ok(())
     }

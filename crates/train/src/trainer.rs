@@ -37,10 +37,14 @@ pub(crate) fn train(
     options: TrainOptions,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
-    let checkpoints = Checkpoints::open(dir.checkpoints_path())?;
+    let checkpoints = Checkpoints::open(dir)?;
     let (resumed, problems) = checkpoints.newest_good()?;
     let resumed_from_step = resumed.as_ref().map_or(0, |checkpoint| checkpoint.state.progress.step);
     journal.append(EventKind::Started { pid: std::process::id(), resumed_from_step })?;
+    if let Some(damage) = journal.damage() {
+        let message = format!("the event log was damaged and is cut off there: {damage}");
+        journal.append(EventKind::Warning { message })?;
+    }
     for problem in problems {
         let message = format!("{}; going on from step {resumed_from_step}", problem.full_message());
         journal.append(EventKind::Warning { message })?;

@@ -14,8 +14,7 @@ use std::io::Write;
 use std::path::Path;
 
 use hearth_run::{
-    EXIT_FAILED, EXIT_LOCKED, EXIT_PAUSED, EventKind, EventWriter, FailureKind, RunDir, RunError,
-};
+    EXIT_FAILED, EXIT_LOCKED, EXIT_PAUSED, EventKind, EventWriter, FailureKind, RunDir, RunError, Heartbeat};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use plan::{FETCHED_FILE, Fetched};
@@ -110,8 +109,9 @@ pub fn run(root: &Path, request: &Request) -> i32 {
 
 fn run_locked(dir: &RunDir, request: &Request) -> Result<i32, FetchError> {
     let data = dir.data_path();
-    std::fs::create_dir_all(&data).map_err(io("make", &data))?;
+    dir.create_dir(&data)?;
     let lock = dir.lock()?;
+    let _heartbeat = Heartbeat::start(dir, &lock)?;
     let mut events = EventWriter::open(dir, &lock)?;
     let there = plan::bytes_there(&data);
     events.append(EventKind::Fetching { pid: std::process::id(), bytes: there })?;

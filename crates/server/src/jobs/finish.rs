@@ -10,9 +10,9 @@ use hearth_store::StoreError;
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use serde::Deserialize;
 
-use super::io_status;
 use super::prepare::link_or_copy;
 use super::report::Finished;
+use super::{io_status, store_status};
 
 /// File that holds the adapter's weights.
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -52,10 +52,10 @@ pub(super) fn install(
         Err(StoreError::NotFound { .. }) => {
             let staged = stage_output(data_dir, job, dir, &finished.adapter_sha256, &target)?;
             installed::install(data_dir, &name.account, &name.id, staged.dir(), &staged.manifest)
-                .map_err(|error| internal("installing the adapter", &error))?;
+                .map_err(|error| store_status("installing the adapter", &error))?;
             staged.manifest.clone()
         }
-        Err(error) => return Err(internal("reading the model directory", &error)),
+        Err(error) => return Err(store_status("reading the model directory", &error)),
     };
     Ok(model(job, &target, manifest))
 }
@@ -131,7 +131,8 @@ impl Staged {
         target: &Target<'_>,
         base: &ModelManifest,
     ) -> Result<Self, Status> {
-        let files = installed::digest_files(&dir).map_err(|error| internal("reading the adapter", &error))?;
+        let files =
+            installed::digest_files(&dir).map_err(|error| store_status("reading the adapter", &error))?;
         let AdapterConfig { r, target_modules } = adapter_config(&dir.join(CONFIG_FILE))?;
         let settings = &job.settings;
         let manifest = ModelManifest {
@@ -168,8 +169,8 @@ pub(super) fn stage_output(
 ) -> Result<Staged, Status> {
     let settings = &job.settings;
     let base = installed::read(data_dir, &settings.base_model.account, &settings.base_model.id)
-        .map_err(|error| internal("reading the base model", &error))?;
-    let scratch = Scratch::new(data_dir).map_err(|error| internal("staging the adapter", &error))?;
+        .map_err(|error| store_status("reading the base model", &error))?;
+    let scratch = Scratch::new(data_dir).map_err(|error| store_status("staging the adapter", &error))?;
     let to = scratch.folder("adapter").map_err(|error| io_status("staging the adapter", data_dir, &error))?;
     link_files(&dir.output_path(), &to)?;
     let staged = Staged::new(scratch, to, job, target, &base.manifest)?;
@@ -217,8 +218,7 @@ fn weight_count(path: &Path) -> Result<u64, Status> {
     Ok(shapes.map(|shape| shape.iter().filter_map(serde_json::Value::as_u64).product::<u64>()).sum())
 }
 
-fn internal(doing: &str, error: &dyn std::error::Error) -> Status {
-    let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(%error, cause, "{doing} failed");
+fn internal(doing: &str, error: &serde_json::Error) -> Status {
+    tracing::error!(%error, "{doing} failed");
     Status::new(Code::Internal, format!("{doing} failed: {error}"))
 }

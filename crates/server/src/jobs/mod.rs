@@ -17,14 +17,16 @@ mod rows;
 mod scheduler;
 
 pub(crate) use prepare::link_or_copy;
-pub use scheduler::{Executor, JobsConfig, Scheduler};
+pub use scheduler::{Executor, JobsConfig, Scheduler, TRAINER_SILENCE_MAX};
 
+use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use hearth_domain::{AccountId, Code, JobId, Status};
 use hearth_proto::gateway::Region;
 use hearth_run::RunDir;
+use hearth_store::StoreError;
 
 /// Whether the API has a region of this name.
 pub fn is_region(name: &str) -> bool {
@@ -39,11 +41,26 @@ pub(crate) fn run_dir(data_dir: &Path, account: &AccountId, job: &JobId) -> RunD
 /// The status of a job that the file system stopped: what was tried is for the user, where it failed is for the log.
 fn io_status(doing: &str, path: &Path, error: &io::Error) -> Status {
     tracing::error!(path = %path.display(), %error, "{doing} failed");
-    let code = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
-        _ => Code::Internal,
-    };
-    Status::new(code, format!("{doing} failed: {error}"))
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => full_status(doing),
+        _ => Status::new(Code::Internal, format!("{doing} failed: {error}")),
+    }
+}
+
+/// The status of a job that found no room on disk.
+fn full_status(doing: &str) -> Status {
+    let message = format!("{doing} failed: the server's disk is full; free space and resume the job");
+    Status::new(Code::ResourceExhausted, message)
+}
+
+/// The status of a job that the store stopped.
+fn store_status(doing: &str, error: &StoreError) -> Status {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%error, cause, "{doing} failed");
+    match error.code() {
+        Code::ResourceExhausted => full_status(doing),
+        code => Status::new(code, format!("{doing} failed: {error}")),
+    }
 }
 
 #[cfg(test)]

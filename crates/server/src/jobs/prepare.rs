@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
 use hearth_remote::fetch::Fetched;
-use hearth_run::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision, RunDir};
+use hearth_run::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision, RunDir, RunError};
 use hearth_store::installed::{self, ModelManifest};
 use hearth_store::{ObjectKey, Store, StoreError};
 use tokio::runtime::Handle;
 
-use super::io_status;
+use super::{io_status, store_status};
 
 /// Seed of every job: the same settings and rows give the same adapter.
 const SEED: u64 = 0;
@@ -72,10 +72,17 @@ pub(super) fn prepare(
         },
         threads: 0,
     };
-    dir.create(&spec).map_err(|error| {
-        tracing::error!(path = %dir.root().display(), %error, "writing job.json failed");
-        Status::new(Code::Internal, format!("writing the run directory failed: {error}"))
-    })
+    dir.create(&spec).map_err(|error| run_status("writing the run directory", dir, error))
+}
+
+fn run_status(doing: &str, dir: &RunDir, error: RunError) -> Status {
+    match error {
+        RunError::Io { path, source, .. } => io_status(doing, &path, &source),
+        other => {
+            tracing::error!(path = %dir.root().display(), error = %other, "{doing} failed");
+            Status::new(Code::Internal, format!("{doing} failed: {other}"))
+        }
+    }
 }
 
 /// What the adapter calls its base: the repository on the hub, which PEFT can load, or else the resource name.
@@ -96,7 +103,7 @@ fn link_rows(
         .block_on(store.dataset_get(dataset))
         .map_err(|error| status_of("reading the dataset", &error))?;
     let data = dir.data_path();
-    fs::create_dir_all(&data).map_err(|error| io_status("making the run directory", &data, &error))?;
+    dir.create_dir(&data).map_err(|error| run_status("making the run directory", dir, error))?;
     if !record.external_url.is_empty() {
         let fetched =
             Fetched::files(&data, part).map_err(|error| io_status("finding the rows", &data, &error))?;
@@ -120,6 +127,10 @@ fn link_rows(
         link_or_copy(&from, &to).map_err(|error| io_status("copying the rows", &from, &error))?;
         linked.push(to);
     }
+    // What has a job.json is complete, after a power cut too.
+    fs::File::open(&data)
+        .and_then(|data| data.sync_all())
+        .map_err(|error| io_status("copying the rows", &data, &error))?;
     Ok(linked)
 }
 
@@ -130,6 +141,7 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
             // A copy that breaks off must not pass for a whole file.
             let beside = to.with_extension("tmp");
             fs::copy(from, &beside)?;
+            fs::File::open(&beside)?.sync_all()?;
             fs::rename(&beside, to)
         }
         done => done,
@@ -138,12 +150,8 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// What was there when the job was made and is not there any more fails the job's precondition.
 pub(super) fn status_of(doing: &str, error: &StoreError) -> Status {
-    let code = match error.code() {
-        Code::NotFound => Code::FailedPrecondition,
-        code => code,
-    };
-    if code == Code::Internal {
-        tracing::error!(%error, "{doing} failed");
+    match error.code() {
+        Code::NotFound => Status::new(Code::FailedPrecondition, format!("{doing} failed: {error}")),
+        _ => store_status(doing, error),
     }
-    Status::new(code, format!("{doing} failed: {error}"))
 }

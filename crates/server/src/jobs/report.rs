@@ -64,10 +64,11 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
     (report, None)
 }
 
-/// How much of a log a job may skip when a new trainer starts: everything, but not the end of a run that finished.
-pub(super) fn events_before_start(events: &[Event], events_read: u64) -> u64 {
+/// How much of a log a job may skip when a new trainer starts: everything, but not the end of a run that finished. After a
+/// power cut that may be less than was read before.
+pub(super) fn events_before_start(events: &[Event]) -> u64 {
     match events.last() {
-        None => events_read,
+        None => 0,
         Some(Event { seq, kind: EventKind::Finished { .. }, .. }) => seq - 1,
         Some(event) => event.seq,
     }

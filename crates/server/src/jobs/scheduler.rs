@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::attempt::{Attempt, Work};
-use super::{fetch, finish, prepare, report, run_dir};
+use super::{fetch, finish, io_status, prepare, report, run_dir};
 use crate::error::ServerError;
 use crate::limits::{TRAINER_MEMORY_PERCENT, WAITING_LINE_MAX};
 
@@ -61,7 +62,13 @@ pub struct JobsConfig {
     pub backend: Backend,
     /// Time between two looks when nobody wakes the loop.
     pub poll_interval: Duration,
+    /// A trainer whose heartbeat stands still for so long is killed, and its job goes on with another.
+    pub silence_max: Duration,
 }
+
+/// How long a trainer may give no sign of life. Its heart beats each second, in a thread that does nothing else; only a
+/// machine that is out of memory holds that up for long.
+pub const TRAINER_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 impl JobsConfig {
     /// One trainer at a time, which is this executable with the argument `train`.
@@ -75,6 +82,7 @@ impl JobsConfig {
             fetcher: vec![executable, "fetch-rows".into()],
             backend: Backend::default(),
             poll_interval: Duration::from_millis(500),
+            silence_max: TRAINER_SILENCE_MAX,
         })
     }
 }
@@ -145,7 +153,8 @@ impl Jobs {
     /// Finds the trainers of jobs that are at rest: they were being stopped when an earlier server died.
     fn adopt(&mut self) -> Result<(), ServerError> {
         for StoredJob { key, job } in self.runtime.block_on(self.store.job_all())? {
-            let mut attempt = Attempt::new(run_dir(self.store.data_dir(), &job.account, &job.id));
+            let run = run_dir(self.store.data_dir(), &job.account, &job.id);
+            let mut attempt = Attempt::new(run, self.config.silence_max);
             if may_have_run(&job) && attempt.is_live().map_err(run_error)? {
                 tracing::info!(job = job.name(), state = %job.state, "found a trainer of an earlier server");
                 self.attempts.insert(key, attempt);
@@ -206,29 +215,30 @@ impl Jobs {
         if !may_have_run(&stored.job) {
             return Ok(Run::Gone);
         }
-        let data_dir = self.store.data_dir();
-        let attempt = self
-            .attempts
-            .entry(stored.key)
-            .or_insert_with(|| Attempt::new(run_dir(data_dir, &stored.job.account, &stored.job.id)));
+        let attempt = self.attempt(stored.key, &stored.job);
         let live = attempt.is_live().map_err(run_error)?;
         let run = attempt.run(live);
+        let untold = attempt.untold_failure().filter(|_| !live);
         if !stored.job.state.is_waiting() {
             self.follow(stored)?;
         }
+        if let (true, Some(status)) = (stored.job.state.is_active(), untold) {
+            stored.job = self.change(stored.key, &JobEvent::Fail(status))?;
+        }
         Ok(run)
+    }
+
+    /// What is known of the trainer of a job.
+    fn attempt(&mut self, key: i64, job: &Job) -> &mut Attempt {
+        let (store, silence_max) = (&self.store, self.config.silence_max);
+        let new = || Attempt::new(run_dir(store.data_dir(), &job.account, &job.id), silence_max);
+        self.attempts.entry(key).or_insert_with(new)
     }
 
     /// Takes in the events of a run, and installs what it made if it is finished.
     fn follow(&mut self, stored: &mut StoredJob) -> Result<(), ServerError> {
         let attempt = self.attempts.get_mut(&stored.key).expect("a watched job has an attempt");
-        let events = match attempt.poll() {
-            Ok(events) => events,
-            Err(error @ (RunError::Format { .. } | RunError::Damaged { .. })) => {
-                return self.give_up_on_log(stored, &error);
-            }
-            Err(error) => return Err(run_error(error)),
-        };
+        let events = attempt.poll().map_err(run_error)?;
         if events.last().is_none_or(|event| event.seq <= stored.job.events_read) {
             return Ok(());
         }
@@ -271,19 +281,7 @@ impl Jobs {
         }
     }
 
-    /// A run whose log cannot be read has no way to tell how it ends.
-    fn give_up_on_log(&mut self, stored: &mut StoredJob, error: &RunError) -> Result<(), ServerError> {
-        if !stored.job.state.is_active() {
-            return Ok(());
-        }
-        tracing::error!(job = stored.job.name(), %error, "the event log cannot be read");
-        let status = Status::new(Code::Internal, "the event log of the run is damaged");
-        stored.job = self.change(stored.key, &JobEvent::Fail(status))?;
-        Ok(())
-    }
-
     fn act(&mut self, action: Action, job: &Job) -> Result<(), ServerError> {
-        let now_ms = crate::now_ms();
         let name = job.name();
         match action {
             Action::Start(key, share) => self.start(key, job, share)?,
@@ -312,13 +310,13 @@ impl Jobs {
                 self.change(key, &JobEvent::Expire(waited_too_long(&self.config.limits)))?;
             }
             Action::Stop(key) => {
-                if self.attempts.get_mut(&key).expect("a live run has an attempt").stop(now_ms) {
+                if self.attempts.get_mut(&key).expect("a live run has an attempt").stop() {
                     tracing::info!(job = name, "asked the trainer to stop");
                 }
             }
             Action::Kill(key) => {
                 tracing::warn!(job = name, "killing the trainer");
-                self.attempts.get_mut(&key).expect("a live run has an attempt").kill(now_ms);
+                self.attempts.get_mut(&key).expect("a live run has an attempt").kill();
             }
             Action::Remove(key) => {
                 remove_dir(run_dir(self.store.data_dir(), &job.account, &job.id).root())?;
@@ -331,11 +329,7 @@ impl Jobs {
 
     /// Starts a trainer in the written run directory, or what fetches the rows that are still missing there.
     fn start(&mut self, key: i64, job: &Job, share: Share) -> Result<(), ServerError> {
-        let data_dir = self.store.data_dir();
-        let attempt = self
-            .attempts
-            .entry(key)
-            .or_insert_with(|| Attempt::new(run_dir(data_dir, &job.account, &job.id)));
+        let attempt = self.attempt(key, job);
         if attempt.is_live().map_err(run_error)? {
             // One of an earlier server; from now on it is watched, and stopped first.
             return Ok(());
@@ -350,16 +344,19 @@ impl Jobs {
             });
         let missing = match ready {
             Ok(missing) => missing,
+            // The next round tries again.
+            Err(status) if status.code == Code::Unavailable => return Err(ServerError::Ended(status)),
             Err(status) => {
                 self.change(key, &JobEvent::Fail(status))?;
                 return Ok(());
             }
         };
+        let attempt = self.attempt(key, job);
         attempt.rewind();
         let events = attempt.poll().map_err(run_error)?;
         attempt.rewind();
         let report = RunReport {
-            events_read: report::events_before_start(&events, job.events_read),
+            events_read: report::events_before_start(&events),
             progress: job.progress,
             rows_note: None,
             events: Vec::new(),
@@ -387,8 +384,7 @@ impl Jobs {
         };
         let attempt = self.attempts.get_mut(&key).expect("made above");
         if let Err(error) = attempt.launch(command, &work) {
-            tracing::error!(%error, "{what} cannot be started");
-            let status = Status::new(Code::Internal, format!("{what} cannot be started: {error}"));
+            let status = io_status(&format!("starting {what}"), dir.root(), &error);
             self.change(key, &JobEvent::Fail(status))?;
         }
         Ok(())
@@ -443,12 +439,14 @@ fn waited_too_long(limits: &Limits) -> Status {
 }
 
 fn remove_dir(path: &Path) -> Result<(), ServerError> {
+    let failed = |error| ServerError::internal("removing a run directory", error);
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(ServerError::internal("removing a run directory", error))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.map_err(failed)?,
     }
+    // If it came back after a power cut, a new job of its name would go on with it.
+    let parent = path.parent().expect("a run directory has a parent");
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
 }
 
 fn run_error(error: RunError) -> ServerError {

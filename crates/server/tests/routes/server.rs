@@ -255,6 +255,7 @@ pub fn config(dir: &Path) -> ServerConfig {
         fetcher: vec!["false".into()],
         backend: hearth_run::Backend::Cpu,
         poll_interval: Duration::from_millis(20),
+        silence_max: hearth_server::TRAINER_SILENCE_MAX,
     };
     let config = ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap());
     ServerConfig { jobs: Some(jobs), inference_threads: 1, ..config }

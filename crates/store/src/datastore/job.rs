@@ -332,13 +332,17 @@ impl Store {
 
     /// Takes in what a run reported, whole or not at all: its events, its progress, and how far it was read.
     ///
-    /// A job that no longer runs takes only the last: its run has nothing more to say. An event that the table does
-    /// not have in the job's state is an error.
+    /// A job that no longer runs takes only the last: its run has nothing more to say. One that waits may have been read
+    /// further than its run now goes: a power cut took the end, and the next trainer counts on from what is left. An event
+    /// that the table does not have in the job's state is an error.
     pub async fn job_follow(&self, key: i64, report: &RunReport, now_ms: i64) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let mut job = read(&mut tx, key).await?;
-        job.events_read = job.events_read.max(report.events_read);
         let active = job.state.is_active();
+        job.events_read = match job.state.is_waiting() {
+            true => report.events_read,
+            false => job.events_read.max(report.events_read),
+        };
         if active {
             job.advance(report.progress, now_ms);
             job.rows_note = report.rows_note.clone().unwrap_or(job.rows_note);

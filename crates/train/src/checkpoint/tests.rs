@@ -7,7 +7,11 @@ use super::*;
 fn scratch(name: &str) -> Checkpoints {
     let dir = std::env::temp_dir().join(format!("hearth-checkpoint-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&dir);
-    Checkpoints::open(dir).unwrap()
+    open(&dir)
+}
+
+fn open(run: &Path) -> Checkpoints {
+    Checkpoints::open(&RunDir::new(run)).unwrap()
 }
 
 fn checkpoint(step: u64) -> Checkpoint {
@@ -108,7 +112,7 @@ fn unfinished_ones_are_removed_and_a_foreign_version_is_refused() {
     checkpoints.save(&checkpoint(4)).unwrap();
     let leftover = checkpoints.dir.join(format!("{UNFINISHED_PREFIX}step-00000006"));
     fs::create_dir(&leftover).unwrap();
-    let checkpoints = Checkpoints::open(checkpoints.dir).unwrap();
+    let checkpoints = open(checkpoints.dir.parent().unwrap());
     assert!(!leftover.exists());
     let mut foreign = checkpoint(6);
     foreign.state.version = VERSION + 1;

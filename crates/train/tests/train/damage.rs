@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hearth_run::{EXIT_LOCKED, EventKind, FailureKind, JobSpec, RunDir};
+use hearth_run::{EXIT_LOCKED, Event, EventKind, FailureKind, JobSpec, RunDir};
 use hearth_train::{TrainOptions, run};
 
 use crate::fixture::{Fixture, go, metrics, write_model};
@@ -57,6 +57,28 @@ fn damaged_checkpoints_fall_back_and_the_adapter_stays_the_same() {
         assert_eq!(metrics(dir, "train/step"), (1..=24).map(f64::from).collect::<Vec<_>>());
         assert_eq!(metrics(dir, "train/loss"), losses);
     }
+}
+
+#[test]
+fn a_damaged_event_log_is_cut_and_the_run_goes_on() {
+    let fixture = Fixture::new();
+    let ended = fixture.run("run", &fixture.job());
+    let (dir, output) = (&ended.dir, ended.output());
+    let text = fs::read_to_string(dir.events_path()).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[5] = "\0\0\0\0\0\0\0\0";
+    fs::write(dir.events_path(), lines.join("\n") + "\n").unwrap();
+    fs::remove_dir_all(dir.output_path()).unwrap();
+    let again = go(dir);
+    assert_eq!(again.output(), output);
+    let warning = |event: &Event| match &event.kind {
+        EventKind::Warning { message } => Some(message.clone()),
+        _ => None,
+    };
+    let warnings: Vec<String> = again.events.iter().filter_map(warning).collect();
+    let expected =
+        "the event log was damaged and is cut off there: what follows event 5 is none, at column 1";
+    assert_eq!(warnings, [expected]);
 }
 
 #[test]

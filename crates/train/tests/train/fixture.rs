@@ -126,9 +126,15 @@ impl Ended {
 
     /// The message of the `failed` event that must have ended the run.
     pub fn failure(&self) -> (hearth_run::FailureKind, &str) {
-        assert_eq!(self.code, hearth_run::EXIT_FAILED);
         match self.last() {
-            EventKind::Failed { kind, message } => (*kind, message),
+            EventKind::Failed { kind, message } => {
+                let expected = match kind {
+                    hearth_run::FailureKind::OutOfResources => hearth_run::EXIT_OUT_OF_RESOURCES,
+                    _ => hearth_run::EXIT_FAILED,
+                };
+                assert_eq!(self.code, expected);
+                (*kind, message)
+            }
             other => panic!("the run ended with {other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hearth_data::Sample;
-use hearth_run::{EXIT_FAILED, EventKind, EventTail, FailureKind, JobSpec, RunDir};
+use hearth_run::{EXIT_OUT_OF_RESOURCES, EventKind, EventTail, FailureKind, JobSpec, RunDir};
 use hearth_train::plan::{self, Plan};
 
 use crate::fixture::{Ended, Fixture, go};
@@ -110,7 +110,7 @@ fn the_largest_micro_batch_is_tried_before_the_first_step_of_every_trainer() {
 fn a_limit_that_the_tiny_model_cannot_keep_is_refused() {
     let fixture = Fixture::new();
     let refused = run(&fixture.run_dir("run", &fixture.job()), Some(4 << 20));
-    assert_eq!(refused.code, EXIT_FAILED);
+    assert_eq!(refused.code, EXIT_OUT_OF_RESOURCES);
     let (kind, message) = refused.failure();
     assert_eq!(kind, FailureKind::OutOfResources);
     assert!(message.contains("and 4 MiB may be used"), "{message}");

@@ -1,5 +1,7 @@
 //! How jobs are scheduled: the flags of `hearth serve` that say it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use hearth_domain::AccountId;
 use hearth_domain::schedule::{Limits, PILOT_HEAD_START_MS, Reservation, WAIT_MAX_MS};
@@ -26,6 +28,9 @@ pub struct JobArgs {
     /// Memory of all jobs that train, in bytes or with a unit such as 8GiB [default: 80 % of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = crate::commands::train::parse_size)]
     trainer_memory: Option<u64>,
+    /// How long a trainer may give no sign of life; then it is killed, and its job goes on with another [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(3..=86400))]
+    trainer_silence: Option<u64>,
     /// Places and memory that are kept for jobs of an account that ask for them (useReservation, reservationTarget):
     /// ACCOUNT/ID=PLACES:SIZE, of those above; may be repeated
     #[arg(long, value_name = "RESERVATION", value_parser = parse_reservation)]
@@ -70,6 +75,9 @@ impl JobArgs {
             wait_max_ms: self.job_wait_max.map_or(Some(WAIT_MAX_MS), |wait| wait.0),
             ..jobs.limits.clone()
         };
+        if let Some(seconds) = self.trainer_silence {
+            jobs.silence_max = Duration::from_secs(seconds);
+        }
         jobs.regions = self.region;
         jobs.free_memory = hearth_train::memory::available_bytes;
         Ok(())
