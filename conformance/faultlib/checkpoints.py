@@ -26,7 +26,7 @@ def remove(path, _chance):
 
 
 DAMAGES = [("tensors.safetensors", flip), ("tensors.safetensors", truncate), ("state.json", flip), ("state.json", empty),
-           ("sha256sums", remove)]
+           ("SHA256SUMS", remove)]
 
 
 def damaged(folder, calm, seed):

@@ -4,7 +4,7 @@ import datetime
 import time
 
 from .shim import Shim
-from .world import ACCOUNT, world
+from .world import ACCOUNT, ENDED, world
 
 HOUR_S = 3600
 
@@ -21,7 +21,7 @@ def jumps(folder, calm):
             shim.set_clock(offset_s)
             for _ in range(5):
                 job = it.job("jumps")
-                assert job["state"] in ("JOB_STATE_RUNNING", "JOB_STATE_WRITING_RESULTS", "JOB_STATE_COMPLETED"), job
+                assert job["status"]["code"] == "OK" and job["state"] not in ("JOB_STATE_RE_QUEUEING", *ENDED[1:]), job
                 assert job["jobProgress"]["percent"] >= percent, job
                 percent = job["jobProgress"]["percent"]
                 assert seconds(job["updateTime"]) >= seconds(job["createTime"]), job

@@ -23,12 +23,13 @@ def stopped(folder, calm):
             first = started(it, job)
             assert len(first) == 1, first
 
+            if with_new_server:
+                # Before: the system ends a stopped process whose parent dies.
+                it.server.kill()
+                it.server.start()
             trainer, = it.trainers(job)
             os.kill(trainer, signal.SIGSTOP)
             began = time.monotonic()
-            if with_new_server:
-                it.server.kill()
-                it.server.start()
             it.until("a new trainer", lambda: len(started(it, job)) > 1, timeout_s=10 * SILENCE_S)
             took = time.monotonic() - began
             assert took >= SILENCE_S - 1, f"lost after {took} s"

@@ -20,7 +20,7 @@ PATIENCE_S = 120
 # Some 200 steps, and a checkpoint after each twentieth.
 SETTINGS = {"dataset": "colours", "baseModel": BASE, "epochs": 17, "batchSizeSamples": 2, "maxContextLength": 256,
             "loraRank": 4}
-ENDED = ("JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
+ENDED = ("JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_PAUSED", "JOB_STATE_EXPIRED")
 
 
 class Refused(Exception):
@@ -63,7 +63,8 @@ class World:
             except ValueError:
                 answer = {"code": None, "message": text.decode(errors="replace")}
             raise Refused(error.code, answer.get("code"), answer.get("message")) from None
-        return json.loads(text) if text[:1] in (b"{", b"[") else text
+        # Files are what they are.
+        return text if path.startswith("http") or not text else json.loads(text)
 
     def upload(self, dataset, rows=None):
         """Makes a dataset of a file, with the signed URL and the check."""

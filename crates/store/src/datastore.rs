@@ -7,7 +7,7 @@ use hearth_domain::{Account, AccountId};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection, Sqlite, Transaction};
 
 use crate::durable::create_dir_all;
 use crate::error::{StoreError, io_error};
@@ -71,6 +71,12 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
+            // A full disk makes SQLite roll a transaction back by itself. The connection would take itself for one that
+            // is still in it, for ever.
+            .before_acquire(|connection, _| {
+                let is_free = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_free) })
+            })
             .connect_with(options)
             .await
             .map_err(StoreError::Database)?;
@@ -145,5 +151,21 @@ impl Store {
     /// A transaction that holds the write lock from its first statement, so that what it reads stays true.
     async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::Database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_the_database_ended_spoils_no_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 1).await.unwrap();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            let mut tx = store.begin_write().await.unwrap();
+            sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+        }
+        store.begin_write().await.unwrap().commit().await.unwrap();
     }
 }

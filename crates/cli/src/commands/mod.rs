@@ -113,6 +113,8 @@ fn start_log(default_filter: &str) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that cannot be written, on a full disk, must not end what writes it: reporting that panics.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     if crate::config::log_is_json() {
         log.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
