@@ -43,10 +43,6 @@ def damaged(folder, calm, seed):
             kill(it.trainers("damaged"))
             it.until("dead", lambda: not it.trainers("damaged"))
             steps = sorted(path for path in (it.run_dir("damaged") / "checkpoints").glob("step-*"))
-            if len(steps) < 2:
-                # It was killed while the second one was being made, or is at its end.
-                it.server.start()
-                continue
             newest, earlier = steps[-1], int(steps[-2].name.removeprefix("step-"))
             damage(newest / file, chance)
             it.server.start()

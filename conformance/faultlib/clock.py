@@ -29,7 +29,7 @@ def jumps(folder, calm):
             if offset_s <= 0:
                 # One that was signed before is good for its whole time, if the clock does not say that it is over.
                 it.ask("GET", url)
-        it.create("made-in-the-past", **{**settings, "epochs": 8})
+        it.create("made-in-the-past", **{**settings, "epochs": 2})
         ended = it.until_ended("jumps")
         assert seconds(ended["completedTime"]) >= seconds(ended["createTime"]), ended
         assert it.digest("jumps") == expected, "another adapter"

@@ -15,7 +15,7 @@ from .world import world
 
 KILLS = 50
 PAUSE_MAX_S = 0.6
-REAL_RUNS, REAL_KILLS_PER_RUN = 3, 2
+REAL_RUNS, REAL_KILLS_PER_RUN = 2, 2
 
 
 def kill(pids):
@@ -64,7 +64,7 @@ def everything(folder, calm, seed):
 
 def real_base(folder, seed):
     """The trainer alone on the real base, with other numbers of threads."""
-    rows = write_jsonl(folder / "real-rows.jsonl", colour_rows(8))
+    rows = write_jsonl(folder / "real-rows.jsonl", colour_rows(6))
     chance = random.Random(seed)
 
     def write_job(name, threads):
