@@ -205,6 +205,11 @@ fn database_code(error: &sqlx::Error) -> Code {
     }
 }
 
+/// For `map_err`: what was tried, and on which file.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    move |source| StoreError::Io { action, path: path.to_owned(), source }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,9 +232,4 @@ mod tests {
         assert_eq!(StoreError::Database(sqlx::Error::PoolTimedOut).code(), Code::Unavailable);
         assert_eq!(StoreError::Database(sqlx::Error::RowNotFound).code(), Code::Internal);
     }
-}
-
-/// For `map_err`: what was tried, and on which file.
-pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-    move |source| StoreError::Io { action, path: path.to_owned(), source }
 }

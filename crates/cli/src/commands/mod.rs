@@ -41,7 +41,7 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     #[command(subcommand)]
     Account(account::Command),
     #[command(subcommand)]
