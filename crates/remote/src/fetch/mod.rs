@@ -14,7 +14,8 @@ use std::io::Write;
 use std::path::Path;
 
 use hearth_run::{
-    EXIT_FAILED, EXIT_LOCKED, EXIT_PAUSED, EventKind, EventWriter, FailureKind, RunDir, RunError, Heartbeat};
+    EXIT_FAILED, EXIT_LOCKED, EXIT_PAUSED, EventKind, EventWriter, FailureKind, Heartbeat, RunDir, RunError,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use plan::{FETCHED_FILE, Fetched};
