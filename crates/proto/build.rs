@@ -16,7 +16,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         // These hold secrets; `src/redacted.rs` prints them.
-        .skip_debug(["gateway.Secret", "gateway.ApiKey", "gateway.WandbConfig", "gateway.AwsS3ModelSource"])
+        .skip_debug([
+            "gateway.Secret",
+            "gateway.ApiKey",
+            "gateway.WandbConfig",
+            "gateway.AwsS3ModelSource",
+            "gateway.Webhook",
+        ])
         .include_file("mod.rs")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

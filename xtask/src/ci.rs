@@ -28,8 +28,8 @@ pub fn run() -> Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     run_command(cargo().args(["build", "--release", "--package", "hearth-cli"]))?;
-    let (python, python_grpc, python_schema) =
-        (setup::python(), setup::python_grpc(), setup::python_schema());
+    let (python, python_grpc, python_schema, python_wandb) =
+        (setup::python(), setup::python_grpc(), setup::python_schema(), setup::python_wandb());
     let python_storage = setup::python_storage();
     let suites = [
         (&python, "sdk.py"),
@@ -40,6 +40,8 @@ pub fn run() -> Result<()> {
         (&python_grpc, "sdk_grpc.py"),
         (&python_schema, "schema.py"),
         (&python, "faults.py"),
+        (&python_wandb, "weights_and_biases.py"),
+        (&python_wandb, "webhooks.py"),
         (&python, "import_s3.py"),
         (&python_storage, "datasets_s3.py"),
         (&python_storage, "datasets_azure.py"),

@@ -28,6 +28,7 @@ pub fn run() -> Result<()> {
     python_environment("target/python-schema", &["conformance/requirements-schema.txt"])?;
     python_environment("target/python-storage", &["conformance/requirements-storage.txt"])?;
     azurite()?;
+    python_environment("target/python-wandb", &["conformance/requirements-wandb.txt"])?;
     TEST_MODELS.into_iter().try_for_each(test_model)
 }
 
@@ -54,6 +55,11 @@ pub fn python_schema() -> PathBuf {
 /// The Python of the environment with moto.
 pub fn python_storage() -> PathBuf {
     root().join("target/python-storage/bin/python")
+}
+
+/// The Python of the environment with the client of Weights & Biases.
+pub fn python_wandb() -> PathBuf {
+    root().join("target/python-wandb/bin/python")
 }
 
 fn cargo_tool(tool: &str, version: &str) -> Result<()> {

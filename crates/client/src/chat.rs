@@ -182,7 +182,7 @@ fn read_usage(value: &Value) -> Option<Usage> {
 }
 
 /// The next `data:` field of a server-sent event stream; other fields, comments and blank lines are skipped.
-fn next_data(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {
+pub(crate) fn next_data(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {
     loop {
         let mut line = String::new();
         let read = reader.by_ref().take(STREAM_LINE_MAX_BYTES).read_line(&mut line)?;

@@ -18,12 +18,14 @@
 
 mod chat;
 mod error;
+mod event_stream;
 mod http;
 mod job;
 mod resource;
 
 pub use chat::{ChatAnswer, ChatPiece, ChatRequest, ChatStream, Message, Usage};
 pub use error::ClientError;
+pub use event_stream::JobEventStream;
 pub use http::{Client, Identity};
 pub use job::{Job, JobProgress, JobStatus, MetricsRow};
 pub use resource::{last_segment, qualify};

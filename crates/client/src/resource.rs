@@ -125,7 +125,7 @@ impl Client {
         self.answer(self.request(self.agent.post(url)).send(form)).map(drop)
     }
 
-    fn resource_url(&self, name: &str) -> String {
+    pub(crate) fn resource_url(&self, name: &str) -> String {
         let segments: Vec<String> = name.split('/').map(percent_encode).collect();
         self.url(&format!("/v1/{}", segments.join("/")))
     }

@@ -169,6 +169,8 @@ ids! {
     BatchInferenceJobId, "batch inference job";
     /// Id of work that a call began, in its account.
     OperationId, "operation";
+    /// Id of a webhook in its account.
+    WebhookId, "webhook";
 }
 
 /// A dataset of an account; prints as its resource name.

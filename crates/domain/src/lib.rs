@@ -25,6 +25,7 @@ pub mod deployment;
 pub mod estimate;
 pub mod id;
 pub mod job;
+pub mod job_event;
 pub mod location;
 pub mod operation;
 pub mod price;
@@ -34,6 +35,7 @@ pub mod schedule;
 pub mod secret;
 pub mod state;
 pub mod user;
+pub mod webhook;
 
 pub use account::{Account, SuspendState};
 pub use api_key::{ApiKey, KeyRights};
@@ -47,9 +49,10 @@ pub use deployment::{Autoscaling, DeployedModel, DeployedModelState, Deployment,
 pub use estimate::{Estimate, JobEstimate};
 pub use id::{
     AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
-    DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId,
+    DeploymentId, IdError, JobId, ModelId, ModelRef, OperationId, SecretId, UserId, WebhookId,
 };
 pub use job::{FieldViolation, JobFacts, JobRequest, JobSettings, Violations};
+pub use job_event::{JobNews, JobNote};
 pub use location::{Location, LocationError, RemoteFile};
 pub use operation::{Operation, OperationEnd, OperationWork, Promotion};
 pub use price::{Money, TrainingPrices};
@@ -58,3 +61,4 @@ pub use record::{Job, JobProgress, Model, ModelAbout, ModelFile, ModelKind, Mode
 pub use secret::{Sealed, Secret, SecretRef};
 pub use state::{JobEvent, JobState, TransitionError, Wish, transition};
 pub use user::{User, UserRole};
+pub use webhook::{Webhook, WebhookHealth};

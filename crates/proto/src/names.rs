@@ -105,6 +105,10 @@ resource_name! {
     SecretName { account, secret } = "accounts/{account}/secrets/{secret}"
 }
 resource_name! {
+    /// Name of a webhook.
+    WebhookName { account, webhook } = "accounts/{account}/webhooks/{webhook}"
+}
+resource_name! {
     /// Name of a quota.
     QuotaName { account, quota } = "accounts/{account}/quotas/{quota}"
 }

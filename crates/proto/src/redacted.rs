@@ -31,6 +31,7 @@ redacted! {
     Secret { name, key_name; value }
     ApiKey { key_id, display_name, create_time, secure, email, prefix, expire_time; key }
     WandbConfig { enabled, project, entity, run_id, url; api_key }
+    Webhook { name, display_name, url, event_types, state, created_by, create_time, update_time, consecutive_failures, last_error, last_attempt_time, last_success_time, dropped_events; signing_secret }
     AwsS3ModelSource { s3_bucket, s3_path, role_arn, access_key_id; access_secret }
 }
 

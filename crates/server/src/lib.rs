@@ -28,6 +28,7 @@ mod deployments;
 mod docs;
 mod drain;
 mod error;
+mod event_streams;
 mod gateway;
 mod grpc;
 mod health;
@@ -40,6 +41,7 @@ mod note;
 mod openai;
 mod openapi;
 mod operations;
+mod outgoing;
 mod quota;
 mod rate;
 mod reply;
@@ -48,6 +50,8 @@ mod state;
 mod tls;
 mod transcode;
 mod uploads;
+mod wandb;
+mod webhooks;
 
 pub use auth::Caller;
 pub use error::{FieldViolation, ServerError};
@@ -55,6 +59,7 @@ pub use hearth_remote::{AzureIdentity, S3Endpoint, Services as StorageServices, 
 pub use jobs::{Executor, JobsConfig, TRAINER_SILENCE_MAX, is_region};
 pub use serve::{RunningServer, ServerConfig, serve};
 pub use tls::TlsConfig;
+pub use wandb::WANDB_BASE_URL;
 
 /// Milliseconds since the Unix epoch. A clock before it counts as the epoch.
 pub(crate) fn now_ms() -> i64 {

@@ -129,6 +129,56 @@ pub const IMPORT_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub const IMPORT_SAVE_INTERVAL: Duration = Duration::from_secs(2);
 /// Checkpoints that are made into models at the same time; further ones wait.
 pub const PROMOTIONS_RUNNING_MAX: usize = 2;
+/// Open streams of jobs' events, of all accounts.
+pub const EVENT_STREAMS_MAX: usize = 256;
+/// The same of one account; one more gets RESOURCE_EXHAUSTED.
+pub const EVENT_STREAMS_PER_ACCOUNT_MAX: usize = 32;
+/// Events of a job that such a stream reads at once.
+pub const EVENT_STREAM_PAGE: u32 = 100;
+/// Longest silence of such a stream; a comment ends it.
+pub const EVENT_STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Longest key of Weights & Biases.
+pub const WANDB_KEY_MAX_BYTES: usize = 1024;
+/// How often the jobs are looked at whose metrics go to Weights & Biases.
+pub const WANDB_POLL: Duration = Duration::from_secs(1);
+/// Jobs whose metrics are sent at the same time; others wait.
+pub const WANDB_RUNS_AT_ONCE: usize = 16;
+/// Longest time for one request there.
+pub const WANDB_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause between two pieces of one job's metrics.
+pub const WANDB_SEND_INTERVAL: Duration = Duration::from_secs(3);
+/// Pause between two looks at what a trainer takes of the machine.
+pub const WANDB_FIGURES_INTERVAL: Duration = Duration::from_secs(15);
+/// Longest silence of a run; an empty piece ends it.
+pub const WANDB_HEARTBEAT: Duration = Duration::from_secs(30);
+/// Rows of one piece.
+pub const WANDB_ROWS_AT_ONCE: usize = 500;
+/// Longest pause before a piece that was not taken in is sent again; the first is a second, and each is twice the last.
+pub const WANDB_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Refusals in a row (a wrong key, a wrong project) after which nothing more is sent.
+pub const WANDB_REFUSALS_MAX: u32 = 5;
+/// Time after a job's end in which its history is still sent to a service that was away.
+pub const WANDB_AFTER_END_MAX: Duration = Duration::from_secs(24 * 3600);
+/// What of an answer a warning repeats.
+pub const WANDB_MESSAGE_MAX_CHARS: usize = 200;
+/// Webhooks of an account; one more gets RESOURCE_EXHAUSTED.
+pub const WEBHOOKS_PER_ACCOUNT_MAX: usize = 50;
+/// How often deliveries are looked for when nothing is said to have changed.
+pub const WEBHOOK_POLL: Duration = Duration::from_secs(1);
+/// Deliveries that are made at the same time.
+pub const WEBHOOK_DELIVERIES_AT_ONCE: usize = 16;
+/// The same to one webhook.
+pub const WEBHOOK_DELIVERIES_PER_HOOK: usize = 2;
+/// Longest time for one delivery.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause before a failed delivery is tried again; each is twice the last.
+pub const WEBHOOK_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// Longest pause.
+pub const WEBHOOK_BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// Times that a delivery is tried.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 30;
+/// Time after which a delivery is given up.
+pub const WEBHOOK_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Checks of datasets that may wait; one more gets RESOURCE_EXHAUSTED.
 pub const VALIDATIONS_QUEUED_MAX: usize = 64;
 /// Checks of datasets that run at the same time.

@@ -31,8 +31,11 @@ use crate::jobs::estimate::{self, Estimators};
 use crate::jobs::{JobsConfig, Scheduler};
 use crate::limits::{CLOSED_SECRETS_SHOWN, ServerLimits, TLS_RELOAD_INTERVAL};
 use crate::listen::{Listening, Stop};
+use crate::outgoing::Reach;
 use crate::state::{AppState, Settings};
 use crate::tls::{Tls, TlsConfig};
+use crate::wandb::{WANDB_BASE_URL, WandbSender};
+use crate::webhooks::WebhookSender;
 use crate::{context, gateway, grpc, http, listen, openai, openapi, operations, transcode};
 
 /// File whose lock a server holds while it uses a data directory.
@@ -72,6 +75,10 @@ pub struct ServerConfig {
     pub storage: Services,
     /// What training costs here.
     pub training_prices: TrainingPrices,
+    /// Where Weights & Biases is; [`WANDB_BASE_URL`](crate::WANDB_BASE_URL) is the public service.
+    pub wandb_base_url: String,
+    /// Whether webhooks may be on this machine or in its networks.
+    pub webhook_allow_private: bool,
     /// How jobs run; `None` is [`JobsConfig::of_this_executable`].
     pub jobs: Option<JobsConfig>,
     /// What secrets are encrypted with; by default a key in the data directory.
@@ -92,6 +99,8 @@ impl ServerConfig {
             render_command: None,
             storage: Services::default(),
             training_prices: TrainingPrices::default(),
+            wandb_base_url: WANDB_BASE_URL.to_owned(),
+            webhook_allow_private: false,
             jobs: None,
             secret_keys: SecretKeys::default(),
         }
@@ -112,6 +121,8 @@ pub struct RunningServer {
     scheduler: Scheduler,
     validations: ValidationRunner,
     batch: BatchRunner,
+    wandb: WandbSender,
+    webhooks: WebhookSender,
     state: AppState,
     store: Store,
     // Held until the end: it keeps other servers off the directory.
@@ -175,6 +186,8 @@ impl RunningServer {
         self.scheduler.shutdown().await;
         self.validations.shutdown().await;
         self.state.operations().shutdown().await;
+        self.wandb.shutdown().await;
+        self.webhooks.shutdown().await;
         self.store.close().await;
         drop(self.lock);
     }
@@ -187,8 +200,9 @@ impl RunningServer {
 pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let data_dir = &config.data_dir;
     if let Some(url) = &config.public_url {
-        check_public_url(url)?;
+        check_base_url("public URL", url)?;
     }
+    check_base_url("URL of Weights & Biases", &config.wandb_base_url)?;
     // Rows and models are nobody else's; a directory that is there keeps its mode.
     DirBuilder::new()
         .recursive(true)
@@ -239,6 +253,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .map_err(|source| ServerError::internal("starting the job scheduler", source))?;
     let shutdown_delay = config.limits.shutdown_delay;
     let (limits, stop) = (Arc::new(config.limits), Stop::default());
+    let reach = if config.webhook_allow_private { Reach::Everywhere } else { Reach::Public };
     let settings = Settings {
         public_url: config.public_url,
         limits: Arc::clone(&limits),
@@ -246,6 +261,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         storage: config.storage,
         regions,
         reservations,
+        webhook_reach: reach,
     };
     let state = AppState::new(store.clone(), inference, wake, estimators.clone(), addr, settings);
     let validations = ValidationRunner::start(&state).await?;
@@ -265,6 +281,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
     let sweeper = tokio::spawn(gateway::model::sweep::run(state.clone(), stop.draining.clone()));
     let metrics = Arc::clone(state.metrics());
     let batch = BatchRunner::start(state.clone());
+    let wandb = WandbSender::start(store.clone(), &config.wandb_base_url);
+    let webhooks = WebhookSender::start(store.clone(), reach);
     let listening =
         Listening { app: router(state.clone()), tls: tls.clone(), limits, metrics, stop: stop.clone() };
     let listener = tokio::spawn(listen::run(listener, listening));
@@ -281,6 +299,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         scheduler,
         validations,
         batch,
+        wandb,
+        webhooks,
         state,
         store,
         lock,
@@ -300,7 +320,7 @@ async fn keep_fresh(tls: Arc<Tls>, stop: CancellationToken) {
 }
 
 /// Scheme, host and perhaps a port: paths are appended to it.
-fn check_public_url(url: &str) -> Result<(), ServerError> {
+fn check_base_url(what: &str, url: &str) -> Result<(), ServerError> {
     let is_base = url.parse::<Uri>().is_ok_and(|parsed| {
         matches!(parsed.scheme_str(), Some("http" | "https"))
             && matches!(parsed.path(), "" | "/")
@@ -311,7 +331,7 @@ fn check_public_url(url: &str) -> Result<(), ServerError> {
         return Ok(());
     }
     Err(ServerError::FailedPrecondition(format!(
-        "the public URL {url:?} is not of the form https://host or https://host:port"
+        "the {what} {url:?} is not of the form https://host or https://host:port"
     )))
 }
 

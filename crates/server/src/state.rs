@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify, OwnedMutexGuard, OwnedSemaphorePerm
 
 use crate::deployments::Deployments;
 use crate::error::ServerError;
+use crate::event_streams::EventStreams;
 use crate::gateway::dataset_validation_job::Validations;
 use crate::jobs::estimate::Estimators;
 use crate::limits::{
@@ -25,6 +26,7 @@ use crate::limits::{
 use crate::listen::Stop;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::outgoing::Reach;
 use crate::rate::Rates;
 use crate::transcode::Transcoder;
 use crate::uploads::{UploadPermit, Uploads};
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) regions: Vec<String>,
     /// Capacity that is kept for accounts.
     pub(crate) reservations: Vec<Reservation>,
+    /// Where webhooks may be.
+    pub(crate) webhook_reach: Reach,
 }
 
 /// One running server. Clones are cheap and share everything.
@@ -74,6 +78,7 @@ struct Inner {
     uploads: Uploads,
     render_previews: Arc<Semaphore>,
     estimates: Arc<Semaphore>,
+    event_streams: EventStreams,
     validations: Validations,
     operations: Operations,
     rates: Rates,
@@ -130,6 +135,7 @@ impl AppState {
                 uploads,
                 render_previews,
                 estimates: Arc::new(Semaphore::new(ESTIMATES_MAX)),
+                event_streams: EventStreams::default(),
                 validations: Validations::new(),
                 operations: Operations::new(),
                 rates,
@@ -297,6 +303,11 @@ impl AppState {
         })
     }
 
+    /// Open streams of events.
+    pub(crate) fn event_streams(&self) -> &EventStreams {
+        &self.inner.event_streams
+    }
+
     /// Where buckets are.
     pub(crate) fn storage_services(&self) -> &Services {
         &self.inner.settings.storage
@@ -315,6 +326,11 @@ impl AppState {
     /// What jobs will take.
     pub(crate) fn estimators(&self) -> &Estimators {
         &self.inner.estimators
+    }
+
+    /// Where webhooks may be.
+    pub(crate) fn webhook_reach(&self) -> Reach {
+        self.inner.settings.webhook_reach
     }
 
     /// The right to run one upload or check; RESOURCE_EXHAUSTED when too many run, of this caller or of all.

@@ -25,6 +25,8 @@ pub enum Listed {
     DeployedModel,
     /// Secrets.
     Secret,
+    /// Webhooks.
+    Webhook,
     /// Quotas, which stand in no table.
     Quota,
 }
@@ -225,6 +227,30 @@ const SECRET: Columns = columns! {
     }
 };
 
+const WEBHOOK: Columns = columns! {
+    Form::Plain => {
+        "name" = "'accounts/' || account || '/webhooks/' || id",
+        "display_name" = "record ->> '$.display_name'",
+        "url" = "record ->> '$.url'",
+        "created_by" = "record ->> '$.created_by'",
+        "consecutive_failures" = "record ->> '$.health.consecutive_failures'",
+        "last_error" = "record ->> '$.health.last_error'",
+        "dropped_events" = "record ->> '$.health.dropped'",
+    }
+    Form::Texts => {
+        "event_types" = "record -> '$.event_types'",
+    }
+    Form::Time => {
+        "create_time" = "create_time_ms",
+        "update_time" = "record ->> '$.update_time_ms'",
+        "last_attempt_time" = "record ->> '$.health.last_attempt_ms'",
+        "last_success_time" = "record ->> '$.health.last_success_ms'",
+    }
+    Form::UpperName("") => {
+        "state" = "CASE WHEN record ->> '$.health.consecutive_failures' >= 3 THEN 'FAILING' ELSE 'ACTIVE' END",
+    }
+};
+
 const QUOTA: Columns = columns! {
     Form::Plain => {
         "name" = "'accounts/' || account || '/quotas/' || id",
@@ -311,6 +337,11 @@ const JOB: Columns = columns! {
             = "coalesce(record ->> '$.settings.azure_blob_storage_config.identity.client_id', '')",
         "azure_blob_storage_config.tenant_id"
             = "coalesce(record ->> '$.settings.azure_blob_storage_config.identity.tenant_id', '')",
+        "wandb_config.enabled" = "record ->> '$.settings.wandb' IS NOT NULL",
+        "wandb_config.project" = "coalesce(record ->> '$.settings.wandb.project', '')",
+        "wandb_config.entity" = "coalesce(record ->> '$.settings.wandb.entity', '')",
+        "wandb_config.run_id" = "coalesce(record ->> '$.settings.wandb.run_id', '')",
+        "wandb_config.url" = "coalesce(record ->> '$.settings.wandb.url', '')",
         "job_progress.percent" = "CASE record ->> '$.progress.total_steps' WHEN 0 THEN 0 ELSE
             min(record ->> '$.progress.step', record ->> '$.progress.total_steps') * 100
             / (record ->> '$.progress.total_steps') END",
@@ -353,12 +384,13 @@ impl Listed {
             Listed::Deployment => deployment::DEPLOYMENT,
             Listed::DeployedModel => deployment::DEPLOYED_MODEL,
             Listed::Secret => SECRET,
+            Listed::Webhook => WEBHOOK,
             Listed::Quota => QUOTA,
         }
     }
 
     /// All kinds that stand in tables.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Account,
         Self::User,
         Self::ApiKey,
@@ -369,6 +401,7 @@ impl Listed {
         Self::Deployment,
         Self::DeployedModel,
         Self::Secret,
+        Self::Webhook,
     ];
 
     /// The tables of which the rows are made, its own first.
@@ -384,6 +417,7 @@ impl Listed {
             Listed::Deployment => &["deployment", "account"],
             Listed::DeployedModel => &["deployed_model", "model"],
             Listed::Secret => &["secret"],
+            Listed::Webhook => &["webhook"],
             Listed::Quota => &[],
         }
     }

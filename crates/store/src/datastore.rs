@@ -8,6 +8,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Sqlite, Transaction};
+use tokio::sync::watch;
 
 use crate::durable::create_dir_all;
 use crate::error::{StoreError, io_error};
@@ -24,19 +25,26 @@ mod check;
 mod dataset;
 mod deployment;
 mod job;
+mod job_event;
 mod model;
 mod operation;
 mod owned;
 mod quota;
+mod sealed;
 mod secret;
 mod user;
+mod wandb;
+mod webhook;
 
 pub use api_key::{FoundKey, NewApiKey};
 pub use dataset::NewDataset;
-pub use job::{JobEventRow, RunReport, StoredJob};
+pub use job::{RunReport, StoredJob};
+pub use job_event::{JOB_EVENT_MESSAGE_MAX_BYTES, JOB_EVENTS_MAX, JobEventQuery, JobEventRow};
 pub use owned::{ListedRecord, Owned};
 pub use secret::NewSecret;
 pub use user::NewUserId;
+pub use wandb::WandbProgress;
+pub use webhook::{WEBHOOK_QUEUE_MAX, WebhookAttempt, WebhookDelivery};
 
 /// Connections of one server.
 const CONNECTIONS_MAX: u32 = 8;
@@ -53,6 +61,7 @@ pub struct Store {
     signer: UrlSigner,
     secret_keys: SecretKeys,
     data_dir: PathBuf,
+    jobs_changed: watch::Sender<()>,
 }
 
 impl Store {
@@ -90,6 +99,7 @@ impl Store {
             signer: UrlSigner::open(&data_dir.join("signing-key"))?,
             secret_keys: SecretKeys::default(),
             data_dir: data_dir.clone(),
+            jobs_changed: watch::Sender::new(()),
         };
         store.make_catalogue_account(now_ms).await?;
         Ok(store)

@@ -34,8 +34,9 @@ mod uploads;
 pub use columns::{Column, Form, Listed};
 pub use condition::{Comparator, Condition, Value};
 pub use datastore::{
-    FoundKey, JobEventRow, ListedRecord, NewApiKey, NewDataset, NewSecret, NewUserId, Owned, RunReport,
-    Store, StoredJob,
+    FoundKey, JOB_EVENT_MESSAGE_MAX_BYTES, JOB_EVENTS_MAX, JobEventQuery, JobEventRow, ListedRecord,
+    NewApiKey, NewDataset, NewSecret, NewUserId, Owned, RunReport, Store, StoredJob, WEBHOOK_QUEUE_MAX,
+    WandbProgress, WebhookAttempt, WebhookDelivery,
 };
 pub use error::{StoreError, is_full};
 pub use keyfile::write_secret_file;

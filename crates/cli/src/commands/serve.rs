@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use hearth_domain::{AccountId, QuotaKind, TrainingPrices};
 use hearth_server::limits::{Rate, ServerLimits};
-use hearth_server::{AzureIdentity, S3Endpoint, StorageServices, StsConfig, TlsConfig};
+use hearth_server::{AzureIdentity, S3Endpoint, StorageServices, StsConfig, TlsConfig, WANDB_BASE_URL};
 use serde_json::json;
 
 use self::jobs::JobArgs;
@@ -45,6 +45,12 @@ pub struct Args {
     /// price without a size for all that are larger.
     #[arg(long, value_name = "PRICE")]
     training_price: Vec<String>,
+    /// Server of Weights & Biases that jobs are logged to
+    #[arg(long, value_name = "URL", default_value = WANDB_BASE_URL)]
+    wandb_base_url: String,
+    /// Let webhooks be on this machine, or in its networks
+    #[arg(long)]
+    webhook_allow_private: bool,
     #[command(flatten)]
     data_dir: DataDir,
     #[command(flatten)]
@@ -274,6 +280,8 @@ impl Args {
         config.storage = self.storage.services().map_err(anyhow::Error::msg)?;
         config.training_prices = TrainingPrices::parse(self.training_price.iter().map(String::as_str))
             .map_err(|problem| anyhow!("--training-price: {problem}"))?;
+        config.wandb_base_url = self.wandb_base_url;
+        config.webhook_allow_private = self.webhook_allow_private;
         config.secret_keys = secret_keys()?;
         let server = LocalServer::start(config)?;
         // Before it says that it listens: whoever reads that may send one.

@@ -12,6 +12,7 @@ mod request;
 mod settings;
 mod storage;
 mod training;
+mod wandb;
 
 pub use check::{FieldViolation, Violations};
 pub use mtp::MTP_NUM_DRAFT_TOKENS_MAX;
@@ -20,6 +21,7 @@ pub use request::{JobFacts, JobRequest, SUPPORTED_FIELDS};
 pub use settings::JobSettings;
 pub use storage::{AwsS3Config, AwsS3Request, AzureConfig, AzureRequest, SecretFact, StorageFacts};
 pub use training::*;
+pub use wandb::{WandbRequest, WandbSettings};
 
 use check::Checker;
 
@@ -52,6 +54,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
     let aws_s3_config = storage::aws(&mut check, request, facts);
     let azure_blob_storage_config = storage::azure(&mut check, request, facts);
     mtp::check(&mut check, request);
+    let wandb = wandb::check(&mut check, request);
     not_built(&mut check, request);
     if let (Some(dataset), Some(base), true) = (dataset, base, check.0.is_empty()) {
         return Ok(JobSettings {
@@ -76,6 +79,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
             placement,
             aws_s3_config,
             azure_blob_storage_config,
+            wandb,
         });
     }
     assert!(!check.0.is_empty(), "a dataset or a base that is missing is a violation");

@@ -1,5 +1,6 @@
 //! What a client asks for, and what the server found out about it.
 
+use super::WandbRequest;
 use super::placement::{PlacementFacts, PlacementRequest};
 use super::storage::{AwsS3Request, AzureRequest, StorageFacts};
 use crate::dataset::Dataset;
@@ -35,6 +36,7 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "isTurbo",
     "awsS3Config",
     "azureBlobStorageConfig",
+    "wandbConfig",
 ];
 
 /// What a client asks for. Zero and empty mean "not given".
@@ -86,6 +88,8 @@ pub struct JobRequest {
     pub mtp_num_draft_tokens: i32,
     /// Whether nothing but these heads is trained.
     pub mtp_freeze_base_model: bool,
+    /// Where its metrics are to be logged besides.
+    pub wandb: WandbRequest,
     /// JSON names of all other fields that the client set, without those that only the server writes.
     pub other_fields: Vec<String>,
 }

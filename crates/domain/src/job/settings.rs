@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::WandbSettings;
 use super::placement::Placement;
 use super::storage::{AwsS3Config, AzureConfig};
 use crate::id::{DatasetRef, ModelRef};
@@ -56,4 +57,7 @@ pub struct JobSettings {
     /// What opens datasets in Azure; without it containers must be public.
     #[serde(default)]
     pub azure_blob_storage_config: Option<AzureConfig>,
+    /// Where its metrics are logged besides.
+    #[serde(default)]
+    pub wandb: Option<WandbSettings>,
 }

@@ -92,6 +92,7 @@ fn every_default_is_filled_in() {
             placement: Placement::default(),
             aws_s3_config: None,
             azure_blob_storage_config: None,
+            wandb: None,
         }
     );
 }

@@ -12,7 +12,7 @@ mod deployed_model;
 mod deployment;
 mod filter;
 mod given;
-mod job;
+pub(crate) mod job;
 mod mask;
 pub(crate) mod model;
 pub(crate) mod names;
@@ -22,6 +22,7 @@ mod quota;
 mod secret;
 mod time;
 pub(crate) mod user;
+mod webhook;
 
 use hearth_proto::{gateway as pb, google};
 use hearth_store::ListQuery;
@@ -126,6 +127,8 @@ rpcs! {
         -> pb::SupervisedFineTuningJob = job::pause::job_pause;
     resume_supervised_fine_tuning_job(pb::ResumeSupervisedFineTuningJobRequest)
         -> pb::SupervisedFineTuningJob = job::resume::job_resume;
+    list_supervised_fine_tuning_job_events(pb::ListSupervisedFineTuningJobEventsRequest)
+        -> pb::ListSupervisedFineTuningJobEventsResponse = job::event_list::job_event_list;
     create_user(pb::CreateUserRequest) -> pb::User = user::create::user_create;
     get_user(pb::GetUserRequest) -> pb::User = user::get::user_get;
     list_users(pb::ListUsersRequest) -> pb::ListUsersResponse = user::list::user_list;
@@ -133,6 +136,10 @@ rpcs! {
     delete_user(pb::DeleteUserRequest) -> () = user::delete::user_delete;
     list_api_keys(pb::ListApiKeysRequest) -> pb::ListApiKeysResponse = api_key::list::api_key_list;
     delete_api_key(pb::DeleteApiKeyRequest) -> () = api_key::delete::api_key_delete;
+    create_webhook(pb::CreateWebhookRequest) -> pb::Webhook = webhook::create::webhook_create;
+    get_webhook(pb::GetWebhookRequest) -> pb::Webhook = webhook::get::webhook_get;
+    list_webhooks(pb::ListWebhooksRequest) -> pb::ListWebhooksResponse = webhook::list::webhook_list;
+    delete_webhook(pb::DeleteWebhookRequest) -> () = webhook::delete::webhook_delete;
     create_secret(pb::CreateSecretRequest) -> pb::Secret = secret::create::secret_create;
     get_secret(pb::GetSecretRequest) -> pb::Secret = secret::get::secret_get;
     list_secrets(pb::ListSecretsRequest) -> pb::ListSecretsResponse = secret::list::secret_list;

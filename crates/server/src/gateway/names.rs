@@ -2,11 +2,12 @@
 
 use hearth_domain::{
     AccountId, BatchInferenceJobId, DatasetId, DatasetRef, DatasetValidationJobId, DeployedModelId,
-    DeploymentId, JobId, ModelId, ModelRef, OperationId, SecretId, SecretRef, UserId,
+    DeploymentId, JobId, ModelId, ModelRef, OperationId, SecretId, SecretRef, UserId, WebhookId,
 };
 use hearth_proto::names::{
     AccountName, BatchInferenceJobName, CheckpointName, DatasetName, DatasetValidationJobName,
     DeployedModelName, DeploymentName, JobName, ModelName, OperationName, QuotaName, SecretName, UserName,
+    WebhookName,
 };
 
 use crate::error::ServerError;
@@ -101,6 +102,8 @@ macro_rules! owned {
 }
 
 owned! {
+    /// `accounts/{account}/webhooks/{webhook}`.
+    webhook: WebhookName.webhook -> WebhookId;
     /// `accounts/{account}/supervisedFineTuningJobs/{job}`.
     job: JobName.job -> JobId;
     /// `accounts/{account}/users/{user}`.

@@ -1,6 +1,6 @@
 //! What the events of a run mean for its job. Pure.
 
-use hearth_domain::{Code, Job, JobEvent, JobProgress, JobState, Status};
+use hearth_domain::{Code, Job, JobEvent, JobNews, JobNote, JobProgress, JobState, Status};
 use hearth_run::{Event, EventKind, FailureKind};
 use hearth_store::RunReport;
 
@@ -16,12 +16,8 @@ pub(super) struct Finished {
 /// Reads events that follow on those that the job has taken in. With [`Finished`], the adapter must be installed and
 /// the job completed; that last event is not counted as read, so that it is found again if the server dies before.
 pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>) {
-    let mut report = RunReport {
-        events_read: job.events_read,
-        progress: job.progress,
-        rows_note: None,
-        events: Vec::new(),
-    };
+    let mut report =
+        RunReport { events_read: job.events_read, progress: job.progress, ..RunReport::default() };
     if !job.state.is_active() {
         report.events_read = events.last().map_or(job.events_read, |event| event.seq);
         return (report, None);
@@ -45,6 +41,7 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
                 vec![JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
             }
         };
+        report.notes.extend(news(event).map(|news| (report.events.len(), news)));
         // A step says that the rows are read, whether or not they were said to be: what has happened is skipped.
         for next in moves {
             if let Ok(after) = hearth_domain::transition(state, &next) {
@@ -62,6 +59,77 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
         report.events_read = event.seq;
     }
     (report, None)
+}
+
+/// What of an event its user wants to know besides the state and the progress of the job: not every step.
+fn news(event: &Event) -> Option<JobNews> {
+    let (note, message) = match &event.kind {
+        EventKind::Warning { message } => (JobNote::Warning, message.clone()),
+        EventKind::Started { resumed_from_step: step, .. } => {
+            let message = match step {
+                0 => "a trainer began".to_owned(),
+                step => format!("a trainer goes on from the checkpoint after step {step}"),
+            };
+            (JobNote::Started { resumed_from_step: *step }, message)
+        }
+        EventKind::Validated {
+            rows,
+            samples,
+            dropped_too_long,
+            dropped_lines,
+            tokens_per_epoch,
+            trained_tokens_per_epoch,
+            eval_rows,
+            eval_carved_out,
+            eval_dropped,
+            total_steps,
+            ..
+        } => {
+            let note = JobNote::Validated {
+                rows: *rows,
+                samples: *samples,
+                dropped_too_long: *dropped_too_long,
+                dropped_lines: dropped_lines.clone(),
+                tokens_per_epoch: *tokens_per_epoch,
+                trained_tokens_per_epoch: *trained_tokens_per_epoch,
+                eval_rows: *eval_rows,
+                eval_carved_out: *eval_carved_out,
+                eval_dropped: eval_dropped.count,
+                total_steps: *total_steps,
+            };
+            let dropped = match dropped_too_long + eval_dropped.count {
+                0 => String::new(),
+                count => format!(", {count} are left out because they are longer than maxContextLength"),
+            };
+            (note, format!("{rows} rows are read{dropped}; {total_steps} steps are to be done"))
+        }
+        EventKind::Eval { step, loss, trained_tokens } => {
+            let note = JobNote::Evaluated { step: *step, loss: *loss, trained_tokens: *trained_tokens };
+            (note, format!("evaluation loss {loss:.4} after step {step}"))
+        }
+        EventKind::Checkpoint { step, .. } => {
+            (JobNote::Checkpoint { step: *step }, format!("a checkpoint is saved after step {step}"))
+        }
+        EventKind::Finished { step, total_tokens, train_loss, eval_loss, peak_rss_bytes, .. } => {
+            let note = JobNote::Finished {
+                step: *step,
+                total_tokens: *total_tokens,
+                train_loss: *train_loss,
+                eval_loss: *eval_loss,
+                peak_rss_bytes: *peak_rss_bytes,
+            };
+            (note, format!("the adapter is made and checked after {step} steps"))
+        }
+        EventKind::Fetching { .. }
+        | EventKind::Fetched { .. }
+        | EventKind::Planned { .. }
+        | EventKind::Tried { .. }
+        | EventKind::Step { .. }
+        | EventKind::Paused { .. }
+        | EventKind::Writing { .. }
+        | EventKind::Failed { .. } => return None,
+    };
+    Some(JobNews { time_ms: event.time_ms, note, message })
 }
 
 /// How much of a log a job may skip when a new trainer starts: everything, but not the end of a run that finished. After a

@@ -358,8 +358,7 @@ impl Jobs {
         let report = RunReport {
             events_read: report::events_before_start(&events),
             progress: job.progress,
-            rows_note: None,
-            events: Vec::new(),
+            ..RunReport::default()
         };
         let (event, command, what) = match &missing {
             Some(_) => (JobEvent::Fetch, &self.config.fetcher, "the process that fetches rows"),

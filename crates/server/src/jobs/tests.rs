@@ -105,6 +105,7 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         placement: Placement::default(),
         aws_s3_config: None,
         azure_blob_storage_config: None,
+        wandb: None,
     };
     Job::new(account(), JobId::new(id).unwrap(), settings, "a@example.org", create_time_ms)
 }
@@ -252,8 +253,15 @@ impl World {
 
     /// The names of the job's events.
     async fn history(&self, key: i64) -> String {
-        let events: Vec<String> =
-            self.store.job_event_list(key).await.unwrap().into_iter().map(|row| row.event).collect();
+        let events: Vec<String> = self
+            .store
+            .job_event_list(key)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter(|row| row.note.is_none())
+            .map(|row| row.event)
+            .collect();
         events.join(" ")
     }
 

@@ -24,6 +24,9 @@ fn gateway(call: &str) -> Option<Value> {
         "CreateSecret" => {
             json!({ "name": "accounts/default/secrets/bucket", "keyName": "BUCKET_KEY", "value": "VALUE" })
         }
+        "CreateWebhook" => json!({
+            "webhook": { "url": "https://example.org/hook", "eventTypes": ["fine_tuning.job.succeeded"] },
+        }),
         "UpdateSecret" => json!({ "keyName": "BUCKET_KEY", "value": "VALUE" }),
         "CreateDataset" => {
             json!({ "datasetId": "support", "dataset": { "userUploaded": {}, "format": "CHAT" } })

@@ -13,6 +13,7 @@ const INFERENCE_PREFIXES: [&str; 2] = ["/v1", "/inference/v1"];
 pub(super) fn operations(schemas: &mut Schemas) -> Vec<Operation> {
     let mut all = inference(schemas);
     all.push(upload(schemas));
+    all.push(event_stream());
     all.extend(signed());
     all.extend(about_the_server());
     all
@@ -144,6 +145,55 @@ fn event(chunk: &str) -> Value {
         },
         "required": ["data"],
     })
+}
+
+/// The events of a job as they happen.
+fn event_stream() -> Operation {
+    let stream = json!({ "text/event-stream": { "schema": {
+        "type": "object",
+        "description": "One event.",
+        "properties": {
+            "id": { "type": "string", "description": "Sequence number; not of `progress` events." },
+            "event": { "type": "string", "description": "The type in lower case, or `progress`." },
+            "data": {
+                "description": "The event as the list shows it, as JSON; of `progress`, how far the job is.",
+                "type": "string",
+                "contentMediaType": "application/json",
+            },
+        },
+        "required": ["event", "data"],
+    } } });
+    let mut all = responses(
+        reply(
+            "The events, from the first one or behind the last one that the client got.",
+            Some(stream),
+            &[],
+        ),
+        gateway_error,
+        &[400, 401, 403, 404, 429, 500, 503],
+    );
+    all["204"] = reply("The job is at its end, and the client has all of its events.", None, &[]);
+    operation(
+        "get",
+        "/v1/accounts/{account_id}/supervisedFineTuningJobs/{supervised_fine_tuning_job_id}/events:stream",
+        json!({
+            "tags": ["Gateway"],
+            "summary": "Follows a job",
+            "description": "Sends the events of a job as they happen, as server-sent events, and ends with the job.",
+            "operationId": "Gateway_StreamSupervisedFineTuningJobEvents",
+            "parameters": [
+                account_parameter(),
+                path_parameter("supervised_fine_tuning_job_id", "Id of the job.", ID_PATTERN),
+                {
+                    "name": "Last-Event-ID",
+                    "in": "header",
+                    "description": "Sequence number of the last event that the client got.",
+                    "schema": { "type": "string", "pattern": "^[0-9]{1,19}$" },
+                },
+            ],
+            "responses": all,
+        }),
+    )
 }
 
 fn upload(schemas: &mut Schemas) -> Operation {

@@ -17,11 +17,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use prost::Message;
 use prost_reflect::{DynamicMessage, MethodDescriptor};
 use tonic::Status;
 
 use crate::context::{Face, Present};
 use crate::error::ServerError;
+use crate::gateway::job::event_stream::job_event_stream;
 use crate::limits::{CONTROL_BODY_MAX_BYTES, CONTROL_TIMEOUT};
 use crate::note;
 use crate::state::AppState;
@@ -65,14 +67,36 @@ pub(crate) async fn handle(State(state): State<AppState>, request: Request) -> R
         }
         Found::Route(route, captures) => match &route.target {
             Target::DatasetUpload => {
-                let name = captures.into_iter().map(|(_, text)| text).next().unwrap_or_default();
-                crate::http::upload::dataset_upload(state.clone(), name, request).await.into_response()
+                crate::http::upload::dataset_upload(state.clone(), first(captures), request)
+                    .await
+                    .into_response()
             }
+            Target::JobEventStream => job_event_stream(state.clone(), first(captures), request)
+                .await
+                .unwrap_or_else(IntoResponse::into_response),
             Target::Rpc { method, body } => {
                 rpc(&state, method, body, captures, request).await.unwrap_or_else(IntoResponse::into_response)
             }
         },
     }
+}
+
+/// The one name that a path holds.
+fn first(captures: Captures) -> String {
+    captures.into_iter().map(|(_, text)| text).next().unwrap_or_default()
+}
+
+/// A message of the gateway as REST answers have it.
+pub(crate) fn to_json<M: Message>(type_name: &str, message: &M) -> Result<String, ServerError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
+        ServerError::internal("writing a message as JSON", source)
+    };
+    let desc = hearth_proto::descriptor_pool()
+        .get_message_by_name(&format!("gateway.{type_name}"))
+        .expect("the caller names a message of the gateway");
+    let message = DynamicMessage::decode(desc, message.encode_to_vec().as_slice());
+    let text = json::write(&message.map_err(|error| failed(error.into()))?, &[]);
+    String::from_utf8(text.map_err(|error| failed(error.into()))?).map_err(|error| failed(error.into()))
 }
 
 async fn rpc(

@@ -30,6 +30,8 @@ pub(crate) enum Target {
     },
     /// The multipart upload of one dataset file, which no RPC describes.
     DatasetUpload,
+    /// The events of a job as they happen, which no RPC describes.
+    JobEventStream,
 }
 
 /// One method and path.
@@ -60,13 +62,21 @@ pub(crate) struct Table {
 /// Path of the multipart upload.
 const DATASET_UPLOAD_PATH: &str = "/v1/{name=accounts/*/datasets/*}:upload";
 
+/// Path of the stream of events.
+const JOB_EVENT_STREAM_PATH: &str = "/v1/{parent=accounts/*/supervisedFineTuningJobs/*}/events:stream";
+
 impl Table {
     /// Reads the `google.api.http` option of every RPC. Panics on an option that cannot be served: the
     /// descriptors are compiled in, so that is a mistake of this program.
     pub(crate) fn new(service: &ServiceDescriptor) -> Self {
-        let template = Template::parse(DATASET_UPLOAD_PATH).expect("the upload path is a template");
-        let path = DATASET_UPLOAD_PATH.into();
-        let mut routes = vec![Route { verb: Method::POST, path, template, target: Target::DatasetUpload }];
+        let other = |verb: Method, path: &str, target: Target| {
+            let template = Template::parse(path).expect("the path is a template");
+            Route { verb, path: path.into(), template, target }
+        };
+        let mut routes = vec![
+            other(Method::POST, DATASET_UPLOAD_PATH, Target::DatasetUpload),
+            other(Method::GET, JOB_EVENT_STREAM_PATH, Target::JobEventStream),
+        ];
         for method in service.methods() {
             let Some(rule) = hearth_proto::http_rule(&method) else { continue };
             routes.push(route(&method, &rule));
@@ -94,7 +104,7 @@ impl Table {
         if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
     }
 
-    /// All routes, in the order of the descriptors; the upload first.
+    /// All routes, in the order of the descriptors; those of no RPC first.
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
     }

@@ -12,6 +12,7 @@ fn check(verb: &str, target: &str, body: &str, expect: &str) {
         Found::OtherMethods(methods) => format!("allowed: {methods:?}"),
         Found::Route(route, captures) => match &route.target {
             Target::DatasetUpload => format!("upload {captures:?}"),
+            Target::JobEventStream => format!("events {captures:?}"),
             Target::Rpc { method, body: to } => {
                 match message(method, to, &captures, uri.query().unwrap_or_default(), body) {
                     Ok(message) => {

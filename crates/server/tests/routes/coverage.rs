@@ -56,6 +56,7 @@ const CASES: &[(&str, &str, &str, &str, Needs)] = &[
     ("CancelSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:cancel", "{}", Change),
     ("PauseSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:pause", "{}", Change),
     ("ResumeSupervisedFineTuningJob", "POST", "/v1/accounts/default/supervisedFineTuningJobs/j:resume", "{}", Change),
+    ("ListSupervisedFineTuningJobEvents", "GET", "/v1/accounts/default/supervisedFineTuningJobs/j/events", "", Read),
     ("ListApiKeys", "GET", "/v1/accounts/default/apiKeys", "", Read),
     ("DeleteApiKey", "POST", "/v1/accounts/default/apiKeys:delete", r#"{"keyId": "x"}"#, Change),
     ("CreateUser", "POST", "/v1/accounts/default/users", r#"{"role": "user", "email": "a@b.c"}"#, Admin),
@@ -63,6 +64,10 @@ const CASES: &[(&str, &str, &str, &str, Needs)] = &[
     ("ListUsers", "GET", "/v1/accounts/default/users", "", Admin),
     ("UpdateUser", "PATCH", "/v1/accounts/default/users/u", r#"{"role": "user"}"#, Admin),
     ("DeleteUser", "DELETE", "/v1/accounts/default/users/u", "", Admin),
+    ("CreateWebhook", "POST", "/v1/accounts/default/webhooks", r#"{"webhook": {"url": "https://example.org/"}}"#, Change),
+    ("GetWebhook", "GET", "/v1/accounts/default/webhooks/w", "", Read),
+    ("ListWebhooks", "GET", "/v1/accounts/default/webhooks", "", Read),
+    ("DeleteWebhook", "DELETE", "/v1/accounts/default/webhooks/w", "", Change),
     ("CreateSecret", "POST", "/v1/accounts/default/secrets", r#"{"name": "s", "keyName": "K", "value": "v"}"#, Change),
     ("GetSecret", "GET", "/v1/accounts/default/secrets/s", "", Read),
     ("ListSecrets", "GET", "/v1/accounts/default/secrets", "", Read),
@@ -111,6 +116,7 @@ const GRPC_ONLY: &[(&str, &str, Needs)] = &[
 /// Routes beside the RPCs that need a key.
 const OTHER: &[(&str, &str)] = &[
     ("POST", "/v1/accounts/default/datasets/rows:upload"),
+    ("GET", "/v1/accounts/default/supervisedFineTuningJobs/j/events:stream"),
     ("GET", "/verifyApiKey"),
     ("GET", "/v1/models"),
     ("POST", "/v1/chat/completions"),

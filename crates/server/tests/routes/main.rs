@@ -28,6 +28,7 @@ mod tiny;
 mod tls;
 mod user;
 mod verify_api_key;
+mod webhook;
 
 /// Compares a reply with its stored form; times, generated ids and signatures are left out.
 macro_rules! snapshot {

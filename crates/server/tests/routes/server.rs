@@ -258,7 +258,9 @@ pub fn config(dir: &Path) -> ServerConfig {
         silence_max: hearth_server::TRAINER_SILENCE_MAX,
     };
     let config = ServerConfig::new(dir, "127.0.0.1:0".parse().unwrap());
-    ServerConfig { jobs: Some(jobs), inference_threads: 1, ..config }
+    // Nobody listens there.
+    let wandb_base_url = "http://127.0.0.1:1".to_owned();
+    ServerConfig { jobs: Some(jobs), inference_threads: 1, wandb_base_url, ..config }
 }
 
 /// Installs a model whose only file is a `config.json`: the control plane looks at no weights.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use hearth_domain::schedule::{Share, Usage};
 use hearth_domain::{
-    AccountId, Job, JobEstimate, JobEvent, JobId, JobProgress, JobState, Model, ModelRef, Wish,
+    AccountId, Job, JobEstimate, JobEvent, JobId, JobNews, JobProgress, JobState, Model, ModelRef, Wish,
 };
+use secrecy::SecretString;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::account::must_not_be_suspended;
-use super::{Store, model};
+use super::job_event::{self, Change};
+use super::{Store, model, wandb, webhook};
 use crate::columns::Listed;
 use crate::condition::{Comparator, Condition, Value};
 use crate::error::StoreError;
@@ -33,9 +35,6 @@ macro_rules! at_rest {
     };
 }
 
-/// Rows of the event log that are returned at most.
-const EVENTS_MAX: i64 = 1000;
-
 /// A job with the key of its row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredJob {
@@ -54,23 +53,10 @@ pub struct RunReport {
     pub progress: JobProgress,
     /// What it said of its rows, if it said something.
     pub rows_note: Option<String>,
+    /// What it tells besides, in order; each with the number of `events` that stand before it in the log.
+    pub notes: Vec<(usize, JobNews)>,
     /// What it means for the job, in order.
     pub events: Vec<JobEvent>,
-}
-
-/// One line of a job's event log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobEventRow {
-    /// When, in milliseconds since the Unix epoch.
-    pub time_ms: i64,
-    /// What happened: a name of [`JobEvent`].
-    pub event: String,
-    /// State before.
-    pub from_state: String,
-    /// State after.
-    pub to_state: String,
-    /// Why, if the job's status says it.
-    pub message: String,
 }
 
 fn not_found(account: &AccountId, id: &JobId) -> StoreError {
@@ -81,6 +67,15 @@ impl Store {
     /// Adds a job. `ALREADY_EXISTS` if the id is taken by a job that is not deleted, or if the model that it is to
     /// make exists or is being made by another job.
     pub async fn job_create(&self, job: &Job) -> Result<StoredJob, StoreError> {
+        self.job_create_logged(job, None).await
+    }
+
+    /// The same, with the key that its metrics are sent to Weights & Biases with, which is kept encrypted.
+    pub async fn job_create_logged(
+        &self,
+        job: &Job,
+        wandb_key: Option<&SecretString>,
+    ) -> Result<StoredJob, StoreError> {
         let mut tx = self.begin_write().await?;
         must_not_be_suspended(&mut tx, &job.account).await?;
         let output = &job.settings.output_model;
@@ -112,8 +107,14 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(insert_error(KIND, job.name()))?;
+        let key = done.last_insert_rowid();
+        if let Some(value) = wandb_key {
+            let name = wandb::sealed_name(job);
+            let sealed = self.keys_in(&mut tx, &name).await?.seal(&name, value);
+            wandb::insert(&mut tx, key, &sealed).await?;
+        }
         tx.commit().await.map_err(StoreError::Database)?;
-        Ok(StoredJob { key: done.last_insert_rowid(), job: job.clone() })
+        Ok(StoredJob { key, job: job.clone() })
     }
 
     /// Whether a job that is not at its end will make the model of this name.
@@ -277,7 +278,7 @@ impl Store {
     ) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let job = transition(&mut tx, key, expected, event, now_ms).await?;
-        tx.commit().await.map_err(StoreError::Database)?;
+        self.commit_job(tx).await?;
         Ok(job)
     }
 
@@ -296,7 +297,7 @@ impl Store {
         job.share = share;
         write(&mut tx, key, &job).await?;
         let job = transition(&mut tx, key, Some(expected), event, now_ms).await?;
-        tx.commit().await.map_err(StoreError::Database)?;
+        self.commit_job(tx).await?;
         Ok(job)
     }
 
@@ -310,7 +311,7 @@ impl Store {
             must_not_be_suspended(&mut tx, &job.account).await?;
         }
         let job = transition(&mut tx, key, None, &event, now_ms).await?;
-        tx.commit().await.map_err(StoreError::Database)?;
+        self.commit_job(tx).await?;
         Ok(job)
     }
 
@@ -326,7 +327,7 @@ impl Store {
         let mut tx = self.begin_write().await?;
         let job = transition(&mut tx, key, None, event, now_ms).await?;
         model::put(&mut tx, output).await?;
-        tx.commit().await.map_err(StoreError::Database)?;
+        self.commit_job(tx).await?;
         Ok(job)
     }
 
@@ -349,11 +350,17 @@ impl Store {
         }
         write(&mut tx, key, &job).await?;
         if active {
-            for event in &report.events {
-                job = transition(&mut tx, key, None, event, now_ms).await?;
+            let mut notes = report.notes.iter().peekable();
+            for done in 0..=report.events.len() {
+                while let Some((_, news)) = notes.next_if(|(before, _)| *before <= done) {
+                    job_event::append_news(&mut tx, key, job.state, news).await?;
+                }
+                if let Some(event) = report.events.get(done) {
+                    job = transition(&mut tx, key, None, event, now_ms).await?;
+                }
             }
         }
-        tx.commit().await.map_err(StoreError::Database)?;
+        self.commit_job(tx).await?;
         Ok(job)
     }
 
@@ -366,29 +373,6 @@ impl Store {
             .map_err(StoreError::Database)?;
         Ok(())
     }
-
-    /// The first thousand events of a job, oldest first.
-    pub async fn job_event_list(&self, key: i64) -> Result<Vec<JobEventRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT time_ms, event, from_state, to_state, message FROM job_event WHERE job_key = ?1
-             ORDER BY seq LIMIT ?2",
-        )
-        .bind(key)
-        .bind(EVENTS_MAX)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::Database)?;
-        Ok(rows
-            .iter()
-            .map(|row| JobEventRow {
-                time_ms: row.get("time_ms"),
-                event: row.get("event"),
-                from_state: row.get("from_state"),
-                to_state: row.get("to_state"),
-                message: row.get("message"),
-            })
-            .collect())
-    }
 }
 
 fn stored_jobs(rows: &[SqliteRow]) -> Result<Vec<StoredJob>, StoreError> {
@@ -397,17 +381,27 @@ fn stored_jobs(rows: &[SqliteRow]) -> Result<Vec<StoredJob>, StoreError> {
         .collect()
 }
 
-async fn read(tx: &mut Transaction<'static, Sqlite>, key: i64) -> Result<Job, StoreError> {
+/// Reads a job, if it is there.
+pub(super) async fn find(tx: &mut Transaction<'static, Sqlite>, key: i64) -> Result<Option<Job>, StoreError> {
     let text: Option<String> = sqlx::query_scalar("SELECT record FROM job WHERE key = ?1")
         .bind(key)
         .fetch_optional(&mut **tx)
         .await
         .map_err(StoreError::Database)?;
-    let text = text.ok_or_else(|| StoreError::NotFound { kind: KIND, name: format!("with key {key}") })?;
-    parse(KIND, &key.to_string(), &text)
+    text.map(|text| parse(KIND, &key.to_string(), &text)).transpose()
 }
 
-async fn write(tx: &mut Transaction<'static, Sqlite>, key: i64, job: &Job) -> Result<(), StoreError> {
+async fn read(tx: &mut Transaction<'static, Sqlite>, key: i64) -> Result<Job, StoreError> {
+    let found = find(tx, key).await?;
+    found.ok_or_else(|| StoreError::NotFound { kind: KIND, name: format!("with key {key}") })
+}
+
+/// Writes a job that was changed.
+pub(super) async fn write(
+    tx: &mut Transaction<'static, Sqlite>,
+    key: i64,
+    job: &Job,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE job SET state = ?2, record = ?3 WHERE key = ?1")
         .bind(key)
         .bind(job.state.name())
@@ -510,19 +504,14 @@ async fn transition(
         | JobEvent::Suspend => job.status.message.as_str(),
         _ => "",
     };
-    sqlx::query(
-        "INSERT INTO job_event (job_key, time_ms, event, from_state, to_state, message)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )
-    .bind(key)
-    .bind(now_ms)
-    .bind(event.name())
-    .bind(before.name())
-    .bind(job.state.name())
-    .bind(message)
-    .execute(&mut **tx)
-    .await
-    .map_err(StoreError::Database)?;
+    let change = Change { event: event.name(), from: before, to: job.state, message };
+    let number = job_event::append_change(tx, key, &change, now_ms).await?;
+    webhook::enqueue(tx, key, &job, &change, number, now_ms).await?;
+    match event {
+        JobEvent::Delete => wandb::put_key(tx, key, None).await?,
+        JobEvent::Resume => wandb::warn_if_ended(tx, key, &job, now_ms).await?,
+        _ => {}
+    }
     Ok(job)
 }
 

@@ -2,7 +2,7 @@
 
 use hearth_domain::{
     AccountId, BatchInferenceJob, Dataset, DatasetValidationJob, DeployedModel, Deployment, Model, Operation,
-    Secret, User,
+    Secret, User, Webhook,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,6 +64,7 @@ owned! {
     Model: "model", "model", "models";
     Operation: "operation", "operation", "operations";
     Secret: "secret", "secret", "secrets";
+    Webhook: "webhook", "webhook", "webhooks";
     Deployment: "deployment", "deployment", "deployments";
     DeployedModel: "deployed_model", "deployed model", "deployedModels";
 }
@@ -82,7 +83,7 @@ macro_rules! listed {
     };
 }
 
-listed! { Dataset, User, BatchInferenceJob, Model, Secret, Deployment, DeployedModel, }
+listed! { Dataset, User, BatchInferenceJob, Model, Secret, Deployment, DeployedModel, Webhook, }
 
 /// `accounts/{account}/{collection}/{id}`.
 fn name<T: Owned>(account: &AccountId, id: &str) -> String {

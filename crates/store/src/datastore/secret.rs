@@ -12,6 +12,7 @@ use sqlx::{Sqlite, Transaction};
 use super::Store;
 use super::operation;
 use super::owned::{get_in, insert, put_in};
+use super::sealed::{self, SealedRow};
 use crate::error::StoreError;
 use crate::keyring::{Closed, Keyring};
 use crate::page::parse;
@@ -29,20 +30,21 @@ pub struct NewSecret {
     pub value: SecretString,
 }
 
-/// Why a value does not open, as the owner of the secret is told.
-fn closed(name: &SecretRef, why: &Closed) -> StoreError {
+/// Why something encrypted does not open, as its owner is told.
+fn closed(kind: &'static str, name: String, why: &Closed) -> StoreError {
     let message = match why {
         Closed::NoKey => {
-            "is encrypted with a key that this server does not have; give it that key, or set the secret's value again"
+            "is encrypted with a key that this server does not have; give it that key, or set the value again"
         }
         Closed::Altered => {
-            "does not open with its key: the key or what is stored is not what it was; set the secret's value again"
+            "does not open with its key: the key or what is stored is not what it was; set the value again"
         }
     };
-    StoreError::WrongState { kind: KIND, name: name.to_string(), message }
+    StoreError::WrongState { kind, name, message }
 }
 
-async fn all_in(tx: &mut Transaction<'static, Sqlite>) -> Result<Vec<Secret>, StoreError> {
+/// The secrets of all accounts.
+pub(super) async fn all_in(tx: &mut Transaction<'static, Sqlite>) -> Result<Vec<Secret>, StoreError> {
     let rows: Vec<(String, String)> = sqlx::query_as("SELECT id, record FROM secret ORDER BY account, id")
         .fetch_all(&mut **tx)
         .await
@@ -61,7 +63,7 @@ impl Store {
         if let Some(keys) = self.secret_keys.read(&self.data_dir)? {
             return Ok(keys);
         }
-        if !all_in(tx).await?.is_empty() {
+        if !sealed::all_in(tx).await?.is_empty() {
             let message = "cannot be encrypted: other secrets are there and the file with their key is not; the \
                            operator has to put it back";
             return Err(StoreError::WrongState { kind: KIND, name: name.to_string(), message });
@@ -120,28 +122,28 @@ impl Store {
         let secret: Secret = get_in(&mut tx, &name.account, name.id.as_str()).await?;
         let keys = self.secret_keys.read(&self.data_dir)?;
         let opened = keys.ok_or(Closed::NoKey).and_then(|keys| keys.open(name, &secret.sealed));
-        opened.map_err(|why| closed(name, &why))
+        opened.map_err(|why| closed(KIND, name.to_string(), &why))
     }
 
-    /// What does not open of the secrets of all accounts: for each an error that says why.
+    /// What does not open of all that is encrypted, of all accounts: for each an error that says why.
     pub async fn secrets_closed(&self) -> Result<Vec<StoreError>, StoreError> {
         let mut tx = self.begin_write().await?;
-        let secrets = all_in(&mut tx).await?;
-        if secrets.is_empty() {
+        let all = sealed::all_in(&mut tx).await?;
+        if all.is_empty() {
             return Ok(Vec::new());
         }
         let keys = self.secret_keys.read(&self.data_dir)?;
-        let error = |secret: &Secret| {
+        let error = |row: &SealedRow| {
             let opened = match &keys {
-                Some(keys) => keys.open(&secret.name(), &secret.sealed).map(drop),
+                Some(keys) => keys.open(&row.name, &row.sealed).map(drop),
                 None => Err(Closed::NoKey),
             };
-            opened.err().map(|why| closed(&secret.name(), &why))
+            opened.err().map(|why| closed(row.kind(), row.name.clone(), &why))
         };
-        Ok(secrets.iter().filter_map(error).collect())
+        Ok(all.iter().filter_map(error).collect())
     }
 
-    /// Encrypts every secret anew and returns how many there are: with the key file under a new key, after which the
+    /// Encrypts everything anew (secrets, what webhooks sign with, keys for Weights & Biases) and returns how much there is: with the key file under a new key, after which the
     /// old ones are forgotten; with given keys under the last of them. A server may go on meanwhile.
     ///
     /// Killed at any point, it leaves a directory in which every secret opens: the new key is on disk before anything is
@@ -164,17 +166,16 @@ impl Store {
     /// All in one transaction. A secret that does not open stops it.
     async fn rotation_encrypts(&self) -> Result<usize, StoreError> {
         let mut tx = self.begin_write().await?;
-        let secrets = all_in(&mut tx).await?;
+        let all = sealed::all_in(&mut tx).await?;
         let keys = self.secret_keys.read(&self.data_dir)?;
-        for before in &secrets {
-            let name = before.name();
-            let keys = keys.as_ref().ok_or_else(|| closed(&name, &Closed::NoKey))?;
-            let value = keys.open(&name, &before.sealed).map_err(|why| closed(&name, &why))?;
-            let after = Secret { sealed: keys.seal(&name, &value), ..before.clone() };
-            put_in(&mut tx, before, &after).await?;
+        for row in &all {
+            let error = |why: &Closed| closed(row.kind(), row.name.clone(), why);
+            let keys = keys.as_ref().ok_or_else(|| error(&Closed::NoKey))?;
+            let value = keys.open(&row.name, &row.sealed).map_err(|why| error(&why))?;
+            row.put(&mut tx, keys.seal(&row.name, &value)).await?;
         }
         tx.commit().await.map_err(StoreError::Database)?;
-        Ok(secrets.len())
+        Ok(all.len())
     }
 
     async fn rotation_forgets(&self) -> Result<(), StoreError> {
@@ -183,7 +184,7 @@ impl Store {
         let Some(mut keys) = self.secret_keys.read(&self.data_dir)? else { return Ok(()) };
         // What another process encrypted meanwhile has the last key, which it read as we did; to be sure, look.
         let mut used: Vec<String> =
-            all_in(&mut tx).await?.into_iter().map(|secret| secret.sealed.key_id).collect();
+            sealed::all_in(&mut tx).await?.into_iter().map(|row| row.sealed.key_id).collect();
         used.extend(operation::keys_used(&mut tx).await?);
         keys.forget_all_but(&used);
         keys.write(&file)

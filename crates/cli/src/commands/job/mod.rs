@@ -3,6 +3,7 @@
 mod cancel;
 mod create;
 mod delete;
+mod events;
 mod get;
 mod list;
 mod logs;
@@ -36,6 +37,7 @@ pub enum Command {
     Resume(resume::Args),
     Delete(delete::Args),
     Wait(wait::Args),
+    Events(events::Args),
     Logs(logs::Args),
     Metrics(metrics::Args),
 }
@@ -51,6 +53,7 @@ impl Command {
             Self::Resume(args) => args.run(json),
             Self::Delete(args) => args.run(json),
             Self::Wait(args) => args.run(json),
+            Self::Events(args) => args.run(json),
             Self::Logs(args) => args.run(json),
             Self::Metrics(args) => args.run(json),
         }

@@ -55,6 +55,7 @@ impl Resource {
         Self { listed: Listed::DeployedModel, type_name: "DeployedModel" };
     pub(super) const QUOTA: Self = Self { listed: Listed::Quota, type_name: "Quota" };
     pub(super) const SECRET: Self = Self { listed: Listed::Secret, type_name: "Secret" };
+    pub(super) const WEBHOOK: Self = Self { listed: Listed::Webhook, type_name: "Webhook" };
     pub(super) const MODEL: Self = Self { listed: Listed::Model, type_name: "Model" };
 
     fn descriptor(self) -> MessageDescriptor {

@@ -34,16 +34,20 @@ pub(in crate::gateway) async fn job_create(
     let given = request
         .supervised_fine_tuning_job
         .ok_or_else(|| ServerError::field("supervisedFineTuningJob", "is required"))?;
+    let wandb_key = request::wandb_key(&given)?;
     let wanted = request::from_pb(given)?;
     let store = call.state.store();
-    let (facts, settings) = resolved(call, account, id, &wanted).await?;
+    let (facts, mut settings) = resolved(call, account, id, &wanted).await?;
+    if let Some(wandb) = settings.wandb.as_mut().filter(|wandb| wandb.run_id.is_empty()) {
+        wandb.run_id = JobId::generate(rand::random()).to_string();
+    }
     let mut job = Job::new(facts.account, facts.job, settings, &call.caller.email, crate::now_ms());
     job.estimate = JobEstimate::Waiting;
     let stored = {
         let _lock = call.state.account_lock(&job.account).await;
         must_have_room(&call.state, &job.account, QuotaKind::OpenSupervisedFineTuningJobs, 1).await?;
         must_have_room(&call.state, &job.account, QuotaKind::Models, 1).await?;
-        store.job_create(&job).await?
+        store.job_create_logged(&job, wandb_key.as_ref()).await?
     };
     call.state.wake_scheduler();
     Ok(to_pb(call, &stored.job))

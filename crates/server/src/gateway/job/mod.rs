@@ -6,6 +6,9 @@ pub(super) mod checkpoint_promote;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod estimate_cost;
+mod event;
+pub(super) mod event_list;
+pub(crate) mod event_stream;
 pub(super) mod get;
 pub(super) mod list;
 pub(super) mod pause;
@@ -13,6 +16,7 @@ mod request;
 pub(super) mod resume;
 mod storage;
 
+use hearth_domain::job::WandbSettings;
 use hearth_domain::job::placement::PURPOSE_PILOT;
 use hearth_domain::{Code, Estimate, Job, JobState, Money, Status};
 use hearth_proto::gateway as pb;
@@ -75,6 +79,7 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         }),
         estimated_cost: job.estimate.known().map(|estimate| money_to_pb(&estimate.cost)),
         resource_estimate: job.estimate.known().map(resources_to_pb),
+        wandb_config: settings.wandb.as_ref().map(wandb_to_pb),
         metrics_file_signed_url: urls.metrics,
         trainer_logs_signed_url: urls.log,
         ..Default::default()
@@ -105,6 +110,18 @@ fn resources_to_pb(estimate: &Estimate) -> pb::ResourceEstimate {
         memory_bytes_low: int(estimate.memory_bytes_low),
         memory_bytes_high: int(estimate.memory_bytes_high),
         least_memory_bytes: int(estimate.least_memory_bytes),
+    }
+}
+
+/// Without the key, which never comes back.
+fn wandb_to_pb(wandb: &WandbSettings) -> pb::WandbConfig {
+    pb::WandbConfig {
+        enabled: true,
+        api_key: String::new(),
+        project: wandb.project.clone(),
+        entity: wandb.entity.clone(),
+        run_id: wandb.run_id.clone(),
+        url: wandb.url.clone(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What a client asks for in a job, as `domain` wants to hear it.
 
 use hearth_domain::JobRequest;
-use hearth_domain::job::{AwsS3Request, AzureRequest, PlacementRequest, SUPPORTED_FIELDS};
+use hearth_domain::job::{AwsS3Request, AzureRequest, PlacementRequest, SUPPORTED_FIELDS, WandbRequest};
 use hearth_proto::gateway as pb;
 use pb::supervised_fine_tuning_job::Purpose;
+use secrecy::SecretString;
 
 use crate::error::ServerError;
 use crate::gateway::given;
+use crate::limits::WANDB_KEY_MAX_BYTES;
 
 /// The fields that this server acts on, and the names of all others that the client set.
 pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, ServerError> {
@@ -24,6 +26,7 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         use_reservation: job.use_reservation,
         reservation_target: job.reservation_target.clone(),
     };
+    let wandb = job.wandb_config.unwrap_or_default();
     Ok(JobRequest {
         display_name: job.display_name,
         dataset: job.dataset,
@@ -51,6 +54,13 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         mtp_enabled: job.mtp_enabled,
         mtp_num_draft_tokens: job.mtp_num_draft_tokens,
         mtp_freeze_base_model: job.mtp_freeze_base_model,
+        wandb: WandbRequest {
+            enabled: wandb.enabled,
+            has_api_key: !wandb.api_key.is_empty(),
+            project: wandb.project,
+            entity: wandb.entity,
+            run_id: wandb.run_id,
+        },
         other_fields,
     })
 }
@@ -74,6 +84,21 @@ fn azure_config(given: pb::AzureBlobStorageConfig) -> AzureRequest {
         credentials_secret: given.credentials_secret,
         managed_identity_client_id: given.managed_identity_client_id,
         tenant_id: given.tenant_id,
+    }
+}
+
+/// The key that a job's metrics are to be sent to Weights & Biases with.
+pub(super) fn wandb_key(job: &pb::SupervisedFineTuningJob) -> Result<Option<SecretString>, ServerError> {
+    let key = job.wandb_config.as_ref().map(|wandb| wandb.api_key.as_str()).filter(|key| !key.is_empty());
+    let wrong = |what: String| Err(ServerError::field("wandbConfig.apiKey", what));
+    match key {
+        Some(key) if key.len() > WANDB_KEY_MAX_BYTES => {
+            wrong(format!("is longer than {WANDB_KEY_MAX_BYTES} bytes"))
+        }
+        Some(key) if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            wrong("has a character that no key has: only visible ones of ASCII are allowed".to_owned())
+        }
+        key => Ok(key.map(SecretString::from)),
     }
 }
 

@@ -7,12 +7,15 @@ pub mod checkpoints;
 mod create;
 mod delete;
 mod estimate_cost;
+mod event_list;
+mod event_stream;
 mod get;
 mod list;
 mod pause;
 mod placement;
 mod resume;
 mod storage;
+mod wandb;
 
 use serde_json::{Value, json};
 
