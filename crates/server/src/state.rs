@@ -21,6 +21,7 @@ use crate::gateway::dataset_validation_job::Validations;
 use crate::jobs::estimate::Estimators;
 use crate::limits::{
     ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits,
+    TEMPLATE_TRIALS_MAX,
 };
 use crate::listen::Stop;
 use crate::metrics::Metrics;
@@ -74,6 +75,7 @@ struct Inner {
     uploads: Uploads,
     render_previews: Arc<Semaphore>,
     estimates: Arc<Semaphore>,
+    template_trials: Arc<Semaphore>,
     validations: Validations,
     operations: Operations,
     rates: Rates,
@@ -130,6 +132,7 @@ impl AppState {
                 uploads,
                 render_previews,
                 estimates: Arc::new(Semaphore::new(ESTIMATES_MAX)),
+                template_trials: Arc::new(Semaphore::new(TEMPLATE_TRIALS_MAX)),
                 validations: Validations::new(),
                 operations: Operations::new(),
                 rates,
@@ -286,6 +289,12 @@ impl AppState {
                 "{RENDER_PREVIEWS_MAX} previews are being rendered; try again in a moment"
             ))
         })
+    }
+
+    /// The right to try a job's template, as soon as others have done so.
+    pub(crate) async fn template_permit(&self) -> OwnedSemaphorePermit {
+        let trials = Arc::clone(&self.inner.template_trials);
+        trials.acquire_owned().await.expect("this semaphore is never closed")
     }
 
     /// The right to estimate a job's cost; RESOURCE_EXHAUSTED when others do.
