@@ -126,6 +126,9 @@ pub struct JobProgress {
     /// Bytes of rows that were fetched, as of the last time that fetching began.
     #[serde(default)]
     pub fetched_bytes: u64,
+    /// Step of the adapter that became the model; 0 until it did.
+    #[serde(default)]
+    pub output_step: u64,
 }
 
 impl JobProgress {
@@ -303,6 +306,7 @@ impl Job {
             tokens: old.tokens.max(progress.tokens),
             samples: old.samples.max(progress.samples),
             fetched_bytes: old.fetched_bytes.max(progress.fetched_bytes),
+            output_step: progress.output_step,
         };
         self.touch(now_ms);
     }

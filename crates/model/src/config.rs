@@ -172,7 +172,8 @@ impl ModelConfig {
     /// Those of them that have one of these names in PEFT. One that stores several linears as one has the names of all.
     pub fn linears_named(&self, names: &[String]) -> Vec<Module> {
         let is_named = |part: &Module| names.iter().any(|name| name == part.name());
-        self.linears().iter().copied().filter(|module| module.parts().iter().any(is_named)).collect()
+        let parts_named = |module: &Module| module.parts().iter().any(is_named);
+        self.linears().iter().copied().filter(|module| is_named(module) || parts_named(module)).collect()
     }
 
     /// Numbers of an adapter: `r * (N + K)` of each linear that it adapts, in every block.

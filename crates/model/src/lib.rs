@@ -25,7 +25,7 @@
 //! - A file that asks for something unsupported is an error that names the field or tensor; damaged files
 //!   never panic.
 //! - No I/O except in [`Decoder::load`], [`check_weights`], [`inspect_base`], [`gguf`], `ModelConfig::read` and the
-//!   PEFT functions ([`inspect_peft`], [`write_peft`] and those of [`Lora`]).
+//!   PEFT functions ([`inspect_peft`], [`read_peft_config`], [`write_peft`] and those of [`Lora`]).
 
 mod backward;
 pub mod config;
@@ -54,7 +54,9 @@ pub use crate::finite::{check_weights, inspect_base};
 pub use crate::lora::{Lora, LoraConfig, LoraGrads, LoraTensors, MAX_RANK};
 pub use crate::map::SharedBytes;
 pub use crate::packed::Packed;
-pub use crate::peft::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, inspect_peft, write_peft};
+pub use crate::peft::{
+    ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, inspect_peft, read_peft_config, write_peft,
+};
 pub use crate::rope::{Rope, RopeScaling};
 pub use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 pub use crate::weights::GGUF_FILE;

@@ -34,8 +34,8 @@ impl<B: Backend> Lora<B> {
     }
 
     /// Reads an adapter that PEFT or this crate wrote. Whatever would make the result differ from what the
-    /// file means is refused by name: DoRA, rsLoRA, `modules_to_save`, biases, patterns, unknown, missing or
-    /// wrongly shaped tensors. The error is the first of [`inspect_peft`].
+    /// file means is refused by name: DoRA, `modules_to_save`, biases, patterns, unknown, missing or
+    /// wrongly shaped tensors. Of rsLoRA, alpha becomes what gives the same scale with `alpha / r`. The error is the first of [`inspect_peft`].
     pub fn load_peft(decoder: &Decoder<B>, dir: &Path) -> Result<Self> {
         let config = parse_config(&read_json(&dir.join(ADAPTER_CONFIG_FILE))?, decoder.config().linears())
             .map_err(first)?;
@@ -75,6 +75,12 @@ pub fn write_peft<'a>(
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = serialize(views, Some(metadata)).map_err(damaged)?;
     fs::write(&path, bytes).map_err(|e| Error::io("write", &path, e))
+}
+
+/// The configuration of an adapter of a base, without a look at its weights.
+pub fn read_peft_config(base: &ModelConfig, dir: &Path) -> Result<LoraConfig> {
+    let config = parse_config(&read_json(&dir.join(ADAPTER_CONFIG_FILE))?, base.linears()).map_err(first)?;
+    checked(&config, base)
 }
 
 /// Everything that keeps an adapter directory from being used over a base; its configuration if nothing does.
@@ -189,9 +195,8 @@ fn adapter_config(config: &LoraConfig, base_model_name_or_path: &str) -> Value {
 }
 
 /// Fields that must be absent, null, false or empty, because anything else changes the computation.
-const MUST_BE_UNSET: [&str; 19] = [
+const MUST_BE_UNSET: [&str; 18] = [
     "use_dora",
-    "use_rslora",
     "use_qalora",
     "use_bdlora",
     "modules_to_save",
@@ -250,6 +255,15 @@ fn parse_config(json: &Value, all: &[Module]) -> std::result::Result<LoraConfig,
     if r == 0 {
         refuse("r", &format!("a whole number from 1 to {MAX_RANK}"));
     }
+    // rsLoRA scales by alpha / sqrt(r).
+    let scaling = match &json["use_rslora"] {
+        Value::Bool(true) => (r as f64).sqrt(),
+        Value::Bool(false) | Value::Null => 1.0,
+        _ => {
+            refuse("use_rslora", "true and false");
+            1.0
+        }
+    };
     let alpha = json["lora_alpha"].as_f64().filter(|alpha| alpha.is_finite() && *alpha > 0.0);
     if alpha.is_none() {
         refuse("lora_alpha", "a positive number");
@@ -261,7 +275,7 @@ fn parse_config(json: &Value, all: &[Module]) -> std::result::Result<LoraConfig,
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(LoraConfig { r, alpha: alpha.unwrap_or_default() as f32, target_modules })
+    Ok(LoraConfig { r, alpha: (alpha.unwrap_or_default() * scaling) as f32, target_modules })
 }
 
 fn parse_targets(value: &Value, all: &[Module]) -> std::result::Result<Vec<Module>, Vec<Error>> {

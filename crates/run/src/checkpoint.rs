@@ -33,6 +33,9 @@ pub struct Identity {
     pub data_sha256: String,
     /// The samples made from them: token ids and weights, so also tokenizer and template.
     pub samples_sha256: String,
+    /// The adapter that the run goes on from, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start_sha256: Option<String>,
 }
 
 impl Identity {
@@ -46,6 +49,8 @@ impl Identity {
             Some("other data files")
         } else if self.samples_sha256 != now.samples_sha256 {
             Some("another tokenizer or chat template")
+        } else if self.warm_start_sha256 != now.warm_start_sha256 {
+            Some("another adapter to go on from")
         } else {
             None
         }
@@ -70,6 +75,30 @@ pub struct Progress {
     pub eval_loss: Option<f64>,
     /// Step after which the last evaluation was made; 0 for none.
     pub evaluated_step: u64,
+    /// What the evaluations say of the end; `None` before the first, and in runs that do not end early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Patience>,
+}
+
+impl Progress {
+    /// The step with the lowest evaluation loss so far, of a run whose best adapter becomes the output.
+    pub fn best_step(&self) -> Option<u64> {
+        self.patience.as_ref().map(|patience| patience.best_step)
+    }
+}
+
+/// What the evaluations of a run say of its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patience {
+    /// Step with the lowest loss.
+    pub best_step: u64,
+    /// That loss.
+    pub best_loss: f64,
+    /// Loss of the last evaluation that was a gain.
+    pub gain_loss: f64,
+    /// Evaluations in a row that were none.
+    pub without_gain: u32,
 }
 
 /// `state.json`.
@@ -195,6 +224,12 @@ impl View for Values<'_> {
     fn data_len(&self) -> usize {
         size_of_val(self.values)
     }
+}
+
+/// How far the run of a checkpoint had come, without a check of the files; `None` if that cannot be read.
+pub fn progress(dir: &Path) -> Option<Progress> {
+    let state: State = serde_json::from_slice(&fs::read(dir.join(STATE_FILE)).ok()?).ok()?;
+    Some(state.progress)
 }
 
 /// Reads the directory of a step. Every way of being wrong is `Damaged`, except a foreign version.

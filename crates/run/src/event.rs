@@ -160,8 +160,14 @@ pub enum EventKind {
         total_tokens: u64,
         /// Last training loss.
         train_loss: f64,
-        /// Last evaluation loss, if there are evaluation rows.
+        /// Last evaluation loss, if there are evaluation rows; that of `best_step` if there is one.
         eval_loss: Option<f64>,
+        /// The run ended before its last step, because the evaluation loss fell no more.
+        #[serde(default)]
+        early_stopped: bool,
+        /// The step whose adapter is the output, if that is not the last one's as a matter of course.
+        #[serde(default)]
+        best_step: Option<u64>,
         /// Lower-case hex SHA-256 of `adapter_model.safetensors`.
         adapter_sha256: String,
         /// Highest resident memory.

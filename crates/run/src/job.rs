@@ -37,6 +37,37 @@ pub enum Precision {
 /// are expanded once per micro-batch and direction, which forbids much less.
 pub const MICRO_BATCH_TOKENS: u32 = 1024;
 
+/// When a run ends before its last step. The best adapter becomes the output then, and also when it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// Evaluations in a row without a gain after which the run ends.
+    pub patience: u32,
+    /// A gain is a loss that is lower than that of the last gain by at least this share.
+    pub min_gain: f32,
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LrSchedule {
+    /// It stays.
+    #[default]
+    Constant,
+    /// Falls in a line towards 0.
+    Linear,
+    /// Falls as half a cosine.
+    Cosine {
+        /// Share of the peak that it falls towards, 0 to 1.
+        min_ratio: f32,
+        /// The last share of all steps in which it falls, above 0 and at most 1.
+        decay_ratio: f32,
+    },
+}
+
+/// Most checkpoints that a run keeps for `sampler_checkpoint_interval_steps`.
+pub const SAMPLER_CHECKPOINTS_MAX: u64 = 100;
+
 /// Fields that came later are written only when they say something: what a checkpoint belongs to is told by a digest
 /// of the settings, and an older run directory must keep its own.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -60,6 +91,12 @@ pub struct JobSpec {
     /// Sets training rows aside for evaluation, chosen by the seed; not beside `eval_files`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub eval_carveout: bool,
+    /// When the run ends early; `None` is never. Needs evaluation rows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub early_stop: Option<EarlyStop>,
+    /// Directory of the adapter to go on from, in PEFT's form; `lora_rank`, `lora_alpha` and `target_modules` are its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub warm_start_dir: Option<PathBuf>,
     /// Chat template that replaces the base model's own.
     pub chat_template: Option<String>,
     /// Seed of adapter initialisation and row order.
@@ -68,15 +105,18 @@ pub struct JobSpec {
     pub epochs: u32,
     /// Peak learning rate.
     pub learning_rate: f32,
-    /// Steps of linear warm-up; 0 is none. After it the rate is constant.
+    /// Steps of linear warm-up; 0 is none.
     pub learning_rate_warmup_steps: u32,
+    /// What the rate does after it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lr_schedule: LrSchedule,
     /// Decoupled weight decay of AdamW.
     pub weight_decay: f32,
     /// LoRA rank.
     pub lora_rank: u32,
     /// LoRA alpha; the adapter is scaled by `lora_alpha / lora_rank`.
     pub lora_alpha: f32,
-    /// Adapted linear layers, of [`LORA_TARGETS`].
+    /// Adapted linear layers, of [`LORA_TARGETS`]; those of an adapter that is gone on from have the names that it has.
     pub target_modules: Vec<String>,
     /// Longest training sample, in tokens. A longer one is dropped and counted.
     pub max_context_length: u32,
@@ -91,6 +131,9 @@ pub struct JobSpec {
     pub micro_batch_tokens: u32,
     /// Optimiser steps between checkpoints.
     pub checkpoint_interval_steps: u32,
+    /// Optimiser steps between checkpoints that stay, [`SAMPLER_CHECKPOINTS_MAX`] at most; 0 is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sampler_checkpoint_interval_steps: u32,
     /// Optimiser steps between evaluations, besides those at the end of each epoch; 0 means none besides.
     pub eval_interval_steps: u32,
     /// Backend.

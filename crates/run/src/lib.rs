@@ -28,7 +28,10 @@ pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Dropped, Event, EventKind, FailureKind};
 pub use heartbeat::Heartbeat;
-pub use job::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision};
+pub use job::{
+    Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision,
+    SAMPLER_CHECKPOINTS_MAX,
+};
 
 /// Exit code of a trainer that was asked to stop (SIGTERM) and has written a checkpoint: "paused".
 pub const EXIT_PAUSED: i32 = 75;

@@ -102,6 +102,10 @@ pub const RENDER_ROWS_DEFAULT: usize = 10;
 pub const RENDER_ROWS_MAX: usize = 50;
 /// Calls of `:renderPreview` that may run at the same time; one more gets RESOURCE_EXHAUSTED.
 pub const RENDER_PREVIEWS_MAX: usize = 2;
+/// Rows that a job's own chat template is tried on before the job is made.
+pub const TEMPLATE_ROWS_TRIED: usize = 10;
+/// Such templates that are tried at the same time; others wait, as long as a call may take.
+pub const TEMPLATE_TRIALS_MAX: usize = 2;
 /// Estimates of a job's cost that may run at the same time; one more gets RESOURCE_EXHAUSTED. Each renders a whole
 /// dataset, in one thread.
 pub const ESTIMATES_MAX: usize = 1;

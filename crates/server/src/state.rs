@@ -22,6 +22,7 @@ use crate::gateway::dataset_validation_job::Validations;
 use crate::jobs::estimate::Estimators;
 use crate::limits::{
     ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits,
+    TEMPLATE_TRIALS_MAX,
 };
 use crate::listen::Stop;
 use crate::metrics::Metrics;
@@ -79,6 +80,7 @@ struct Inner {
     render_previews: Arc<Semaphore>,
     estimates: Arc<Semaphore>,
     event_streams: EventStreams,
+    template_trials: Arc<Semaphore>,
     validations: Validations,
     operations: Operations,
     rates: Rates,
@@ -136,6 +138,7 @@ impl AppState {
                 render_previews,
                 estimates: Arc::new(Semaphore::new(ESTIMATES_MAX)),
                 event_streams: EventStreams::default(),
+                template_trials: Arc::new(Semaphore::new(TEMPLATE_TRIALS_MAX)),
                 validations: Validations::new(),
                 operations: Operations::new(),
                 rates,
@@ -292,6 +295,12 @@ impl AppState {
                 "{RENDER_PREVIEWS_MAX} previews are being rendered; try again in a moment"
             ))
         })
+    }
+
+    /// The right to try a job's template, as soon as others have done so.
+    pub(crate) async fn template_permit(&self) -> OwnedSemaphorePermit {
+        let trials = Arc::clone(&self.inner.template_trials);
+        trials.acquire_owned().await.expect("this semaphore is never closed")
     }
 
     /// The right to estimate a job's cost; RESOURCE_EXHAUSTED when others do.

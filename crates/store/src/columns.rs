@@ -307,6 +307,12 @@ const JOB: Columns = columns! {
         "display_name" = "record ->> '$.settings.display_name'",
         "dataset" = reference!("settings.dataset", "datasets"),
         "evaluation_dataset" = reference!("settings.evaluation_dataset", "datasets"),
+        "early_stop" = "coalesce(record ->> '$.settings.early_stop', 0)",
+        "warm_start_from" = reference!("settings.warm_start_from", "models"),
+        "lr_scheduler.cosine.min_lr_ratio" = "coalesce(record ->> '$.settings.lr_scheduler.min_lr_ratio', 0)",
+        "lr_scheduler.cosine.decay_ratio" = "coalesce(record ->> '$.settings.lr_scheduler.decay_ratio', 0)",
+        "sampler_checkpoint_save_interval_steps"
+            = "coalesce(record ->> '$.settings.sampler_checkpoint_save_interval_steps', 0)",
         "eval_auto_carveout" = "coalesce(record ->> '$.settings.eval_auto_carveout', 0)",
         "status.message" = "CASE WHEN record ->> '$.status.code' = 'OK' AND record ->> '$.status.message' = ''
             THEN coalesce(record ->> '$.rows_note', '') ELSE record ->> '$.status.message' END",

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::stream;
+use hearth_domain::job::LrScheduler;
 use hearth_domain::{
     Account, AccountId, Code, Dataset, DatasetFile, DatasetId, DatasetRef, Job, JobEvent, JobId, JobNews,
     JobNote, JobProgress, JobSettings, JobState, KeyRights, Model, ModelAbout, ModelId, ModelKind, ModelRef,
@@ -37,19 +38,24 @@ fn job(id: &str, output: &str) -> Job {
         dataset: dataset("rows", 0).name(),
         evaluation_dataset: None,
         eval_auto_carveout: false,
+        early_stop: false,
+        warm_start_from: None,
         base_model: model_ref("fireworks", "tiny"),
         output_model: model_ref("acme", output),
         jinja_template: None,
         epochs: 1,
         learning_rate: 5e-4,
         learning_rate_warmup_steps: 0,
+        lr_scheduler: LrScheduler::Constant,
         optimizer_weight_decay: 0.01,
         lora_rank: 8,
-        lora_alpha: 16,
+        lora_alpha: 16.0,
+        target_modules: vec![],
         max_context_length: 512,
         batch_size: 512,
         batch_size_samples: 0,
         gradient_accumulation_steps: 1,
+        sampler_checkpoint_save_interval_steps: 0,
         is_turbo: false,
         placement: Default::default(),
         aws_s3_config: None,
@@ -301,6 +307,7 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
             tokens: step * 100,
             samples: step * 2,
             fetched_bytes: 0,
+            output_step: 0,
         },
         rows_note: (step == 7).then(|| "a note".to_owned()),
         events,

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use hearth_model::Module;
-use hearth_run::{Backend, Precision};
+use hearth_run::{Backend, LrSchedule, Precision};
 
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Patience, Progress};
 use crate::inputs::Inputs;
 use crate::schedule::decimal;
 
@@ -44,6 +44,7 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
         ("tokens processed", progress.total_tokens.to_string()),
         ("learning rate", decimal(job.learning_rate).to_string()),
         ("warm-up steps", job.learning_rate_warmup_steps.to_string()),
+        ("learning rate after the warm-up", schedule(job.lr_schedule)),
         ("weight decay", decimal(job.weight_decay).to_string()),
         ("batch", batch),
         ("gradient accumulation steps", job.gradient_accumulation_steps.to_string()),
@@ -59,6 +60,14 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
         ("last evaluation loss", loss(progress.eval_loss)),
     ];
     table(&mut card, "Setting", "Value", &settings);
+    if let Some(patience) = &progress.patience {
+        let Patience { best_step, best_loss, .. } = patience;
+        writeln!(
+            card,
+            "\nThe adapter is that of step {best_step}, which has the lowest evaluation loss, {best_loss:.6}."
+        )
+        .expect("a string takes all text");
+    }
     let template = inputs.renderer.template().map_or("none".to_owned(), |template| template.sha256());
     let digests = [
         ("adapter_model.safetensors", adapter_sha256.to_owned()),
@@ -69,7 +78,22 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
     ];
     card.push('\n');
     table(&mut card, "What", "SHA-256", &digests);
+    if let Some(sha256) = &inputs.identity.warm_start_sha256 {
+        writeln!(card, "| adapter that the training went on from | {sha256} |")
+            .expect("a string takes all text");
+    }
     card
+}
+
+fn schedule(schedule: LrSchedule) -> String {
+    match schedule {
+        LrSchedule::Constant => "constant".to_owned(),
+        LrSchedule::Linear => "linear to 0".to_owned(),
+        LrSchedule::Cosine { min_ratio, decay_ratio } => {
+            let (least, last) = (decimal(min_ratio), decimal(decay_ratio));
+            format!("cosine to {least} of it, over the last {last} of the steps")
+        }
+    }
 }
 
 fn table(card: &mut String, left: &str, right: &str, rows: &[(&str, String)]) {

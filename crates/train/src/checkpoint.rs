@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use hearth_run::RunDir;
-pub use hearth_run::checkpoint::{Checkpoint, Progress, State, TensorState, VERSION};
-use hearth_run::checkpoint::{CheckpointError, directory_name, encode, read, steps};
+pub use hearth_run::checkpoint::{Checkpoint, Patience, Progress, State, TensorState, VERSION};
+use hearth_run::checkpoint::{CheckpointError, directory_name, encode, progress, read, steps};
 
 use crate::error::{TrainError, io_error};
 
@@ -21,6 +21,8 @@ const UNFINISHED_PREFIX: &str = ".unfinished-";
 #[derive(Debug)]
 pub struct Checkpoints {
     dir: PathBuf,
+    /// Multiples of it stay; 0 is none.
+    kept_interval_steps: u64,
 }
 
 impl Checkpoints {
@@ -33,11 +35,16 @@ impl Checkpoints {
                 remove(&dir.join(name))?;
             }
         }
-        Ok(Self { dir })
+        Ok(Self { dir, kept_interval_steps: 0 })
     }
 
-    /// Writes a checkpoint beside the others, synced and renamed into place, and drops all but the last
-    /// [`KEEP`]. Returns its name. Fails with `NonFinite` before anything is written if a number is.
+    /// Checkpoints of multiples of this step stay; 0 is none.
+    pub fn keeping(self, interval_steps: u32) -> Self {
+        Self { kept_interval_steps: u64::from(interval_steps), ..self }
+    }
+
+    /// Writes a checkpoint beside the others, synced and renamed into place, and drops all but the last [`KEEP`], the
+    /// best ones that these name, and those that stay. Returns its name. Fails with `NonFinite` before anything is written if a number is.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<String, TrainError> {
         let step = checkpoint.state.progress.step;
         for tensor in &checkpoint.tensors {
@@ -64,27 +71,50 @@ impl Checkpoints {
         // Later ones can only be damaged: the run went on from before them.
         let (later, earlier): (Vec<u64>, Vec<u64>) =
             self.steps()?.into_iter().filter(|&other| other != step).partition(|&other| other > step);
-        for old in later.iter().chain(earlier.iter().rev().skip(KEEP - 1)) {
-            remove(&self.path(*old))?;
+        let mut kept: Vec<u64> = earlier.iter().rev().take(KEEP - 1).copied().collect();
+        kept.push(step);
+        let best = kept.iter().filter_map(|&step| progress(&self.path(step))?.best_step());
+        let best: Vec<u64> = best.collect();
+        for old in later.iter().chain(&earlier) {
+            let stays = kept.contains(old) || best.contains(old) || self.stays(*old);
+            if later.contains(old) || !stays {
+                remove(&self.path(*old))?;
+            }
         }
         Ok(name)
     }
 
-    /// The newest checkpoint that is whole, and what is wrong with newer ones. A whole one in another
+    /// Whether the checkpoint of a step stays.
+    pub fn stays(&self, step: u64) -> bool {
+        self.kept_interval_steps > 0 && step > 0 && step.is_multiple_of(self.kept_interval_steps)
+    }
+
+    /// Reads the checkpoint of one step.
+    pub fn read(&self, step: u64) -> Result<Checkpoint, TrainError> {
+        let path = self.path(step);
+        read(&path, step).map_err(|error| match error {
+            CheckpointError::Damaged(message) => TrainError::Damaged { path, message },
+            CheckpointError::Version => {
+                TrainError::OtherRun { path, what: "another version of the checkpoint format" }
+            }
+        })
+    }
+
+    /// The newest checkpoint that is whole, as is the best one that it names, and what is wrong with newer ones. A whole one in another
     /// version of the format is an error, not a reason to fall back.
     pub fn newest_good(&self) -> Result<(Option<Checkpoint>, Vec<TrainError>), TrainError> {
         let mut problems = Vec::new();
         for step in self.steps()?.into_iter().rev() {
-            let path = self.path(step);
-            match read(&path, step) {
+            let whole = self.read(step).and_then(|checkpoint| {
+                match checkpoint.state.progress.best_step().filter(|&best| best != step) {
+                    Some(best) => self.read(best).map(|_| checkpoint),
+                    None => Ok(checkpoint),
+                }
+            });
+            match whole {
                 Ok(checkpoint) => return Ok((Some(checkpoint), problems)),
-                Err(CheckpointError::Damaged(message)) => {
-                    problems.push(TrainError::Damaged { path, message });
-                }
-                Err(CheckpointError::Version) => {
-                    let what = "another version of the checkpoint format";
-                    return Err(TrainError::OtherRun { path, what });
-                }
+                Err(damaged @ TrainError::Damaged { .. }) => problems.push(damaged),
+                Err(other) => return Err(other),
             }
         }
         Ok((None, problems))

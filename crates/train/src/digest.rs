@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hearth_data::Sample;
+use hearth_model::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
 use hearth_run::JobSpec;
 use sha2::{Digest, Sha256};
 
@@ -56,6 +57,11 @@ pub fn base_model(model_dir: &Path) -> Result<String, TrainError> {
     Ok(hex::encode(hasher.finalize()))
 }
 
+/// SHA-256 over the files of an adapter.
+pub fn adapter(dir: &Path) -> Result<String, TrainError> {
+    files(&[dir.join(ADAPTER_CONFIG_FILE), dir.join(ADAPTER_WEIGHTS_FILE)])
+}
+
 /// SHA-256 over the token ids and loss weights of training and evaluation samples.
 pub fn samples(train: &[Sample], eval: &[Sample]) -> String {
     let mut hasher = Sha256::new();
@@ -75,15 +81,18 @@ pub fn samples(train: &[Sample], eval: &[Sample]) -> String {
 /// SHA-256 over the settings that the adapter depends on.
 ///
 /// Left out: file names (contents have digests of their own), the name of the base, threads, and how
-/// often the run is checkpointed and evaluated.
+/// often the run is checkpointed and evaluated, unless it may end early.
 pub fn job(job: &JobSpec) -> String {
     let relevant = JobSpec {
         base_model_dir: PathBuf::new(),
         base_model_name: String::new(),
         train_files: Vec::new(),
         eval_files: Vec::new(),
+        warm_start_dir: None,
         checkpoint_interval_steps: 0,
-        eval_interval_steps: 0,
+        sampler_checkpoint_interval_steps: 0,
+        // A run that may end early ends by its evaluations.
+        eval_interval_steps: if job.early_stop.is_some() { job.eval_interval_steps } else { 0 },
         threads: 0,
         ..job.clone()
     };

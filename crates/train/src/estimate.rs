@@ -96,7 +96,8 @@ fn of_inputs<B: Backend>(
     let epoch: f64 = plan.epoch(0).iter().flatten().map(|indices| training(&packed(train, indices))).sum();
     let evaluation: f64 = evaluation.iter().map(|indices| scoring(&packed(eval, indices))).sum();
     let between = plan.total_steps().checked_div(u64::from(job.eval_interval_steps)).unwrap_or(0);
-    let evaluations = f64::from(job.epochs) + between as f64;
+    let per_epoch = if job.early_stop.is_some() { 2.0 } else { 1.0 };
+    let evaluations = per_epoch * f64::from(job.epochs) + between as f64;
     // The largest micro-batches are tried first.
     let tried = training(&plan::all_trained(largest)) + scoring(&plan::all_trained(largest_eval));
     let flop = f64::from(job.epochs) * epoch + evaluations * evaluation + tried;

@@ -5,6 +5,7 @@ use hearth_kernels::Backend;
 use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, check_weights};
 use hearth_run::checkpoint::Identity;
 use hearth_run::{EventKind, JobSpec};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -52,6 +53,12 @@ impl Inputs {
         } else {
             Samples::read("evaluation", &job.eval_files, &renderer, limit, stop)?
         };
+        if job.early_stop.is_some() && eval.samples.is_empty() {
+            let message =
+                "early_stop needs evaluation rows, and no row can be set aside: there is a single one"
+                    .to_owned();
+            return Err(TrainError::Data { message });
+        }
         check_lengths(&config, &train, &eval)?;
         check_tokens(&config, &train, &eval)?;
         let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
@@ -60,6 +67,7 @@ impl Inputs {
             base_sha256: digest::base_model(dir)?,
             data_sha256: digest::files(&files)?,
             samples_sha256: digest::samples(&train.samples, &eval.samples),
+            warm_start_sha256: job.warm_start_dir.as_deref().map(digest::adapter).transpose()?,
         };
         Ok(Self { job, renderer, train, eval, identity })
     }
@@ -103,9 +111,33 @@ impl Inputs {
         let decoder =
             Decoder::load(backend, &job.base_model_dir).map_err(base_error("load the base model in"))?;
         let config = self.lora_config(decoder.config());
-        let lora = Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?;
+        let lora = match &job.warm_start_dir {
+            None => Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?,
+            Some(dir) => warm_start(&decoder, config, dir)?,
+        };
         Ok(Learner::new(decoder, lora))
     }
+}
+
+/// The adapter of a directory, which must be as the settings say: they are what is told of the run.
+fn warm_start<B: Backend>(
+    decoder: &Decoder<B>,
+    mut config: LoraConfig,
+    dir: &Path,
+) -> Result<Lora<B>, TrainError> {
+    let lora = Lora::load_peft(decoder, dir).map_err(|source| TrainError::Model {
+        action: "go on from the adapter in",
+        path: dir.to_owned(),
+        source,
+    })?;
+    config.target_modules.sort();
+    if *lora.config() != config {
+        return Err(TrainError::Setting {
+            message: "lora_rank, lora_alpha or target_modules are not those of the adapter in warm_start_dir"
+                .to_owned(),
+        });
+    }
+    Ok(lora)
 }
 
 /// Refuses samples with positions that the base model was not made for.

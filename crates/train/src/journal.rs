@@ -179,8 +179,12 @@ fn log_line(kind: &EventKind) -> String {
         EventKind::Warning { message } => format!("warning: {message}"),
         EventKind::Paused { step } => format!("paused at step {step}"),
         EventKind::Writing { step } => format!("step {step} writing results"),
-        EventKind::Finished { step, train_loss, adapter_sha256, .. } => {
-            format!("finished at step {step} with loss {train_loss:.4}, adapter {adapter_sha256}")
+        EventKind::Finished { step, train_loss, best_step, early_stopped, adapter_sha256, .. } => {
+            let early = if *early_stopped { ", early," } else { "" };
+            let best = best_step.map_or_else(String::new, |best| format!(" of step {best}, the best,"));
+            format!(
+                "finished{early} at step {step} with loss {train_loss:.4}, adapter{best} {adapter_sha256}"
+            )
         }
         EventKind::Failed { message, .. } => format!("failed: {message}"),
     }

@@ -28,6 +28,7 @@ pub mod bench;
 pub mod card;
 pub mod checkpoint;
 pub mod digest;
+pub mod early_stop;
 pub mod error;
 mod estimate;
 mod fit;

@@ -1,7 +1,7 @@
 //! Checks of `job.json` that need no file but itself.
 
 use hearth_kernels::Isa;
-use hearth_run::{Backend, JobSpec, LORA_TARGETS, Precision};
+use hearth_run::{Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, Precision, SAMPLER_CHECKPOINTS_MAX};
 
 use crate::error::TrainError;
 
@@ -25,6 +25,22 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
         job.eval_files.is_empty() || !job.eval_carveout,
         "only one of eval_files and eval_carveout can say what is evaluated",
     );
+    require(
+        job.early_stop.is_none() || job.eval_carveout || !job.eval_files.is_empty(),
+        "early_stop needs evaluation rows: eval_files or eval_carveout",
+    );
+    if let Some(EarlyStop { patience, min_gain }) = job.early_stop {
+        require(
+            patience >= 1 && (0.0..1.0).contains(&min_gain),
+            "early_stop needs a patience of 1 or more and a min_gain from 0 to below 1",
+        );
+    }
+    if let LrSchedule::Cosine { min_ratio, decay_ratio } = job.lr_schedule {
+        require(
+            (0.0..=1.0).contains(&min_ratio) && decay_ratio > 0.0 && decay_ratio <= 1.0,
+            "lr_schedule needs a min_ratio from 0 to 1 and a decay_ratio above 0 and at most 1",
+        );
+    }
     require((1..=EPOCHS_MAX).contains(&job.epochs), &format!("epochs must be from 1 to {EPOCHS_MAX}"));
     require(
         job.learning_rate.is_finite() && job.learning_rate > 0.0,
@@ -52,7 +68,7 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
     require(!job.target_modules.is_empty(), "target_modules is empty");
     for (i, module) in job.target_modules.iter().enumerate() {
         require(
-            LORA_TARGETS.contains(&module.as_str()),
+            LORA_TARGETS.contains(&module.as_str()) || job.warm_start_dir.is_some(),
             &format!("target_modules[{i}] is not one of {}", LORA_TARGETS.join(", ")),
         );
         require(
@@ -69,4 +85,20 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
         "precision int8 (isTurbo) needs a processor with AVX-512 VNNI, which this one is not; leave it out",
     );
     if problems.is_empty() { Ok(()) } else { Err(TrainError::Setting { message: problems.join("; ") }) }
+}
+
+/// Refuses what cannot work with so many steps, as soon as they are known.
+pub fn check_steps(job: &JobSpec, total_steps: u64) -> Result<(), TrainError> {
+    let interval = u64::from(job.sampler_checkpoint_interval_steps);
+    let count = total_steps.checked_div(interval).unwrap_or(0);
+    if count > SAMPLER_CHECKPOINTS_MAX {
+        return Err(TrainError::Setting {
+            message: format!(
+                "sampler_checkpoint_interval_steps {interval} would keep {count} checkpoints of {total_steps} steps, and \
+                 {SAMPLER_CHECKPOINTS_MAX} are kept at most; set it to {} or more",
+                total_steps.div_ceil(SAMPLER_CHECKPOINTS_MAX)
+            ),
+        });
+    }
+    Ok(())
 }

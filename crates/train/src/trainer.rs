@@ -21,7 +21,7 @@ use crate::memory::{self, DataLimit, Memory, Needs};
 use crate::plan::{self, Plan};
 use crate::samples::Samples;
 use crate::schedule::{decimal, learning_rate};
-use crate::{TrainOptions, output, settings};
+use crate::{TrainOptions, early_stop, output, settings};
 
 /// How a run that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub(crate) fn train(
     }
     let job = dir.job()?;
     settings::check(&job)?;
+    let checkpoints = checkpoints.keeping(job.sampler_checkpoint_interval_steps);
     let inputs = match read_inputs(job, journal.began_ms(), options, stop) {
         Err(TrainError::Stopped) => {
             journal.append(EventKind::Paused { step: resumed_from_step })?;
@@ -120,6 +121,7 @@ impl Run<'_> {
         resumed: Option<Checkpoint>,
     ) -> Result<Outcome, TrainError> {
         let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
+        settings::check_steps(&self.inputs.job, plan.total_steps())?;
         journal.append(self.inputs.validated(plan.total_steps()))?;
         let before = Memory::now();
         let learner = self.inputs.learner(backend)?;
@@ -220,8 +222,11 @@ impl<B: Backend> Trainer<'_, B> {
             if self.evaluation_is_due() {
                 self.evaluate()?;
             }
-            let done = self.progress.step == total_steps;
             let stopping = self.run.stop.load(Ordering::Relaxed);
+            let patience = self.progress.patience.as_ref();
+            // An evaluation that was given up says nothing.
+            let is_over = early_stop::is_over(patience, self.run.inputs.job.early_stop);
+            let done = self.progress.step == total_steps || is_over;
             if (stopping || done || self.checkpoint_is_due()) && self.saved_step != Some(self.progress.step) {
                 self.save()?;
             }
@@ -249,7 +254,7 @@ impl<B: Backend> Trainer<'_, B> {
         let micro_batches = self.run.packed(&self.run.inputs.train.samples, indices);
         let tokens = plan::tokens(&self.run.inputs.train.samples, indices) as u64;
         let trained_tokens = trained_tokens(&micro_batches);
-        let rate = learning_rate(job.learning_rate, job.learning_rate_warmup_steps, step);
+        let rate = learning_rate(job, self.plan.total_steps(), step);
         let adamw = AdamW {
             learning_rate: rate,
             beta1: ADAM_BETA1,
@@ -326,13 +331,17 @@ impl<B: Backend> Trainer<'_, B> {
         remaining as f64 * self.seconds / self.tokens as f64
     }
 
-    /// At the end of each epoch, and at the interval, once for each step.
+    /// At the end of each epoch, at the interval, and halfway through an epoch if a run may end early; once for each step.
     fn evaluation_is_due(&self) -> bool {
-        let Progress { step, step_in_epoch, evaluated_step, .. } = self.progress;
-        let interval = u64::from(self.run.inputs.job.eval_interval_steps);
+        let Progress { step, epoch, step_in_epoch, evaluated_step, .. } = self.progress;
+        let job = &self.run.inputs.job;
+        let interval = u64::from(job.eval_interval_steps);
+        let is_half = || step_in_epoch == self.plan.steps_of_epoch(epoch).div_ceil(2);
         !self.evaluation.is_empty()
             && evaluated_step != step
-            && (step_in_epoch == 0 || interval > 0 && step.is_multiple_of(interval))
+            && (step_in_epoch == 0
+                || interval > 0 && step.is_multiple_of(interval)
+                || job.early_stop.is_some() && is_half())
     }
 
     /// Scores the evaluation rows. When asked to stop it gives up, and the next trainer does it.
@@ -360,12 +369,19 @@ impl<B: Backend> Trainer<'_, B> {
         let loss = loss / weight;
         self.progress.eval_loss = Some(loss);
         self.progress.evaluated_step = step;
+        if let Some(rule) = self.run.inputs.job.early_stop {
+            let before = self.progress.patience.as_ref();
+            self.progress.patience = Some(early_stop::evaluated(before, rule, step, loss));
+        }
         self.journal.append(EventKind::Eval { step, loss, trained_tokens: trained })
     }
 
     fn checkpoint_is_due(&self) -> bool {
         let interval = u64::from(self.run.inputs.job.checkpoint_interval_steps);
-        interval > 0 && self.progress.step > 0 && self.progress.step.is_multiple_of(interval)
+        let step = self.progress.step;
+        let is_best = self.progress.best_step() == Some(step);
+        step > 0
+            && (interval > 0 && step.is_multiple_of(interval) || is_best || self.run.checkpoints.stays(step))
     }
 
     /// Saves a checkpoint; events and metrics are on disk before it is.
@@ -388,6 +404,13 @@ impl<B: Backend> Trainer<'_, B> {
     fn write_output(&mut self) -> Result<(), TrainError> {
         let step = self.progress.step;
         self.journal.append(EventKind::Writing { step })?;
+        if let Some(best_step) = self.progress.best_step().filter(|&best_step| best_step != step) {
+            let best = self.run.checkpoints.read(best_step)?;
+            self.learner.restore(&best.tensors, &self.run.checkpoints.path(best_step))?;
+        }
+        if let Some(patience) = &self.progress.patience {
+            self.progress.eval_loss = Some(patience.best_loss);
+        }
         let output = self.run.dir.output_path();
         let adapter_sha256 = output::write(&output, self.run.inputs, &self.progress, &mut self.learner)?;
         self.journal.append(EventKind::Finished {
@@ -395,6 +418,8 @@ impl<B: Backend> Trainer<'_, B> {
             total_tokens: self.progress.total_tokens,
             train_loss: self.progress.train_loss.expect("a finished run has done steps"),
             eval_loss: self.progress.eval_loss,
+            early_stopped: step < self.plan.total_steps(),
+            best_step: self.progress.best_step(),
             adapter_sha256,
             peak_rss_bytes: Memory::now().peak_rss_bytes,
         })?;

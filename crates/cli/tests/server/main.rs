@@ -1,6 +1,10 @@
 //! The binary as a server, and its commands that talk to one.
 
+mod jobs;
 mod people;
 mod process;
 mod secrets;
 mod serve;
+#[path = "../../../inference/tests/tiny/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod tiny;

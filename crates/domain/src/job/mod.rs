@@ -17,8 +17,8 @@ mod wandb;
 pub use check::{FieldViolation, Violations};
 pub use mtp::MTP_NUM_DRAFT_TOKENS_MAX;
 pub use placement::{Placement, PlacementFacts, PlacementRequest};
-pub use request::{JobFacts, JobRequest, SUPPORTED_FIELDS};
-pub use settings::JobSettings;
+pub use request::{AdapterSettings, JobFacts, JobRequest, SUPPORTED_FIELDS, WarmStart};
+pub use settings::{JobSettings, LrScheduler};
 pub use storage::{AwsS3Config, AwsS3Request, AzureConfig, AzureRequest, SecretFact, StorageFacts};
 pub use training::*;
 pub use wandb::{WandbRequest, WandbSettings};
@@ -40,14 +40,19 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
     let evaluation = facts.evaluation_dataset.as_ref();
     let evaluation_dataset =
         names::dataset(&mut check, "evaluationDataset", &request.evaluation_dataset, evaluation);
-    let base = names::base_model(&mut check, request, facts);
+    names::evaluation(&mut check, request, facts);
+    let base = names::base(&mut check, request, facts);
+    let adapter = base.as_ref().and_then(|base| base.adapter.clone());
     let output_model = names::output_model(&mut check, request, facts);
     let batch =
         training::batch(&mut check, request, base.as_ref().map_or(i32::MAX, |base| base.context_length));
-    let mut numbers = training::numbers(&mut check, request);
+    let mut numbers = training::numbers(&mut check, request, adapter.as_ref());
+    let steps = training::steps(&numbers, &batch, facts.dataset.as_ref());
+    let lr_scheduler = training::lr_scheduler(&mut check, request.lr_scheduler);
+    let sampler_checkpoint_save_interval_steps =
+        training::sampler_checkpoints(&mut check, request, &batch, steps);
     if numbers.learning_rate == 0.0 {
         let weights = base.as_ref().map_or(0, |base| base.parameter_count);
-        let steps = training::steps(&numbers, &batch, facts.dataset.as_ref());
         numbers.learning_rate = learning_rate_default(weights, numbers.lora_rank, steps);
     }
     let placement = placement::placement(&mut check, request, facts);
@@ -62,19 +67,27 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
             dataset,
             eval_auto_carveout: request.eval_auto_carveout && evaluation_dataset.is_none(),
             evaluation_dataset,
+            early_stop: request.early_stop,
             base_model: base.name,
+            warm_start_from: base.warm_start_from,
             output_model,
             jinja_template: Some(request.jinja_template.clone()).filter(|template| !template.is_empty()),
             epochs: numbers.epochs,
             learning_rate: numbers.learning_rate,
             learning_rate_warmup_steps: numbers.learning_rate_warmup_steps,
+            lr_scheduler,
             optimizer_weight_decay: numbers.optimizer_weight_decay,
             lora_rank: numbers.lora_rank,
-            lora_alpha: numbers.lora_rank * LORA_ALPHA_PER_RANK as u32,
+            lora_alpha: match &adapter {
+                Some(adapter) => adapter.alpha,
+                None => (numbers.lora_rank * LORA_ALPHA_PER_RANK as u32) as f32,
+            },
+            target_modules: adapter.map(|adapter| adapter.target_modules).unwrap_or_default(),
             max_context_length: batch.max_context_length,
             batch_size: batch.tokens,
             batch_size_samples: batch.samples,
             gradient_accumulation_steps: numbers.gradient_accumulation_steps,
+            sampler_checkpoint_save_interval_steps,
             is_turbo: request.is_turbo,
             placement,
             aws_s3_config,

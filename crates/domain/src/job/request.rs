@@ -1,6 +1,7 @@
 //! What a client asks for, and what the server found out about it.
 
 use super::WandbRequest;
+use super::LrScheduler;
 use super::placement::{PlacementFacts, PlacementRequest};
 use super::storage::{AwsS3Request, AzureRequest, StorageFacts};
 use crate::dataset::Dataset;
@@ -14,17 +15,21 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "evaluationDataset",
     "evalAutoCarveout",
     "baseModel",
+    "warmStartFrom",
+    "earlyStop",
     "outputModel",
     "jinjaTemplate",
     "epochs",
     "learningRate",
     "learningRateWarmupSteps",
+    "lrScheduler",
     "optimizerWeightDecay",
     "loraRank",
     "maxContextLength",
     "batchSize",
     "batchSizeSamples",
     "gradientAccumulationSteps",
+    "samplerCheckpointSaveIntervalSteps",
     "nodes",
     "region",
     "acceleratorType",
@@ -52,6 +57,10 @@ pub struct JobRequest {
     pub eval_auto_carveout: bool,
     /// As the client wrote it; [`JobFacts::base_model`] is what it names.
     pub base_model: String,
+    /// As the client wrote it; [`JobFacts::warm_start`] is what it names.
+    pub warm_start_from: String,
+    /// Whether the training ends when the evaluation loss falls no more.
+    pub early_stop: bool,
     /// Id or full name in the job's own account.
     pub output_model: String,
     /// Chat template in place of the model's own.
@@ -62,6 +71,8 @@ pub struct JobRequest {
     pub learning_rate: f32,
     /// Steps of linear warm-up.
     pub learning_rate_warmup_steps: i32,
+    /// What the rate does after the warm-up.
+    pub lr_scheduler: LrScheduler,
     /// Decoupled weight decay.
     pub optimizer_weight_decay: f32,
     /// Rank of the adapter.
@@ -76,6 +87,8 @@ pub struct JobRequest {
     pub gradient_accumulation_steps: i32,
     /// Where and when it runs.
     pub placement: PlacementRequest,
+    /// Steps between checkpoints that stay.
+    pub sampler_checkpoint_save_interval_steps: i32,
     /// Whether products with the base's weights may round to 8-bit integers, which is faster.
     pub is_turbo: bool,
     /// What opens datasets in S3.
@@ -107,8 +120,32 @@ pub struct JobFacts {
     pub evaluation_dataset: Option<Dataset>,
     /// `None`: there is no such model, or none is named.
     pub base_model: Option<Model>,
+    /// `None`: there is no such model, or none is named.
+    pub warm_start: Option<WarmStart>,
     /// Where and when jobs may run.
     pub placement: PlacementFacts,
     /// What opens datasets that lie elsewhere.
     pub storage: StorageFacts,
+}
+
+/// An adapter to go on from.
+#[derive(Clone, Debug)]
+pub struct WarmStart {
+    /// The adapter.
+    pub model: Model,
+    /// Its base; `None` if that is not installed any more, or it is no adapter.
+    pub base: Option<Model>,
+    /// What its files say; the error is why they cannot be used.
+    pub settings: Result<AdapterSettings, String>,
+}
+
+/// What carries over from an adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterSettings {
+    /// Rank.
+    pub r: u32,
+    /// It is scaled by `alpha / r`.
+    pub alpha: f32,
+    /// Adapted layers, in PEFT's names.
+    pub target_modules: Vec<String>,
 }

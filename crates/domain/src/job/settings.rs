@@ -7,6 +7,24 @@ use super::placement::Placement;
 use super::storage::{AwsS3Config, AzureConfig};
 use crate::id::{DatasetRef, ModelRef};
 
+/// What the learning rate does after the warm-up. The trainer's `schedule` has the formulas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LrScheduler {
+    /// It stays.
+    #[default]
+    Constant,
+    /// Falls in a line towards 0.
+    Linear,
+    /// Falls as half a cosine.
+    Cosine {
+        /// Share of the peak that it falls towards.
+        min_lr_ratio: f32,
+        /// The last share of all steps in which it falls.
+        decay_ratio: f32,
+    },
+}
+
 /// Every setting of a job, with defaults filled in: what the API returns and what the trainer gets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSettings {
@@ -19,8 +37,14 @@ pub struct JobSettings {
     /// Whether rows of the dataset are set aside for evaluation; never beside an evaluation dataset.
     #[serde(default)]
     pub eval_auto_carveout: bool,
-    /// Model to adapt.
+    /// Whether the training ends when the evaluation loss falls no more; the best adapter becomes the model.
+    #[serde(default)]
+    pub early_stop: bool,
+    /// Model to adapt; of a job that goes on from an adapter, that one's base.
     pub base_model: ModelRef,
+    /// The adapter that the job goes on from.
+    #[serde(default)]
+    pub warm_start_from: Option<ModelRef>,
     /// Model to make.
     pub output_model: ModelRef,
     /// Chat template in place of the model's own.
@@ -31,12 +55,18 @@ pub struct JobSettings {
     pub learning_rate: f32,
     /// Steps of linear warm-up; 0 is none.
     pub learning_rate_warmup_steps: u32,
+    /// What the rate does after the warm-up.
+    #[serde(default)]
+    pub lr_scheduler: LrScheduler,
     /// Decoupled weight decay.
     pub optimizer_weight_decay: f32,
     /// Rank of the adapter.
     pub lora_rank: u32,
     /// The adapter is scaled by `lora_alpha / lora_rank`.
-    pub lora_alpha: u32,
+    pub lora_alpha: f32,
+    /// Adapted layers, in PEFT's names; all of them if empty.
+    #[serde(default)]
+    pub target_modules: Vec<String>,
     /// Longest sample, in tokens.
     pub max_context_length: u32,
     /// Tokens of one packed batch; 0 when `batch_size_samples` decides.
@@ -45,6 +75,9 @@ pub struct JobSettings {
     pub batch_size_samples: u32,
     /// Batches of one optimiser step.
     pub gradient_accumulation_steps: u32,
+    /// Steps between checkpoints that stay; 0 is none.
+    #[serde(default)]
+    pub sampler_checkpoint_save_interval_steps: u32,
     /// Whether products with the base's weights round to 8-bit integers.
     #[serde(default)]
     pub is_turbo: bool,

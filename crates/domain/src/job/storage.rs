@@ -228,6 +228,7 @@ mod tests {
             dataset: Some(dataset(url)),
             evaluation_dataset: None,
             base_model: None,
+            warm_start: None,
             placement: Default::default(),
             storage,
         };

@@ -36,6 +36,7 @@ fn facts() -> JobFacts {
         dataset: Some(ready("rows")),
         evaluation_dataset: None,
         base_model: Some(base),
+        warm_start: None,
         placement: PlacementFacts::default(),
         storage: StorageFacts::default(),
     }
@@ -75,19 +76,24 @@ fn every_default_is_filled_in() {
             dataset: ready("rows").name(),
             evaluation_dataset: None,
             eval_auto_carveout: false,
+            early_stop: false,
             base_model: model("accounts/fireworks/models/tiny"),
+            warm_start_from: None,
             output_model: model("accounts/acme/models/j1"),
             jinja_template: None,
             epochs: 1,
             learning_rate: 3.7e-3,
             learning_rate_warmup_steps: 0,
+            lr_scheduler: LrScheduler::Constant,
             optimizer_weight_decay: 0.01,
             lora_rank: 8,
-            lora_alpha: 16,
+            lora_alpha: 16.0,
+            target_modules: vec![],
             max_context_length: 2048,
             batch_size: 0,
             batch_size_samples: 8,
             gradient_accumulation_steps: 1,
+            sampler_checkpoint_save_interval_steps: 0,
             is_turbo: false,
             placement: Placement::default(),
             aws_s3_config: None,
@@ -196,20 +202,13 @@ fn wrong_values_are_all_told_at_once() {
 fn wrong_comes_before_not_built() {
     refused(
         |r| {
-            r.other_fields = vec!["earlyStop".into()];
+            r.other_fields = vec!["extraArgs".into()];
             r.epochs = 200;
         },
-        "INVALID_ARGUMENT epochs: 200 is not between 0 and 100 (0 is the default); earlyStop: this server does not \
+        "INVALID_ARGUMENT epochs: 200 is not between 0 and 100 (0 is the default); extraArgs: this server does not \
          support this field yet; leave it out",
     );
     refused(|r| r.placement.nodes = 2, "UNIMPLEMENTED nodes: this server trains on one node");
-    refused(
-        |r| {
-            r.base_model = String::new();
-            r.other_fields = vec!["warmStartFrom".into()];
-        },
-        "UNIMPLEMENTED warmStartFrom: this server does not support this field yet; leave it out",
-    );
     refused(
         |r| r.base_model = String::new(),
         "INVALID_ARGUMENT baseModel: exactly one of baseModel and warmStartFrom must be given, and neither is",
@@ -318,5 +317,47 @@ fn places_are_those_of_this_installation() {
         |r| r.use_reservation = true,
         "FAILED_PRECONDITION useReservation: there is no reservation to use: account acme has none; the operator makes \
          them (hearth serve --reservation)",
+    );
+}
+
+fn adapter(r: u32) -> WarmStart {
+    let base = facts().base_model.unwrap();
+    let kind = ModelKind::Adapter {
+        base_model: base.name(),
+        r,
+        target_modules: vec!["q_proj".into()],
+        fine_tuning_job: String::new(),
+    };
+    let model = Model { id: ModelId::new("tuned").unwrap(), kind, ..base.clone() };
+    let settings = AdapterSettings { r, alpha: 5.5, target_modules: vec!["q_proj".into()] };
+    WarmStart { model, base: Some(base), settings: Ok(settings) }
+}
+
+#[test]
+fn an_adapter_to_go_on_from_decides_base_rank_alpha_and_layers() {
+    let request = JobRequest { base_model: String::new(), warm_start_from: "tuned".into(), ..request() };
+    let facts = JobFacts { base_model: None, warm_start: Some(adapter(64)), ..facts() };
+    let got = resolve(&request, &facts).unwrap();
+    assert_eq!(got.base_model.to_string(), "accounts/fireworks/models/tiny");
+    assert_eq!(got.warm_start_from.unwrap().to_string(), "accounts/fireworks/models/tuned");
+    // Higher than what a job may ask for: the adapter has it.
+    assert_eq!((got.lora_rank, got.lora_alpha, got.target_modules), (64, 5.5, vec!["q_proj".to_owned()]));
+    let same = JobRequest { lora_rank: 64, ..request.clone() };
+    assert!(resolve(&same, &facts).is_ok());
+    let check = |change: fn(&mut WarmStart), expect: &str| {
+        let mut warm_start = adapter(8);
+        change(&mut warm_start);
+        let facts = JobFacts { warm_start: Some(warm_start), ..facts.clone() };
+        let error = resolve(&request, &facts).expect_err(expect);
+        assert_eq!(format!("{} {error}", error.code().name()), expect);
+    };
+    check(
+        |found| found.base = None,
+        "FAILED_PRECONDITION warmStartFrom: the base of adapter tuned, accounts/fireworks/models/tiny, is not installed \
+         any more",
+    );
+    check(
+        |found| found.settings = Err("why".to_owned()),
+        "INVALID_ARGUMENT warmStartFrom: training cannot go on from adapter tuned: why",
     );
 }

@@ -1,7 +1,7 @@
 //! The numbers of the training: epochs, rates, rank, lengths, batches.
 
-use super::JobRequest;
 use super::check::Checker;
+use super::{AdapterSettings, JobRequest, LrScheduler};
 use crate::code::Code;
 use crate::dataset::Dataset;
 
@@ -32,6 +32,14 @@ pub const GRADIENT_ACCUMULATION_STEPS_MAX: i32 = 1024;
 pub const WARMUP_STEPS_MAX: i32 = 1_000_000;
 /// Bytes of JSONL that make about one token, to guess the steps of a job whose batches are counted in tokens.
 const BYTES_PER_TOKEN: u64 = 4;
+/// Evaluations in a row without a gain after which a job with `earlyStop` ends. There are two in each epoch.
+pub const EARLY_STOP_PATIENCE: u32 = 3;
+/// Share by which the evaluation loss must have fallen to be a gain.
+pub const EARLY_STOP_MIN_GAIN: f32 = 0.001;
+/// Most checkpoints that a job keeps for `samplerCheckpointSaveIntervalSteps`.
+pub const SAMPLER_CHECKPOINTS_MAX: u64 = 100;
+/// `decayRatio` of a cosine when not given: it falls from the end of the warm-up on.
+pub const DECAY_RATIO_DEFAULT: f32 = 1.0;
 /// Weight decay when not given.
 pub const WEIGHT_DECAY_DEFAULT: f32 = 0.01;
 /// Highest weight decay.
@@ -68,7 +76,12 @@ pub(super) struct Numbers {
     pub(super) gradient_accumulation_steps: u32,
 }
 
-pub(super) fn numbers(check: &mut Checker, request: &JobRequest) -> Numbers {
+/// `adapter` is gone on from; its rank is the job's.
+pub(super) fn numbers(
+    check: &mut Checker,
+    request: &JobRequest,
+    adapter: Option<&AdapterSettings>,
+) -> Numbers {
     let (warmup, decay) = (request.learning_rate_warmup_steps, request.optimizer_weight_decay);
     let accumulation = request.gradient_accumulation_steps;
     Numbers {
@@ -81,7 +94,7 @@ pub(super) fn numbers(check: &mut Checker, request: &JobRequest) -> Numbers {
             WEIGHT_DECAY_MAX,
             WEIGHT_DECAY_DEFAULT,
         ),
-        lora_rank: check.whole("loraRank", request.lora_rank, LORA_RANK_MAX, LORA_RANK_DEFAULT),
+        lora_rank: lora_rank(check, request.lora_rank, adapter),
         gradient_accumulation_steps: check.whole(
             "gradientAccumulationSteps",
             accumulation,
@@ -89,6 +102,49 @@ pub(super) fn numbers(check: &mut Checker, request: &JobRequest) -> Numbers {
             1,
         ),
     }
+}
+
+fn lora_rank(check: &mut Checker, given: i32, adapter: Option<&AdapterSettings>) -> u32 {
+    let Some(AdapterSettings { r, .. }) = adapter else {
+        return check.whole("loraRank", given, LORA_RANK_MAX, LORA_RANK_DEFAULT);
+    };
+    if given != 0 && i64::from(given) != i64::from(*r) {
+        let what = format!("{given} is not {r}, the rank of the adapter in warmStartFrom; leave it out");
+        check.add(Code::InvalidArgument, "loraRank", what);
+    }
+    *r
+}
+
+/// What is given, with `decayRatio` filled in.
+pub(super) fn lr_scheduler(check: &mut Checker, given: LrScheduler) -> LrScheduler {
+    let LrScheduler::Cosine { min_lr_ratio, decay_ratio } = given else { return given };
+    LrScheduler::Cosine {
+        min_lr_ratio: check.real("lrScheduler.cosine.minLrRatio", min_lr_ratio, 1.0, 0.0),
+        decay_ratio: check.real("lrScheduler.cosine.decayRatio", decay_ratio, 1.0, DECAY_RATIO_DEFAULT),
+    }
+}
+
+/// The interval that is given, if it does not keep too many checkpoints. Of
+/// batches that are counted in tokens, only the trainer knows the steps.
+pub(super) fn sampler_checkpoints(
+    check: &mut Checker,
+    request: &JobRequest,
+    batch: &Batch,
+    steps: u64,
+) -> u32 {
+    const FIELD: &str = "samplerCheckpointSaveIntervalSteps";
+    let given = request.sampler_checkpoint_save_interval_steps;
+    let interval = check.whole(FIELD, given, i32::MAX, 0);
+    let count = steps.checked_div(u64::from(interval)).unwrap_or(0);
+    if batch.samples > 0 && count > SAMPLER_CHECKPOINTS_MAX {
+        let what = format!(
+            "{given} would keep {count} checkpoints of {steps} steps, and {SAMPLER_CHECKPOINTS_MAX} are kept at most; \
+             set it to {} or more",
+            steps.div_ceil(SAMPLER_CHECKPOINTS_MAX)
+        );
+        check.add(Code::InvalidArgument, FIELD, what);
+    }
+    interval
 }
 
 /// Optimiser steps of the whole job. Exact when batches are counted in samples; when they are counted in tokens, from

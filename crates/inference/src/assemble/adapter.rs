@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hearth_data::Tokenizer;
 use hearth_data::template::source_of;
-use hearth_model::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, inspect_peft};
+use hearth_model::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, inspect_peft, read_peft_config};
 
 use super::base::{config_of, vocabulary_problem};
 use super::files::{Take, is_pickle, link_or_copy, names, pickle_problem, settle_template, take_as};
@@ -46,6 +46,37 @@ pub fn adapter(
     dir: &Path,
 ) -> Result<AdapterFacts, AssembleError> {
     of_rank(ADAPTER_RANK_MIN..=ADAPTER_RANK_MAX, service, base_dir, from, dir)
+}
+
+/// What an adapter's configuration says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterSettings {
+    /// Rank.
+    pub r: u32,
+    /// It is scaled by `alpha / r`.
+    pub alpha: f32,
+    /// Adapted layers, in PEFT's names.
+    pub target_modules: Vec<String>,
+    /// Whether its tokenizer is the base's.
+    pub has_tokenizer_of_base: bool,
+}
+
+/// The settings of an adapter that is installed. Blocking.
+///
+/// # Errors
+/// [`AssembleError::Refused`] if it cannot be used over that base.
+pub fn adapter_settings(base_dir: &Path, dir: &Path) -> Result<AdapterSettings, AssembleError> {
+    let files = TensorFiles::only(ADAPTER_WEIGHTS_FILE);
+    let config = read_peft_config(&config_of(base_dir)?, dir)
+        .map_err(|error| AssembleError::Refused(vec![files.problem(&error)]))?;
+    let read = |path: &Path| fs::read(path).map_err(io_error("read", path));
+    let own = dir.join(TOKENIZER_FILE);
+    Ok(AdapterSettings {
+        r: u32::try_from(config.r).unwrap_or(u32::MAX),
+        alpha: config.alpha,
+        target_modules: config.target_modules.iter().map(|m| m.name().to_owned()).collect(),
+        has_tokenizer_of_base: !own.exists() || read(&own)? == read(&base_dir.join(TOKENIZER_FILE))?,
+    })
 }
 
 /// The same, for an adapter of one of these ranks.

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use hearth_data::template::process::{RenderReply, RenderRequest};
 use hearth_data::{ChatTemplate, Message, Role, SpecialTokens};
 
-pub use adapter::{ADAPTER_RANK_MAX, ADAPTER_RANK_MIN, AdapterFacts, adapter};
+pub use adapter::{
+    ADAPTER_RANK_MAX, ADAPTER_RANK_MIN, AdapterFacts, AdapterSettings, adapter, adapter_settings,
+};
 pub use base::{BaseFacts, base};
 pub use files::{Take, is_model_file, is_pickle};
 pub use problem::Problem;

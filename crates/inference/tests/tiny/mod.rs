@@ -26,8 +26,10 @@ const LINEARS: [(&str, usize, usize); 7] = [
     ("mlp.up_proj", INTERMEDIATE, HIDDEN),
     ("mlp.down_proj", HIDDEN, INTERMEDIATE),
 ];
-const ADAPTED: [&str; 3] = ["q_proj", "v_proj", "down_proj"];
-const RANK: usize = 2;
+/// What it adapts.
+pub const ADAPTED: [&str; 3] = ["q_proj", "v_proj", "down_proj"];
+/// Rank of an adapter.
+pub const RANK: usize = 2;
 
 /// Writes a base model with its tokenizer. Its end tokens (ids 0 to 2) are all but impossible: their rows of the
 /// tied head are zero, and the other logits are large.

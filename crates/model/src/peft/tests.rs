@@ -31,11 +31,8 @@ fn what_is_written_is_read() {
 #[test]
 fn what_changes_the_computation_is_refused_by_name() {
     check("use_dora", json!(true), "adapter_config.json: use_dora: true is not supported, only its default");
-    check(
-        "use_rslora",
-        json!(true),
-        "adapter_config.json: use_rslora: true is not supported, only its default",
-    );
+    check("use_rslora", json!(1), "adapter_config.json: use_rslora: 1 is not supported, only true and false");
+    check("use_rslora", json!(true), "ok");
     check(
         "modules_to_save",
         json!(["lm_head"]),
@@ -62,6 +59,15 @@ fn what_changes_the_computation_is_refused_by_name() {
     check("target_modules", json!(["self_attn.q_proj"]), "ok");
     check("modules_to_save", json!([]), "ok");
     check("lora_dropout", json!(0.05), "ok");
+}
+
+#[test]
+fn rslora_is_the_scale_that_it_means() {
+    let mut json = adapter_config(&LoraConfig { r: 16, alpha: 8.0, ..example() }, "base");
+    assert_eq!(parse_config(&json, &Module::ALL).expect("reads").alpha, 8.0);
+    json["use_rslora"] = json!(true);
+    // 8 / sqrt(16) is 32 / 16.
+    assert_eq!(parse_config(&json, &Module::ALL).expect("reads").alpha, 32.0);
 }
 
 #[test]

@@ -5,14 +5,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use hearth_domain::{Job, Model, ModelRef};
 use hearth_inference::assemble::{self, AssembleError, TrainedAdapter};
 use hearth_inference::{InferenceError, Service};
-use hearth_run::checkpoint::{self, STATE_FILE, SUMS_FILE, TENSORS_FILE, step_of};
+use hearth_run::checkpoint::{self, STATE_FILE, SUMS_FILE, TENSORS_FILE, directory_name, step_of};
 use hearth_run::{EventKind, EventTail, RunDir};
+use hearth_store::installed::Installed;
 use hearth_store::{StoreError, installed};
 
 use super::finish::{self, Scratch, Staged, Target};
@@ -64,7 +65,10 @@ pub(crate) fn list(data_dir: &Path, job: &Job) -> Result<Vec<Found>, ServerError
     }
     if let Some(time_ms) = modified_ms(&dir.output_path()).map_err(failed)? {
         // The last step has a checkpoint before the adapter is written.
-        let step = found.last().map_or(job.progress.total_steps, |last| last.step);
+        let step = match job.progress.output_step {
+            0 => found.last().map_or(job.progress.total_steps, |last| last.step),
+            step => step,
+        };
         found.push(Found { id: FINAL.to_owned(), step, time_ms });
     }
     Ok(found)
@@ -96,7 +100,8 @@ pub(crate) async fn must_be_promotable(state: &AppState, job: &Job, id: &str) ->
 
 fn gone(job: &Job, id: &str) -> ServerError {
     ServerError::NotFound(format!(
-        "there is no checkpoint {}/checkpoints/{id}; the newest two and {FINAL:?} are kept",
+        "there is no checkpoint {}/checkpoints/{id}; the newest two, those of every \
+         samplerCheckpointSaveIntervalSteps steps and {FINAL:?} are kept",
         job.name()
     ))
 }
@@ -163,8 +168,21 @@ fn stage(state: &AppState, job: &Job, id: &str, target: &Target<'_>) -> Result<S
             .map_err(ServerError::Ended);
     }
     let step = step_of(id).ok_or_else(|| gone(job, id))?;
-    let failed = |source| ServerError::internal("copying a checkpoint", source);
     let scratch = Scratch::new(state.data_dir())?;
+    let (adapter, base) = adapter_of_step(state, job, &dir, step, &scratch)?;
+    Staged::new(scratch, adapter, job, target, &base.manifest).map_err(ServerError::Ended)
+}
+
+/// Makes an adapter of the checkpoint of a step, in `scratch`, and checks it. Blocking.
+fn adapter_of_step(
+    state: &AppState,
+    job: &Job,
+    dir: &RunDir,
+    step: u64,
+    scratch: &Scratch,
+) -> Result<(PathBuf, Installed), ServerError> {
+    let id = &directory_name(step);
+    let failed = |source| ServerError::internal("copying a checkpoint", source);
     let [saved, files, adapter] = ["checkpoint", "files", "adapter"].map(|name| scratch.folder(name));
     let (saved, files, adapter) = (saved.map_err(failed)?, files.map_err(failed)?, adapter.map_err(failed)?);
     for file in [STATE_FILE, TENSORS_FILE, SUMS_FILE] {
@@ -199,7 +217,35 @@ fn stage(state: &AppState, job: &Job, id: &str, target: &Target<'_>) -> Result<S
         .iter()
         .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.weight.as_slice()));
     assembled(state.inference(), &base.dir, &settings, tensors, &files, &adapter)?;
-    Staged::new(scratch, adapter, job, target, &base.manifest).map_err(ServerError::Ended)
+    Ok((adapter, base))
+}
+
+/// What answers for a checkpoint that stays, in the form of a model's directories: made when it is first asked for, in
+/// the run directory, so that it goes with the job. `None` if the job keeps no checkpoint of this step. Blocking.
+pub(crate) fn answering(
+    state: &AppState,
+    job: &Job,
+    step: u64,
+) -> Result<Option<hearth_inference::ModelRef>, ServerError> {
+    let interval = u64::from(job.settings.sampler_checkpoint_save_interval_steps);
+    let dir = super::run_dir(state.data_dir(), &job.account, &job.id);
+    let id = directory_name(step);
+    let stays = interval > 0 && step > 0 && step.is_multiple_of(interval) && may_have_run(job);
+    if !stays || !dir.checkpoints_path().join(&id).exists() {
+        return Ok(None);
+    }
+    let failed = |source| ServerError::internal("making the adapter of a checkpoint", source);
+    let adapters = dir.root().join("adapters");
+    let place = adapters.join(&id);
+    let base = &job.settings.base_model;
+    if !place.exists() {
+        fs::create_dir_all(&adapters).map_err(failed)?;
+        let scratch = Scratch::at(adapters.join(format!(".unfinished-{id}"))).map_err(failed)?;
+        let (adapter, _) = adapter_of_step(state, job, &dir, step, &scratch)?;
+        fs::rename(adapter, &place).map_err(failed)?;
+    }
+    let base = installed::read(state.data_dir(), &base.account, &base.id)?;
+    Ok(Some(hearth_inference::ModelRef { base_dir: base.dir, adapter_dir: Some(place) }))
 }
 
 fn assembled<'a>(

@@ -97,6 +97,15 @@ impl Scratch {
         installed::stage(data_dir).map(Self)
     }
 
+    /// An empty one in this place; what an earlier server left there goes away.
+    pub(super) fn at(path: PathBuf) -> std::io::Result<Self> {
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir(&path)?,
+        }
+        Ok(Self(path))
+    }
+
     /// A new folder in it.
     pub(super) fn folder(&self, name: &str) -> std::io::Result<PathBuf> {
         let dir = self.0.join(name);

@@ -3,9 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hearth_data::template::source_of;
+use hearth_domain::JobSettings;
+use hearth_domain::job::{self, EARLY_STOP_MIN_GAIN, EARLY_STOP_PATIENCE, LrScheduler};
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
 use hearth_remote::fetch::Fetched;
-use hearth_run::{Backend, JobSpec, LORA_TARGETS, MICRO_BATCH_TOKENS, Precision, RunDir, RunError};
+use hearth_run::{
+    Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision, RunDir, RunError,
+    SAMPLER_CHECKPOINTS_MAX,
+};
 use hearth_store::installed::{self, ModelManifest};
 use hearth_store::{ObjectKey, Store, StoreError};
 use tokio::runtime::Handle;
@@ -18,6 +24,10 @@ const SEED: u64 = 0;
 const CHECKPOINT_INTERVAL_STEPS: u32 = 20;
 /// Steps between evaluations besides those at the end of each epoch.
 const EVAL_INTERVAL_STEPS: u32 = 0;
+/// Files of an adapter that a run goes on from.
+const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+// What a job is refused for and what its run would fail at is the same number.
+const _: () = assert!(SAMPLER_CHECKPOINTS_MAX == job::SAMPLER_CHECKPOINTS_MAX);
 
 /// Fills the run directory, unless it is filled already. `job.json` comes last: what has it is complete.
 ///
@@ -40,6 +50,11 @@ pub(super) fn prepare(
     };
     let base = installed::read(store.data_dir(), &settings.base_model.account, &settings.base_model.id)
         .map_err(|error| status_of("reading the base model", &error))?;
+    let warm_start_dir = match &settings.warm_start_from {
+        Some(adapter) => Some(link_adapter(store, dir, adapter)?),
+        None => None,
+    };
+    let chat_template = own_template(store.data_dir(), settings, &base.dir)?;
     let spec = JobSpec {
         version: JobSpec::VERSION,
         base_model_name: base_model_name(&base.name, &base.manifest),
@@ -47,21 +62,36 @@ pub(super) fn prepare(
         train_files,
         eval_files,
         eval_carveout: settings.eval_auto_carveout,
-        chat_template: settings.jinja_template.clone(),
+        early_stop: settings
+            .early_stop
+            .then_some(EarlyStop { patience: EARLY_STOP_PATIENCE, min_gain: EARLY_STOP_MIN_GAIN }),
+        warm_start_dir,
+        chat_template,
         seed: SEED,
         epochs: settings.epochs,
         learning_rate: settings.learning_rate,
         learning_rate_warmup_steps: settings.learning_rate_warmup_steps,
+        lr_schedule: match settings.lr_scheduler {
+            LrScheduler::Constant => LrSchedule::Constant,
+            LrScheduler::Linear => LrSchedule::Linear,
+            LrScheduler::Cosine { min_lr_ratio, decay_ratio } => {
+                LrSchedule::Cosine { min_ratio: min_lr_ratio, decay_ratio }
+            }
+        },
         weight_decay: settings.optimizer_weight_decay,
         lora_rank: settings.lora_rank,
-        lora_alpha: settings.lora_alpha as f32,
-        target_modules: LORA_TARGETS.map(str::to_owned).to_vec(),
+        lora_alpha: settings.lora_alpha,
+        target_modules: match settings.target_modules.as_slice() {
+            [] => LORA_TARGETS.map(str::to_owned).to_vec(),
+            carried => carried.to_vec(),
+        },
         max_context_length: settings.max_context_length,
         batch_size_tokens: settings.batch_size,
         batch_size_samples: settings.batch_size_samples,
         gradient_accumulation_steps: settings.gradient_accumulation_steps,
         micro_batch_tokens: MICRO_BATCH_TOKENS,
         checkpoint_interval_steps: CHECKPOINT_INTERVAL_STEPS,
+        sampler_checkpoint_interval_steps: settings.sampler_checkpoint_save_interval_steps,
         eval_interval_steps: EVAL_INTERVAL_STEPS,
         backend,
         precision: match (settings.is_turbo, backend) {
@@ -83,6 +113,39 @@ fn run_status(doing: &str, dir: &RunDir, error: RunError) -> Status {
             Status::new(Code::Internal, format!("{doing} failed: {other}"))
         }
     }
+}
+
+/// The chat template in place of the base's own: that of the job, or else that of the adapter that it goes on from.
+fn own_template(data_dir: &Path, settings: &JobSettings, base_dir: &Path) -> Result<Option<String>, Status> {
+    let (None, Some(adapter)) = (&settings.jinja_template, &settings.warm_start_from) else {
+        return Ok(settings.jinja_template.clone());
+    };
+    let adapter = installed::read(data_dir, &adapter.account, &adapter.id)
+        .map_err(|error| status_of("reading the adapter to go on from", &error))?;
+    let source = |dir: &Path| {
+        source_of(dir).map_err(|error| {
+            tracing::error!(path = %dir.display(), %error, "reading a chat template failed");
+            Status::new(Code::Internal, "the chat template of a model cannot be read")
+        })
+    };
+    let template = source(&adapter.dir)?;
+    Ok(if template == source(base_dir)? { None } else { template })
+}
+
+/// Links the adapter to go on from into the run. From then on the run has it, whatever happens to the model.
+fn link_adapter(store: &Store, dir: &RunDir, adapter: &ModelRef) -> Result<PathBuf, Status> {
+    let model = installed::read(store.data_dir(), &adapter.account, &adapter.id)
+        .map_err(|error| status_of("reading the adapter to go on from", &error))?;
+    let to = dir.root().join("warm-start");
+    let failed = |error| io_status("copying the adapter to go on from", &to, &error);
+    if to.exists() {
+        fs::remove_dir_all(&to).map_err(failed)?;
+    }
+    fs::create_dir_all(&to).map_err(failed)?;
+    for file in ADAPTER_FILES {
+        link_or_copy(&model.dir.join(file), &to.join(file)).map_err(failed)?;
+    }
+    Ok(to)
 }
 
 /// What the adapter calls its base: the repository on the hub, which PEFT can load, or else the resource name.

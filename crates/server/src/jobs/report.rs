@@ -11,6 +11,8 @@ use super::rows;
 pub(super) struct Finished {
     /// Lower-case hex SHA-256 of `adapter_model.safetensors`.
     pub(super) adapter_sha256: String,
+    /// The training ended before its last step.
+    pub(super) is_early: bool,
 }
 
 /// Reads events that follow on those that the job has taken in. With [`Finished`], the adapter must be installed and
@@ -51,10 +53,11 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
         }
         advance(&mut report.progress, &event.kind);
         report.rows_note = rows::note(&event.kind, job.settings.max_context_length).or(report.rows_note);
-        if let EventKind::Finished { adapter_sha256, .. } = &event.kind
+        if let EventKind::Finished { adapter_sha256, early_stopped, .. } = &event.kind
             && state == JobState::WritingResults
         {
-            return (report, Some(Finished { adapter_sha256: adapter_sha256.clone() }));
+            let finished = Finished { adapter_sha256: adapter_sha256.clone(), is_early: *early_stopped };
+            return (report, Some(finished));
         }
         report.events_read = event.seq;
     }
@@ -157,6 +160,7 @@ fn advance(progress: &mut JobProgress, kind: &EventKind) {
             progress.tokens = progress.tokens.max(*total_tokens);
             progress.samples = progress.samples.max(*total_samples);
         }
+        EventKind::Finished { step, best_step, .. } => progress.output_step = best_step.unwrap_or(*step),
         _ => {}
     }
 }

@@ -256,7 +256,12 @@ impl Jobs {
                         self.runtime.block_on(async {
                             match made {
                                 Ok(model) => {
-                                    self.store.job_finish(stored.key, &JobEvent::Finish, &model, now_ms).await
+                                    let event = if finished.is_early {
+                                        JobEvent::FinishEarly
+                                    } else {
+                                        JobEvent::Finish
+                                    };
+                                    self.store.job_finish(stored.key, &event, &model, now_ms).await
                                 }
                                 Err(status) => {
                                     let fail = JobEvent::Fail(status);

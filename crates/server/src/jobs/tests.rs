@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_domain::job::Placement;
+use hearth_domain::job::{LrScheduler, Placement};
 use hearth_domain::schedule::{Limits, WAIT_MAX_MS};
 use hearth_domain::{
     AccountId, Dataset, DatasetFile, DatasetFormat, DatasetId, DatasetRef, DatasetState, Estimate, Job,
@@ -85,6 +85,8 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         dataset: DatasetRef { account: account(), id: DatasetId::new("rows").unwrap() },
         evaluation_dataset: None,
         eval_auto_carveout: false,
+        early_stop: false,
+        warm_start_from: None,
         base_model: ModelRef {
             account: AccountId::new("fireworks").unwrap(),
             id: ModelId::new("tiny").unwrap(),
@@ -94,13 +96,16 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         epochs: 2,
         learning_rate: 5e-4,
         learning_rate_warmup_steps: 0,
+        lr_scheduler: LrScheduler::Constant,
         optimizer_weight_decay: 0.01,
         lora_rank: 8,
-        lora_alpha: 16,
+        lora_alpha: 16.0,
+        target_modules: vec![],
         max_context_length: 512,
         batch_size: 0,
         batch_size_samples: 8,
         gradient_accumulation_steps: 1,
+        sampler_checkpoint_save_interval_steps: 0,
         is_turbo: false,
         placement: Placement::default(),
         aws_s3_config: None,
@@ -333,6 +338,29 @@ async fn a_job_tells_of_its_rows_and_its_progress_never_goes_back() {
     let done = world.until_state(key, JobState::Completed).await;
     assert_eq!((done.progress.samples, done.progress.tokens), (8, 3_000_000_000));
     assert_eq!(done.rows_note, note);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_ends_early_makes_its_model() {
+    let early = r#"validated; step 1 0.5; step 2 1.0; step 3 1.5
+      mkdir -p "$dir/output"
+      cp "$WORLD/adapter" "$dir/output/adapter_model.safetensors"
+      echo '{"r": 8, "target_modules": ["o_proj"]}' > "$dir/output/adapter_config.json"
+      emit '"writing","step":3'
+      emit "\"finished\",\"step\":3,\"total_tokens\":30,\"train_loss\":1.0,\"eval_loss\":0.5,\"early_stopped\":true,\"best_step\":1,\"adapter_sha256\":\"$SHA\",\"peak_rss_bytes\":1"
+    "#;
+    let mut world = World::new(early).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    let done = world.until_state(key, JobState::EarlyStopped).await;
+    assert_eq!((done.progress.step, done.progress.percent(), done.progress.output_step), (3, 75, 1));
+    assert!(done.completed_time_ms.is_some());
+    assert_eq!(world.history(key).await, "start validate write finish_early");
+    world.store.model_get(&done.settings.output_model).await.unwrap();
+    let listed = super::checkpoint::list(world.store.data_dir(), &done).unwrap();
+    let last = listed.last().unwrap();
+    assert_eq!((last.id.as_str(), last.step), (super::checkpoint::FINAL, 1));
     world.stop().await;
 }
 

@@ -14,15 +14,21 @@ fn server() -> Server {
     let server = crate::supervised_fine_tuning_job::server();
     install_model(server.dir.path(), "default", "mine", Some("tiny"));
     server.post(DATASETS, &json!({"datasetId": "empty", "dataset": {"displayName": "Empty * [one]"}})).ok();
-    let template = format!("{{{{ messages[0]['content'] }}}}{}", "{# long #}".repeat(150));
+    crate::dataset::render_preview::install(server.dir.path());
+    let own = hearth_data::template::source_of(&crate::dataset::render_preview::tiny()).unwrap();
     let jobs = [
         ("first", json!({"displayName": "A b", "epochs": 2, "learningRate": 0.0003})),
-        ("second", json!({"displayName": "a B", "epochs": 3, "isTurbo": true, "jinjaTemplate": template})),
+        (
+            "second",
+            json!({"displayName": "a B", "epochs": 3, "isTurbo": true, "jinjaTemplate": own, "baseModel": "words"}),
+        ),
         ("third", json!({"displayName": "zz", "epochs": 2, "evaluationDataset": "rows"})),
     ];
     for (id, mut body) in jobs {
         body["dataset"] = "rows".into();
-        body["baseModel"] = "tiny".into();
+        if body["baseModel"].is_null() {
+            body["baseModel"] = "tiny".into();
+        }
         server.post(&format!("{JOBS}?supervisedFineTuningJobId={id}"), &body).ok();
     }
     for id in ["failed", "deleted"] {
@@ -133,7 +139,7 @@ fn filters_find_what_they_say() {
     jobs("state = JOB_STATE_COMPLETED OR epochs = 3", "second");
     jobs("name = \"accounts/default/supervisedFineTuningJobs/f*\"", "first");
     jobs("name != \"*t\"", "second third");
-    jobs("baseModel = accounts/fireworks/models/tiny", "first second third");
+    jobs("baseModel = accounts/fireworks/models/tiny", "first third");
     jobs("evaluation_dataset : rows", "third");
     jobs("evaluation_dataset = \"\"", "first second");
     jobs("create_time > \"2020-01-01T00:00:00Z\"", "first second third");

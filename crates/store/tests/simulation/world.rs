@@ -571,6 +571,7 @@ fn settings(account: &AccountId, job: &JobId, output: u64) -> JobSettings {
         dataset: Some(rows),
         evaluation_dataset: None,
         base_model: Some(base),
+        warm_start: None,
         placement: PlacementFacts::default(),
         storage: StorageFacts::default(),
     };

@@ -20,6 +20,7 @@ fn checkpoint(step: u64) -> Checkpoint {
         base_sha256: "b".to_owned(),
         data_sha256: "d".to_owned(),
         samples_sha256: "s".to_owned(),
+        warm_start_sha256: None,
     };
     let tensor = |name: &str, offset: f32| TensorState {
         name: name.to_owned(),
@@ -118,4 +119,44 @@ fn unfinished_ones_are_removed_and_a_foreign_version_is_refused() {
     foreign.state.version = VERSION + 1;
     checkpoints.save(&foreign).unwrap();
     assert!(matches!(checkpoints.newest_good().unwrap_err(), TrainError::OtherRun { .. }));
+}
+
+#[test]
+fn the_best_one_of_those_that_are_kept_is_kept() {
+    let checkpoints = scratch("best");
+    let of = |step, best_step| {
+        let mut checkpoint = checkpoint(step);
+        let patience = Patience { best_step, best_loss: 0.1 + 0.2, gain_loss: 1.0, without_gain: 1 };
+        checkpoint.state.progress.patience = Some(patience);
+        checkpoint
+    };
+    for (step, best_step, kept) in [
+        (2, 2, &[2][..]),
+        (4, 2, &[2, 4]),
+        (6, 2, &[2, 4, 6]),
+        (8, 2, &[2, 6, 8]),
+        // The one to fall back to still names the old one.
+        (10, 10, &[2, 8, 10]),
+        (12, 10, &[10, 12]),
+    ] {
+        checkpoints.save(&of(step, best_step)).unwrap();
+        assert_eq!(checkpoints.steps().unwrap(), kept);
+    }
+    assert_eq!(checkpoints.newest_good().unwrap().0.unwrap(), of(12, 10));
+    // Without the best one nothing that names it is of use.
+    fs::remove_file(checkpoints.path(10).join(STATE_FILE)).unwrap();
+    assert_eq!(newest_step(&checkpoints), (None, 2));
+}
+
+#[test]
+fn those_of_an_interval_stay() {
+    let checkpoints = scratch("stay").keeping(3);
+    for step in 1..=10 {
+        checkpoints.save(&checkpoint(step)).unwrap();
+    }
+    assert_eq!(checkpoints.steps().unwrap(), [3, 6, 9, 10]);
+    assert_eq!([0, 1, 3].map(|step| checkpoints.stays(step)), [false, false, true]);
+    // A run that went on from an older one takes back what came after it.
+    checkpoints.save(&checkpoint(7)).unwrap();
+    assert_eq!(checkpoints.steps().unwrap(), [3, 6, 7]);
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearth_run::{Backend, Event, EventKind, EventTail, JobSpec, LORA_TARGETS, Precision, RunDir};
+use hearth_run::{
+    Backend, Event, EventKind, EventTail, JobSpec, LORA_TARGETS, LrSchedule, Precision, RunDir,
+};
 use hearth_train::{TrainOptions, digest, run};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -51,11 +53,14 @@ impl Fixture {
             train_files: vec![self.path("train.jsonl")],
             eval_files: vec![self.path("eval.jsonl")],
             eval_carveout: false,
+            early_stop: None,
+            warm_start_dir: None,
             chat_template: None,
             seed: 7,
             epochs: 2,
             learning_rate: 5e-3,
             learning_rate_warmup_steps: 3,
+            lr_schedule: LrSchedule::Constant,
             weight_decay: 0.01,
             lora_rank: 4,
             lora_alpha: 8.0,
@@ -66,6 +71,7 @@ impl Fixture {
             gradient_accumulation_steps: 1,
             micro_batch_tokens: 1024,
             checkpoint_interval_steps: 3,
+            sampler_checkpoint_interval_steps: 0,
             eval_interval_steps: 5,
             backend: Backend::Cpu,
             precision: Precision::Bf16,

@@ -42,7 +42,7 @@ pub fn spawn(dir: &RunDir, memory_limit_bytes: Option<u64>) -> Child {
 }
 
 /// Waits until `events` more steps are done, or the child has ended by itself.
-fn wait_for_steps(child: &mut Child, tail: &mut EventTail, steps: u32) -> Option<ExitStatus> {
+pub fn wait_for_steps(child: &mut Child, tail: &mut EventTail, steps: u32) -> Option<ExitStatus> {
     let mut seen = 0;
     while seen < steps {
         if let Some(status) = child.try_wait().unwrap() {

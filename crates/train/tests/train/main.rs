@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod damage;
+mod early;
 mod estimate;
 mod evaluation;
 mod fixture;
@@ -11,3 +12,4 @@ mod kills;
 mod learning;
 mod memory;
 mod rows;
+mod warm;

@@ -1,13 +1,15 @@
 //! `CreateSupervisedFineTuningJob`.
 
+use hearth_domain::job::{AdapterSettings, WarmStart, resolve};
 use hearth_domain::{
     Account, AccountId, Code, Dataset, Job, JobEstimate, JobFacts, JobId, JobRequest, JobSettings, Model,
-    ModelRef, QuotaKind, Violations, job::resolve,
+    ModelKind, ModelRef, QuotaKind, Violations,
 };
+use hearth_inference::assemble::{self, AssembleError};
 use hearth_proto::gateway as pb;
-use hearth_store::StoreError;
+use hearth_store::{StoreError, installed};
 
-use super::{request, storage, to_pb};
+use super::{request, storage, template, to_pb};
 use crate::error::{FieldViolation, ServerError};
 use crate::gateway::{Call, names};
 use crate::quota::must_have_room;
@@ -41,6 +43,7 @@ pub(in crate::gateway) async fn job_create(
     if let Some(wandb) = settings.wandb.as_mut().filter(|wandb| wandb.run_id.is_empty()) {
         wandb.run_id = JobId::generate(rand::random()).to_string();
     }
+    template::try_out(call, facts.dataset.as_ref(), &settings).await?;
     let mut job = Job::new(facts.account, facts.job, settings, &call.caller.email, crate::now_ms());
     job.estimate = JobEstimate::Waiting;
     let stored = {
@@ -80,6 +83,7 @@ async fn facts(
         dataset: rows,
         evaluation_dataset: evaluation,
         base_model: base_model(call, &account, &wanted.base_model).await?,
+        warm_start: warm_start(call, &account, &wanted.warm_start_from).await?,
         placement: call.state.placement(&account),
         account,
         job,
@@ -127,6 +131,51 @@ pub(in crate::gateway) async fn base_model(
     }
     let catalogue = AccountId::new(Account::CATALOGUE).expect("the catalogue's account has a valid id");
     if_found(store.model_find(&ModelRef { account: catalogue, id: own.id }).await)
+}
+
+/// The adapter to go on from, with its base and what its files say.
+async fn warm_start(call: &Call, account: &AccountId, text: &str) -> Result<Option<WarmStart>, ServerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let store = call.state.store();
+    let name = names::model_in(account, "warmStartFrom", text)?;
+    call.caller.may_read_models(&name.account)?;
+    let Some(model) = if_found(store.model_find(&name).await)? else { return Ok(None) };
+    let ModelKind::Adapter { base_model, .. } = &model.kind else {
+        return Ok(Some(WarmStart { model, base: None, settings: Err("it is no adapter".to_owned()) }));
+    };
+    let base = if_found(store.model_find(base_model).await)?;
+    let settings = match &base {
+        Some(base) if base.upload.is_none() && model.upload.is_none() => {
+            adapter_settings(call, base.name(), model.name()).await?
+        }
+        _ => Err("its files are not there".to_owned()),
+    };
+    Ok(Some(WarmStart { model, base, settings }))
+}
+
+/// What carries over from an installed adapter, or why nothing can.
+async fn adapter_settings(
+    call: &Call,
+    base: ModelRef,
+    adapter: ModelRef,
+) -> Result<Result<AdapterSettings, String>, ServerError> {
+    let data_dir = call.state.data_dir().to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        let base = installed::read(&data_dir, &base.account, &base.id)?;
+        let adapter = installed::read(&data_dir, &adapter.account, &adapter.id)?;
+        Ok(match assemble::adapter_settings(&base.dir, &adapter.dir) {
+            Ok(found) if found.has_tokenizer_of_base => {
+                let assemble::AdapterSettings { r, alpha, target_modules, .. } = found;
+                Ok(AdapterSettings { r, alpha, target_modules })
+            }
+            Ok(_) => Err("its tokenizer.json is not that of its base".to_owned()),
+            Err(error @ AssembleError::Refused(_)) => Err(error.to_string()),
+            Err(error) => return Err(ServerError::internal("reading the adapter to go on from", error)),
+        })
+    });
+    reading.await.map_err(|source| ServerError::internal("reading the adapter to go on from", source))?
 }
 
 /// All violations, with the way out where a model is not installed.

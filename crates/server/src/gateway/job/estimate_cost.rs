@@ -31,7 +31,8 @@ pub(in crate::gateway) async fn job_estimate_cost(
             )));
         }
     }
-    let parameters = match facts.base_model.as_ref().map(|model| &model.kind) {
+    let carried = facts.warm_start.as_ref().and_then(|adapter| adapter.base.as_ref());
+    let parameters = match facts.base_model.as_ref().or(carried).map(|model| &model.kind) {
         Some(ModelKind::Base { parameter_count }) => *parameter_count,
         _ => 0,
     };

@@ -15,6 +15,7 @@ pub(super) mod pause;
 mod request;
 pub(super) mod resume;
 mod storage;
+mod template;
 
 use hearth_domain::job::WandbSettings;
 use hearth_domain::job::placement::PURPOSE_PILOT;
@@ -44,6 +45,10 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         dataset: settings.dataset.to_string(),
         evaluation_dataset: settings.evaluation_dataset.as_ref().map(ToString::to_string).unwrap_or_default(),
         eval_auto_carveout: settings.eval_auto_carveout,
+        early_stop: settings.early_stop,
+        warm_start_from: settings.warm_start_from.as_ref().map(ToString::to_string).unwrap_or_default(),
+        lr_scheduler: Some(request::lr_scheduler_to_pb(settings.lr_scheduler)),
+        sampler_checkpoint_save_interval_steps: int(settings.sampler_checkpoint_save_interval_steps),
         state: state_to_pb(job.state, call.face).into(),
         status: Some(status_to_pb(&shown_status(job))),
         created_by: job.created_by.clone(),

@@ -1,8 +1,11 @@
 //! What a client asks for in a job, as `domain` wants to hear it.
 
 use hearth_domain::JobRequest;
-use hearth_domain::job::{AwsS3Request, AzureRequest, PlacementRequest, SUPPORTED_FIELDS, WandbRequest};
+use hearth_domain::job::{
+    AwsS3Request, AzureRequest, LrScheduler, PlacementRequest, SUPPORTED_FIELDS, WandbRequest,
+};
 use hearth_proto::gateway as pb;
+use pb::learning_rate_scheduler::{self as wire, Schedule};
 use pb::supervised_fine_tuning_job::Purpose;
 use secrecy::SecretString;
 
@@ -33,11 +36,14 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         evaluation_dataset: job.evaluation_dataset,
         eval_auto_carveout: job.eval_auto_carveout,
         base_model: job.base_model,
+        warm_start_from: job.warm_start_from,
+        early_stop: job.early_stop,
         output_model: job.output_model,
         jinja_template: job.jinja_template,
         epochs: job.epochs,
         learning_rate: job.learning_rate,
         learning_rate_warmup_steps: job.learning_rate_warmup_steps,
+        lr_scheduler: lr_scheduler(job.lr_scheduler),
         optimizer_weight_decay: job.optimizer_weight_decay,
         lora_rank: job.lora_rank,
         max_context_length: job.max_context_length,
@@ -45,6 +51,7 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         batch_size_samples: job.batch_size_samples,
         gradient_accumulation_steps: job.gradient_accumulation_steps,
         placement,
+        sampler_checkpoint_save_interval_steps: job.sampler_checkpoint_save_interval_steps,
         is_turbo: job.is_turbo,
         aws_s3_config: job.aws_s3_config.map(aws_s3_config).filter(|given| *given != AwsS3Request::default()),
         azure_blob_storage_config: job
@@ -102,6 +109,29 @@ pub(super) fn wandb_key(job: &pb::SupervisedFineTuningJob) -> Result<Option<Secr
     }
 }
 
+/// Constant if none is chosen.
+fn lr_scheduler(given: Option<pb::LearningRateScheduler>) -> LrScheduler {
+    match given.and_then(|given| given.schedule) {
+        None | Some(Schedule::Constant(_)) => LrScheduler::Constant,
+        Some(Schedule::Linear(_)) => LrScheduler::Linear,
+        Some(Schedule::Cosine(cosine)) => {
+            LrScheduler::Cosine { min_lr_ratio: cosine.min_lr_ratio, decay_ratio: cosine.decay_ratio }
+        }
+    }
+}
+
+/// As clients see it.
+pub(super) fn lr_scheduler_to_pb(chosen: LrScheduler) -> pb::LearningRateScheduler {
+    let schedule = match chosen {
+        LrScheduler::Constant => Schedule::Constant(wire::Constant {}),
+        LrScheduler::Linear => Schedule::Linear(wire::Linear {}),
+        LrScheduler::Cosine { min_lr_ratio, decay_ratio } => {
+            Schedule::Cosine(wire::Cosine { min_lr_ratio, decay_ratio })
+        }
+    };
+    pb::LearningRateScheduler { schedule: Some(schedule) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +151,7 @@ mod tests {
         let job = pb::SupervisedFineTuningJob {
             name: "ignored".to_owned(),
             dataset: "d".to_owned(),
-            early_stop: true,
+            custom_image_tag: "x".to_owned(),
             wandb_config: Some(pb::WandbConfig::default()),
             aws_s3_config: Some(pb::AwsS3Config { iam_role_arn: "r".to_owned(), ..Default::default() }),
             azure_blob_storage_config: Some(pb::AzureBlobStorageConfig::default()),
@@ -130,7 +160,7 @@ mod tests {
             ..Default::default()
         };
         let request = from_pb(job).unwrap();
-        assert_eq!(request.other_fields, ["earlyStop", "thinkingTraceHistoryMode"]);
+        assert_eq!(request.other_fields, ["customImageTag", "thinkingTraceHistoryMode"]);
         assert_eq!(request.aws_s3_config.unwrap().iam_role_arn, "r");
         assert_eq!(request.azure_blob_storage_config, None);
         assert_eq!(request.dataset, "d");

@@ -21,7 +21,7 @@ use crate::tiny;
 /// The base model that everybody may use.
 pub(crate) const BASE: &str = "accounts/fireworks/models/tiny";
 /// An adapter of the operator's account.
-const TUNED: &str = "accounts/default/models/tuned";
+pub(crate) const TUNED: &str = "accounts/default/models/tuned";
 /// An adapter of another account.
 const FOREIGN: &str = "accounts/other/models/secret";
 
@@ -44,7 +44,13 @@ pub(crate) fn install(data_dir: &Path, name: &str, base: Option<&str>, seed: u64
 }
 
 /// With a chat template of its own, if one is given.
-fn install_with(data_dir: &Path, name: &str, base: Option<&str>, seed: u64, template: Option<&str>) {
+pub(crate) fn install_with(
+    data_dir: &Path,
+    name: &str,
+    base: Option<&str>,
+    seed: u64,
+    template: Option<&str>,
+) {
     let staged = installed::stage(data_dir).unwrap();
     match base {
         None => tiny::write_base(&staged, seed),

@@ -56,7 +56,13 @@ pub fn server() -> Server {
 
 /// Begins a job and waits until it trains. Its run directory is returned.
 pub fn begin(server: &Server, id: &str) -> PathBuf {
-    let body = json!({"dataset": "rows", "baseModel": "tiny", "displayName": "Mine"});
+    begin_with(server, id, &json!({"baseModel": "tiny"}))
+}
+
+/// The same, of a job with more settings.
+pub fn begin_with(server: &Server, id: &str, more: &Value) -> PathBuf {
+    let mut body = json!({"dataset": "rows", "displayName": "Mine"});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     server.post(&format!("{JOBS}?supervisedFineTuningJobId={id}"), &body).ok();
     until(server, &format!("{JOBS}/{id}"), |job| job["state"] == "JOB_STATE_RUNNING");
     server.dir.path().join("runs/default").join(id)
@@ -93,6 +99,7 @@ pub fn save(run: &std::path::Path, step: u64) -> PathBuf {
             base_sha256: digest(),
             data_sha256: digest(),
             samples_sha256: digest(),
+            warm_start_sha256: None,
         },
     };
     let (beside, place) = (run.join("beside"), run.join("checkpoints").join(directory_name(step)));

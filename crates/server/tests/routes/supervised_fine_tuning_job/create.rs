@@ -38,12 +38,10 @@ fn what_is_wrong_is_said_at_once() {
     snapshot!(server.post(JOBS, &json!({"dataset": "rows", "baseModel": "none"})));
     snapshot!(server.post(JOBS, &json!({"dataset": "empty", "baseModel": "tiny"})));
     snapshot!(server.post(JOBS, &json!({"dataset": "gone", "baseModel": "tiny"})));
-    snapshot!(
-        server.post(
-            JOBS,
-            &json!({"dataset": "rows", "baseModel": "tiny", "earlyStop": true, "mtpEnabled": true})
-        )
-    );
+    snapshot!(server.post(
+        JOBS,
+        &json!({"dataset": "rows", "baseModel": "tiny", "customImageTag": "x", "mtpEnabled": true})
+    ));
     snapshot!(server.post(JOBS, &json!({})));
     assert_eq!(server.get(JOBS).ok()["totalSize"], 0);
 }

@@ -97,6 +97,8 @@ fn a_job_that_could_not_be_made_has_the_same_error() {
     check(json!({"baseModel": "adapter"}), (400, 3), "is an adapter");
     check(json!({"epochs": 101, "loraRank": -1}), (400, 3), "epochs");
     check(json!({"mtpEnabled": true}), (501, 12), "mtpEnabled");
+    check(json!({"earlyStop": true}), (400, 3), "earlyStop");
+    check(json!({"customImageTag": "x"}), (501, 12), "customImageTag");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Supervised fine-tuning jobs. No trainer runs: they stay PENDING.
 
 mod cancel;
+mod checkpoint_chat;
 mod checkpoint_list;
 mod checkpoint_promote;
 pub mod checkpoints;
@@ -16,6 +17,9 @@ mod placement;
 mod resume;
 mod storage;
 mod wandb;
+mod template;
+mod training;
+mod warm_start;
 
 use serde_json::{Value, json};
 
