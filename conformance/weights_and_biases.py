@@ -23,14 +23,14 @@ JOBS = "/v1/accounts/default/supervisedFineTuningJobs"
 BASE_NAME = "accounts/fireworks/models/tiny"
 JOB_TIMEOUT_S = 300
 DELIVERY_TIMEOUT_S = 180
-ROWS, EPOCHS = 8, 3
+ROWS, EPOCHS = 32, 100
 STEPS = ROWS // 2 * EPOCHS
 
 OFFICIAL = """
 import sys, time, wandb
 settings = wandb.Settings(base_url=sys.argv[1], api_key=sys.argv[2], console="off", x_disable_meta=True,
                           x_stats_sampling_interval=1.0, disable_git=True, save_code=False)
-run = wandb.init(project=sys.argv[3], entity=sys.argv[4], id="official", name="the official one", config={"epochs": 3},
+run = wandb.init(project=sys.argv[3], entity=sys.argv[4], id="official", name="the official one", config={"epochs": 100},
                  settings=settings)
 for step in range(1, 6):
     run.log({"train/loss": 1 / step}, step=step)

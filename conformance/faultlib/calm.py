@@ -5,7 +5,7 @@ from .world import SETTINGS, world
 # A job should last so long that faults meet it at many places, on slow machines and fast ones.
 AIM_S = 3.5
 # Fifteen checkpoints at least.
-EPOCHS_MIN, EPOCHS_MAX = 25, 900
+EPOCHS_MIN, EPOCHS_MAX = 25, 100
 
 
 def calm(folder):

@@ -15,9 +15,12 @@ def stopped(folder, calm):
         for job, with_new_server in (("stopped", False), ("stopped-too", True)):
             it.create(job, **settings)
             it.until_running(job)
-            # A server that stood still itself learns nothing from that.
+            # A server that stood still itself, as its trainer did, learns nothing from that.
+            trainer, = it.trainers(job)
             it.server.process.send_signal(signal.SIGSTOP)
+            os.kill(trainer, signal.SIGSTOP)
             time.sleep(SILENCE_S + 1)
+            os.kill(trainer, signal.SIGCONT)
             it.server.process.send_signal(signal.SIGCONT)
             it.job(job)
             first = started(it, job)

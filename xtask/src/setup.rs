@@ -110,8 +110,8 @@ fn azurite() -> Result<()> {
     }
     run_command(
         Command::new("npm")
-            .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .current_dir(&to),
+            .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(&to),
     )?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }

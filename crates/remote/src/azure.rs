@@ -94,6 +94,9 @@ pub fn access_of_secret(services: &Services, account: &str, value: &str) -> Resu
         None => (form_of(value), value),
     };
     let text = text.trim();
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
     let access = match form {
         "connection_string" => of_connection_string(services, account, text)?,
         "sas_token" => AzureAccess::Sas { token: text.to_owned().into() },

@@ -1,7 +1,7 @@
 //! What a client asks for, and what the server found out about it.
 
-use super::WandbRequest;
 use super::LrScheduler;
+use super::WandbRequest;
 use super::placement::{PlacementFacts, PlacementRequest};
 use super::storage::{AwsS3Request, AzureRequest, StorageFacts};
 use crate::dataset::Dataset;

@@ -18,7 +18,7 @@ use hearth_domain::{
     TrainingPrices,
 };
 use hearth_remote::Services;
-use hearth_run::{Event, EventKind, EventTail, RunDir};
+use hearth_run::{Event, EventKind, EventTail, Precision, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use hearth_store::{ObjectKey, SizeRule, Store};
 use rustix::process::{Pid, Signal, kill_process};
@@ -313,6 +313,22 @@ async fn a_job_goes_its_way_and_leaves_a_model() {
     let output = installed::read(world.store.data_dir(), &account(), &model.id).unwrap();
     assert_eq!(output.manifest.parameter_count, 6);
     assert_eq!(fs::read(output.dir.join("adapter_model.safetensors")).unwrap(), adapter());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_turbo_job_is_trained_in_integers() {
+    let mut world = World::new(NORMAL).await;
+    let mut turbo = job("turbo", 1);
+    turbo.settings.is_turbo = true;
+    world.start();
+    for (job, expect) in [(turbo, Precision::Int8), (job("plain", 2), Precision::Bf16)] {
+        let key = world.store.job_create(&job).await.unwrap().key;
+        world.until(key, "at step 2", |job| job.progress.step == 2).await;
+        world.go(job.id.as_str());
+        world.until_state(key, JobState::Completed).await;
+        assert_eq!(world.run(job.id.as_str()).job().unwrap().precision, expect);
+    }
     world.stop().await;
 }
 

@@ -13,6 +13,7 @@ mod dataset_validation_job;
 mod deployed_model;
 mod deployment;
 mod grpc;
+mod job_fields;
 mod lifecycle;
 mod list_rules;
 mod model;

@@ -166,3 +166,22 @@ fn token_batches_hold_as_many_tokens_as_they_may() {
     });
     assert_eq!(validated, Some((all, 24)));
 }
+
+/// Integers cost little of the loss and are no silent bf16; a processor without them refuses the job.
+#[test]
+fn integers_are_used_or_refused() {
+    let fixture = Fixture::new();
+    let job = JobSpec { epochs: 1, ..fixture.job() };
+    let fast = fixture.run("fast", &JobSpec { precision: Precision::Int8, ..job.clone() });
+    if !hearth_kernels::Isa::best().has_int8() {
+        let (kind, message) = fast.failure();
+        assert_eq!(kind, hearth_run::FailureKind::InvalidSetting);
+        assert!(message.contains("int8"), "{message}");
+        return;
+    }
+    let plain = fixture.run("plain", &job);
+    assert_ne!(fast.output()["adapter_model.safetensors"], plain.output()["adapter_model.safetensors"]);
+    let (fast, plain) = (fast.losses(), plain.losses());
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!((mean(&fast) / mean(&plain) - 1.0).abs() <= 0.05, "{fast:?} and {plain:?}");
+}

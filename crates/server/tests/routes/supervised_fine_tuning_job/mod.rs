@@ -16,9 +16,9 @@ mod pause;
 mod placement;
 mod resume;
 mod storage;
-mod wandb;
 mod template;
 mod training;
+mod wandb;
 mod warm_start;
 
 use serde_json::{Value, json};

@@ -24,6 +24,7 @@ async fn filled(dir: &std::path::Path) -> Store {
         email: String::new(),
         create_time_ms: 1,
         update_time_ms: 1,
+        suspend_state: hearth_domain::SuspendState::default(),
     };
     store.account_create(&account).await.unwrap();
     store
