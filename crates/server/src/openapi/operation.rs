@@ -247,10 +247,16 @@ fn request_body(
             let fields: Vec<FieldDescriptor> =
                 method.input().fields().filter(|field| !in_path(field)).collect();
             let mut schema = schemas.object(&fields, Direction::Request, true);
-            if let Some(new_id) = new_id
+            let required = schema.get("required").and_then(Value::as_array);
+            let must_be_given =
+                |name: &str| required.is_some_and(|names| names.iter().any(|one| one == name));
+            // Where none need be given, an empty one is none.
+            let pattern =
+                new_id.map(|id| if must_be_given(&id.json_name) { ID_PATTERN } else { NEW_ID_PATTERN });
+            if let (Some(new_id), Some(pattern)) = (new_id, pattern)
                 && let Some(field) = schema["properties"].get_mut(&new_id.json_name)
             {
-                field["pattern"] = ID_PATTERN.into();
+                field["pattern"] = pattern.into();
                 describe(field, &new_id.text);
             }
             let is_required = schema.get("required").is_some();
