@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from harness import ROOT, Server, colour_rows, free_port, scratch
-from storage import (RANGE, Fetcher, Jobs, Proxy, client_tls, error_of, install_base, must_be_nowhere, processes, rows_text,
+from storage import (RANGE, Fetcher, Jobs, Proxy, client_tls, error_of, install_base, must_be_nowhere, rows_text,
                      wait_for_port)
 
 AZURITE = ROOT / "target/azurite/node_modules/azurite/dist/src/blob/main.js"
@@ -223,7 +223,7 @@ def main():
                 sas = whole_jobs(azure, jobs, folder, rows)
                 failures(azure, jobs)
                 changed(azure, jobs, large)
-                assert not processes("fetch-rows")
+                assert not jobs.fetching()
                 must_be_nowhere([KEY, sas, TOKEN], folder / "data", but=[azure.process.pid])
             finally:
                 server.stop()

@@ -17,13 +17,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from harness import Server, colour_rows, free_port, scratch
-from storage import (RANGE, Fetcher, Jobs, Proxy, error_of, install_base, must_be_nowhere, processes, rows_text, wait,
-                     wait_for_port)
+from storage import (RANGE, Fetcher, Jobs, Proxy, error_of, install_base, must_be_nowhere, rows_text, wait, wait_for_port)
 
 BUCKET, REGION = "rows.example", "eu-west-1"
 ACCOUNT = "123456789012"
 TOKEN = "eyJhbGciOiJub25lIn0.hush-web-identity.x"
 KILLS = 4
+OUTAGE_S = 60
 
 
 class Aws:
@@ -117,11 +117,11 @@ def whole_jobs(aws, jobs, folder, rows):
     assert job["awsS3Config"] == {"credentialsSecret": secret, "iamRoleArn": ""}, job
     assert aws.proxy.held.wait(60)
     assert jobs.state("by-key") == "CREATING_INPUT_DATASET"
-    assert processes("fetch-rows")
+    assert jobs.fetching()
     must_be_nowhere([aws.key[1]], folder / "data")
     aws.proxy.go.set()
     jobs.completed("by-key")
-    assert not processes("fetch-rows")
+    assert not jobs.fetching()
     assert jobs.rows("by-key") == b"".join(rows[key] for key in sorted(rows) if key.startswith("team/train/"))
     assert jobs.rows("by-key", "eval") == rows["team/eval.jsonl"]
     aws.proxy.calm()
@@ -188,7 +188,7 @@ def stopped(aws, jobs, by_key, large):
     jobs.create("stopped", "large", **by_key)
     assert aws.proxy.held.wait(60)
     jobs.verb("stopped", "cancel")
-    wait("the process goes on", lambda: not processes("fetch-rows"))
+    wait("the process goes on", lambda: not jobs.fetching())
     assert jobs.state("stopped") == "CANCELLED"
     aws.proxy.go.set()
     aws.proxy.hold_at("large.jsonl", RANGE)
@@ -196,7 +196,7 @@ def stopped(aws, jobs, by_key, large):
     jobs.verb("stopped", "resume")
     assert aws.proxy.held.wait(60)
     jobs.server.kill()
-    for pid in processes("fetch-rows"):
+    for pid in jobs.fetching():
         os.kill(pid, 9)
     aws.proxy.go.set()
     aws.proxy.calm()
@@ -210,20 +210,24 @@ def stopped(aws, jobs, by_key, large):
     jobs.create("deleted", "large", **by_key)
     assert aws.proxy.held.wait(60)
     jobs.server.request("DELETE", f"/v1/accounts/default/supervisedFineTuningJobs/deleted")
-    wait("the run stays", lambda: not jobs.run_dir("deleted").exists() and not processes("fetch-rows"))
+    wait("the run stays", lambda: not jobs.run_dir("deleted").exists() and not jobs.fetching())
     aws.proxy.go.set()
     aws.proxy.calm()
 
 
+def request_for(aws, proxy, key):
+    """What the process is told that fetches one file."""
+    return {"parts": [{"name": "train", "location": {"service": "s3", "bucket": BUCKET, "path": key}}],
+            "aws": {"kind": "key", "id": aws.key[0], "secret": aws.key[1]}, "azure": {"kind": "public"},
+            "services": {"s3": {"url": proxy.url, "region": REGION}, "sts": None, "azure": None,
+                         "azure_identity": None, "ca_file": None}}
+
+
 def trouble(aws, folder, large):
-    """The process alone: one request in ten fails, answers are slow, the service is away, and it is killed all the while."""
-    request = {"parts": [{"name": "train", "location": {"service": "s3", "bucket": BUCKET, "path": "large.jsonl"}}],
-               "aws": {"kind": "key", "id": aws.key[0], "secret": aws.key[1]}, "azure": {"kind": "public"},
-               "services": {"s3": {"url": aws.proxy.url, "region": REGION}, "sts": None, "azure": None,
-                            "azure_identity": None, "ca_file": None}}
+    """The process alone: one request in three fails, answers are slow, and it is killed all the while."""
     aws.proxy.fail_every, aws.proxy.piece_pause_s = 3, 0.001
     generator = random.Random(11)
-    fetcher = Fetcher(folder / "killed", request)
+    fetcher = Fetcher(folder / "killed", request_for(aws, aws.proxy, "large.jsonl"))
     for _ in range(KILLS):
         fetcher.start()
         time.sleep(generator.uniform(0.1, 0.5))
@@ -231,16 +235,26 @@ def trouble(aws, folder, large):
     assert fetcher.start().finish() == large
     assert not list((folder / "killed/data").glob("*.part"))
     aws.proxy.calm()
-    fetcher = Fetcher(folder / "outage", request)
-    aws.proxy.hold_at("large.jsonl", RANGE)
-    fetcher.start()
-    assert aws.proxy.held.wait(60)
-    aws.proxy.down_until = time.monotonic() + 5
-    aws.proxy.go.set()
-    assert fetcher.finish() == large
-    assert "trying again" in (folder / "outage/trainer.log").read_text()
-    aws.proxy.calm()
-    must_be_in_events(folder / "outage", len(large))
+
+
+def outage(aws, folder, large):
+    """The process alone: the service goes away behind the first range, for a minute. It goes on while other things do;
+    what comes back looks at the end."""
+    proxy = Proxy(aws.port)
+    aws.put("outage.jsonl", large)
+    proxy.hold_at("outage.jsonl", RANGE)
+    fetcher = Fetcher(folder / "outage", request_for(aws, proxy, "outage.jsonl")).start()
+    assert proxy.held.wait(60)
+    proxy.down_until = time.monotonic() + OUTAGE_S
+    proxy.go.set()
+
+    def end():
+        assert fetcher.finish() == large
+        tries = (folder / "outage/trainer.log").read_text().count("trying again")
+        assert tries > 5, tries
+        must_be_in_events(folder / "outage", len(large))
+
+    return end
 
 
 def must_be_in_events(run_dir, size):
@@ -280,6 +294,7 @@ def main():
             server = Server(folder / "data", "--s3-endpoint", aws.proxy.url, "--s3-region", REGION,
                             "--aws-web-identity-token-file", token, "--aws-sts-endpoint", aws.proxy.url, base=False)
             jobs = Jobs(server.start())
+            outage_end = outage(aws, folder, large)
             try:
                 by_key, _ = whole_jobs(aws, jobs, folder, rows)
                 failures(aws, jobs, by_key)
@@ -292,6 +307,7 @@ def main():
             trouble(aws, folder, large)
             digest = hashlib.sha256(large).hexdigest()[:8]
             without_role(folder)
+            outage_end()
         finally:
             aws.process.kill()
     print(f"datasets_s3: jobs trained on rows in S3 by key, role and in public; {KILLS} kills left {digest} whole")

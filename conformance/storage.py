@@ -200,7 +200,19 @@ class Jobs:
     def completed(self, name):
         job = self.ended(name)
         assert job["state"] == "JOB_STATE_COMPLETED", job
+        # Counted when the rows were here, before the training began.
+        assert "estimatedCost" in job and int(job["resourceEstimate"]["memoryBytesHigh"]) > 0, job
         return job
+
+    def fetching(self):
+        """Ids of the processes that fetch rows for this server."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+                if b"fetch-rows" in words and any(word.startswith(bytes(self.server.data_dir)) for word in words):
+                    found.append(int(entry.name))
+        return found
 
     def failed(self, name, code, *parts):
         job = self.ended(name)
@@ -219,14 +231,6 @@ class Jobs:
         return b"".join(path.read_bytes() for path in sorted((self.run_dir(name) / "data").glob(f"{part}-*.jsonl")))
 
 
-def processes(word):
-    """Process ids whose command line has this word."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and word.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return found
 
 
 def must_be_nowhere(secrets, *folders, but=()):

@@ -265,7 +265,11 @@ impl Job {
             JobEvent::Cancel => self.status = Status::default(),
             JobEvent::Lose => self.losses_without_progress += 1,
             JobEvent::Finish => self.progress.step = self.progress.total_steps,
-            JobEvent::Fetched => self.losses_without_progress = 0,
+            JobEvent::Fetched => {
+                self.losses_without_progress = 0;
+                // Now there are rows to count.
+                self.estimate = JobEstimate::Waiting;
+            }
             JobEvent::Fetch
             | JobEvent::FinishEarly
             | JobEvent::Start

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use hearth_data::Sample;
 use hearth_kernels::{Backend, Reference};
 use hearth_model::{Decoder, Packed};
-use hearth_run::{Backend as BackendName, Estimate, EstimateReply, Interval, JobSpec, RunDir};
+use hearth_run::{Backend as BackendName, Estimate, EstimateReply, Interval, JobSpec, Precision, RunDir};
 
 use crate::TrainOptions;
 use crate::error::TrainError;
@@ -21,13 +21,16 @@ use crate::trainer::{cpu, read_inputs, weight_bytes};
 
 /// Share of a processor's ceiling that training reaches: from small models and short rows to large ones.
 const SHARE_OF_CEILING: Interval<f64> = Interval { low: 0.25, high: 0.80 };
+/// The same with products of integers, of which an instruction does more; the ceiling is that of numbers.
+const SHARE_WITH_INTEGERS: Interval<f64> = Interval { low: 0.25, high: 1.20 };
 /// Operations per second of the `reference` backend: scalar code on one thread.
 const REFERENCE_FLOP_PER_SECOND: Interval<f64> = Interval { low: 1e8, high: 4e9 };
 /// Time to load a base, and to write an output and check it.
 const SETUP_SECONDS: Interval<f64> = Interval { low: 0.2, high: 6.0 };
-/// Part of what was planned that a run's highest memory is at least.
+/// Part of what stays after the largest micro-batch that a run's highest memory is at least: buffers may lie in memory that
+/// reading the rows left free.
 const MEMORY_LOW: f64 = 0.85;
-/// And at most: what the allocator keeps beside what is asked for.
+/// And part of what was planned that it is at most: what the allocator keeps beside what is asked for.
 const MEMORY_HIGH: f64 = 1.05;
 
 /// Reads the job of a run directory and says what its run would take. Nothing in the directory changes, and no step is
@@ -51,8 +54,11 @@ fn of_job(job: JobSpec, options: TrainOptions) -> Result<Estimate, TrainError> {
         BackendName::Cpu => {
             let cpu = cpu(&inputs.job, threads)?;
             let ceiling = cpu.peak_flop_per_second();
-            let rate =
-                Interval { low: ceiling * SHARE_OF_CEILING.low, high: ceiling * SHARE_OF_CEILING.high };
+            let share = match inputs.job.precision {
+                Precision::Int8 => SHARE_WITH_INTEGERS,
+                Precision::Bf16 | Precision::F32 => SHARE_OF_CEILING,
+            };
+            let rate = Interval { low: ceiling * share.low, high: ceiling * share.high };
             of_inputs(&inputs, cpu, rate, began, options)
         }
         BackendName::Reference => {
@@ -90,6 +96,9 @@ fn of_inputs<B: Backend>(
     let largest_eval = packed(eval, &plan::largest(eval, evaluation.clone()));
     let needs = Needs::of(config, &lora, operand_bytes, held_bytes, largest.len(), largest_eval.len());
     let fit = needs.fit(options.memory_limit_bytes)?;
+    // A tokenizer that is read takes more for a moment than it does later.
+    let reading_bytes = before.peak_rss_bytes;
+    let left_bytes = needs.trained(fit.recomputed_blocks).max(reading_bytes);
 
     let training = |packed: &Packed| config.training_flop(&lora, packed) as f64;
     let scoring = |packed: &Packed| config.evaluation_flop(&lora, packed) as f64;
@@ -111,8 +120,8 @@ fn of_inputs<B: Backend>(
         trained_tokens: epochs * inputs.train.trained_tokens(),
         total_steps: plan.total_steps(),
         memory_bytes: Interval {
-            low: (fit.needed_bytes as f64 * MEMORY_LOW) as u64,
-            high: (fit.needed_bytes as f64 * MEMORY_HIGH) as u64,
+            low: (left_bytes as f64 * MEMORY_LOW) as u64,
+            high: (fit.needed_bytes.max(reading_bytes) as f64 * MEMORY_HIGH) as u64,
         },
         least_memory_bytes: needs.least(),
         seconds: Interval {

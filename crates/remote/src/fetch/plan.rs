@@ -179,6 +179,13 @@ impl Fetched {
         Ok(Some(files.map(|(name, _)| data.join(name)).collect()))
     }
 
+    /// Names of the files of all uses; `None` if the rows of the run are not all there.
+    pub fn all_files(data: &Path) -> std::io::Result<Option<Vec<String>>> {
+        let names =
+            |fetched: Self| fetched.parts.into_iter().flat_map(|part| part.files).map(|(name, _)| name);
+        Ok(Self::whole(data)?.map(|fetched| names(fetched).collect()))
+    }
+
     /// Whether it has files of each of these.
     pub(super) fn covers(&self, parts: &[Part]) -> bool {
         let has =

@@ -2,7 +2,7 @@
 //!
 //! [`Estimators`] does it for one job, for `:estimateCost` and for jobs that wait. The loop of [`run`] goes through those
 //! in the order of their age, at the lowest priority: a trainer never waits for it. A job is not started before
-//! somebody has tried to say what it takes.
+//! somebody has tried to say what it takes; one whose rows lie elsewhere is asked about again when they are here.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +21,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{JobsConfig, io_status, prepare, report};
+use super::scheduler::may_have_run;
+use super::{JobsConfig, fetch, io_status, prepare, report, run_dir};
 
 /// Longest time that the rows of a waiting job are read for; then the job starts without an estimate.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
@@ -75,7 +76,14 @@ impl Estimators {
             (self.store.clone(), self.backend, job.clone(), Handle::current());
         let prepared = {
             let run = run.clone();
-            tokio::task::spawn_blocking(move || prepare::prepare(&store, &runtime, backend, &job, &run)).await
+            tokio::task::spawn_blocking(move || {
+                if may_have_run(&job) {
+                    let own = run_dir(store.data_dir(), &job.account, &job.id);
+                    fetch::lend(&own, &run)?;
+                }
+                prepare::prepare(&store, &runtime, backend, &job, &run)
+            })
+            .await
         };
         prepared.map_err(|error| failed(&error))??;
         match self.ask(run.root(), niceness).await.map_err(|error| failed(&error))? {

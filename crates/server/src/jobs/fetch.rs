@@ -3,10 +3,12 @@
 //! What opens them goes from the store into a pipe, and nowhere else: the process at its other end is the only one that
 //! has it, and ends before a trainer starts.
 
+use std::{fs, io};
+
 use hearth_domain::job::{AwsS3Config, AzureConfig};
 use hearth_domain::location::role_session;
 use hearth_domain::{Code, DatasetRef, Job, Location, SecretRef, Status};
-use hearth_remote::fetch::{Fetched, Part, Request};
+use hearth_remote::fetch::{FETCHED_FILE, Fetched, Part, Request};
 use hearth_remote::{AwsAccess, AzureAccess, Services, access_key_of_secret, azure_access_of_secret};
 use hearth_run::RunDir;
 use hearth_store::Store;
@@ -15,7 +17,7 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::io_status;
-use super::prepare::status_of;
+use super::prepare::{link_or_copy, status_of};
 
 /// What must be fetched before a trainer can start, for the pipe; `None` when nothing is missing.
 ///
@@ -53,7 +55,7 @@ pub(super) fn request(
     if !missing {
         return Ok(None);
     }
-    std::fs::create_dir_all(&data).map_err(|error| io_status("making the run directory", &data, &error))?;
+    fs::create_dir_all(&data).map_err(|error| io_status("making the run directory", &data, &error))?;
     let request = Request {
         aws: aws(store, runtime, job)?,
         azure: azure(store, runtime, services, job, &parts)?,
@@ -62,6 +64,19 @@ pub(super) fn request(
     };
     let text = request.to_json().map_err(|error| Status::new(Code::Internal, error.to_string()))?;
     Ok(Some(text))
+}
+
+/// Gives what was fetched into one run directory to another, by further names of the same files. Nothing is given if not
+/// all of it is here.
+pub(super) fn lend(from: &RunDir, to: &RunDir) -> Result<(), Status> {
+    let (from, to) = (from.data_path(), to.data_path());
+    let failed = |error: io::Error| io_status("finding the rows", &from, &error);
+    let Some(files) = Fetched::all_files(&from).map_err(failed)? else { return Ok(()) };
+    fs::create_dir_all(&to).map_err(failed)?;
+    for name in files.iter().map(String::as_str).chain([FETCHED_FILE]) {
+        link_or_copy(&from.join(name), &to.join(name)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn location(store: &Store, runtime: &Handle, dataset: &DatasetRef) -> Result<Option<Location>, Status> {

@@ -24,9 +24,11 @@ use hearth_store::{ObjectKey, SizeRule, Store};
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempt;
-use super::{JobsConfig, Scheduler, report};
+use super::estimate::Estimators;
+use super::{JobsConfig, Scheduler, estimate, report};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,6 +66,14 @@ mkdir -p "$dir/data"
 echo '{}' > "$dir/data/train-0000.jsonl"
 echo '{"parts": [{"name": "train", "files": [["train-0000.jsonl", 3]]}]}' > "$dir/data/fetched.json"
 emit '"fetched","files":1,"bytes":3'
+"#;
+
+/// Says that a job takes as many tokens as its training file has rows.
+const ESTIMATOR: &str = r#"
+rows=$(wc -l < "$2/data/train-0000.jsonl")
+interval='{"low":1,"high":2}'
+printf '{"estimated":{"rows":1,"dropped_rows":0,"eval_rows":0,"tokens_per_epoch":1,"tokens":%d,"trained_tokens":1,"total_steps":4,"memory_bytes":%s,"least_memory_bytes":1,"seconds":%s}}' \
+  "$rows" "$interval" "$interval"
 "#;
 
 /// Trains four steps, waiting for the file `go` after the second.
@@ -155,6 +165,14 @@ impl World {
         let rows = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{}\n"))]);
         world.store.objects().put(&key, SizeRule::AtMost(10), rows).await.unwrap();
         world
+    }
+
+    /// What asks [`ESTIMATOR`].
+    fn estimators(&self) -> Estimators {
+        let script = self.store.data_dir().join("estimator.sh");
+        fs::write(&script, ESTIMATOR).unwrap();
+        let config = JobsConfig { trainer: vec!["/bin/sh".into(), script.into()], ..self.config.clone() };
+        Estimators::new(&self.store, &config, TrainingPrices::default()).unwrap()
     }
 
     fn install(&self, account: &str, id: &str, kind: InstalledKind, source: &str) {
@@ -908,8 +926,19 @@ async fn rows_that_lie_elsewhere_are_fetched_first() {
             _ => fs::write(world.run("j1").root().join("fetch"), "").unwrap(),
         }
     }
+    // Now that they are here, somebody says what the job takes before it trains.
+    let waiting = world.until_state(key, JobState::Pending).await;
+    assert_eq!(waiting.estimate, JobEstimate::Waiting);
+    let estimators = world.estimators();
+    let stop = CancellationToken::new();
+    let (wake, wake_scheduler) = (Arc::new(Notify::new()), Arc::clone(&world.wake));
+    let loops = tokio::spawn(estimate::run(estimators, wake, wake_scheduler, stop.clone()));
     world.go("j1");
-    world.until_state(key, JobState::Completed).await;
+    let done = world.until_state(key, JobState::Completed).await;
+    stop.cancel();
+    loops.await.unwrap();
+    assert_eq!(done.estimate.known().map(|estimate| estimate.tokens), Some(1), "{:?}", done.estimate);
+    assert_eq!(fs::read_dir(world.store.data_dir().join("estimates")).unwrap().count(), 0);
     let history = world.history(key).await;
     assert_eq!(history, "fetch lose fetch cancel resume fetch fetched start validate write finish");
     let told: serde_json::Value =
