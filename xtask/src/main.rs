@@ -6,6 +6,7 @@ mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,10 +48,12 @@ fn run(command: &mut Command) -> Result<()> {
     command.current_dir(root());
     let shown = format!("{} {}", command.get_program().display(), shown_args(command));
     println!("$ {shown}");
+    let began = Instant::now();
     let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
+    println!("took {} s", began.elapsed().as_secs());
     Ok(())
 }
 
