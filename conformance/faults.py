@@ -10,7 +10,7 @@ import random
 import sys
 import time
 
-from faultlib import calm, checkpoints, clock, database, disk, kills, network, power, silence
+from faultlib import calm, checkpoints, clock, database, disk, kills, network, power, power_work, silence
 from harness import scratch
 
 
@@ -20,6 +20,7 @@ def main():
         "kills": lambda: kills.everything(folder, undisturbed, seed),
         "kills-real-base": lambda: kills.real_base(folder, seed),
         "power": lambda: power.cuts(folder, undisturbed, seed),
+        "power-work": lambda: power_work.cuts(folder, seed),
         "checkpoints": lambda: checkpoints.damaged(folder, undisturbed, seed),
         "disk-jobs": lambda: disk.jobs(folder, undisturbed),
         "disk-server": lambda: disk.server(folder, undisturbed),

@@ -18,7 +18,7 @@
 mod columns;
 mod condition;
 mod datastore;
-mod durable;
+pub mod durable;
 mod error;
 mod fields;
 pub mod installed;

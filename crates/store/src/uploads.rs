@@ -1,12 +1,13 @@
 //! Files of models on their way in: whole ones, and parts that grow over many requests and over restarts.
 //!
 //! Under `uploads/{account}/{model}`, `files` holds what is complete and `parts` what is not: a folder for each file,
-//! and in it one growing file with the name of the upload session that writes it. What is on disk is all that is known
-//! of a session.
+//! and in it one growing file with the name of the upload session that writes it. Beside it stands how much of it was
+//! forced to disk: what is behind that may be anything after a power cut, and is sent again. What is on disk is all that is
+//! known of a session.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -42,6 +43,11 @@ pub struct ModelUploads {
     root: PathBuf,
 }
 
+/// Extension of the file that says how much of a part was forced to disk.
+const SYNCED: &str = "synced";
+/// Its length: a decimal number with zeros before it, so that it is written over in one piece.
+const SYNCED_DIGITS: usize = 20;
+
 /// The one writer of an unfinished file.
 #[derive(Debug)]
 pub struct FilePart {
@@ -74,6 +80,13 @@ impl FilePart {
     pub fn sync(&mut self) -> Result<u64, StoreError> {
         self.file.sync_data().map_err(io_error("sync", &self.path))?;
         self.size_bytes = self.file.metadata().map_err(io_error("read", &self.path))?.len();
+        let note = self.path.with_extension(SYNCED);
+        let number = format!("{:0SYNCED_DIGITS$}", self.size_bytes);
+        OpenOptions::new()
+            .write(true)
+            .open(&note)
+            .and_then(|file| file.write_all_at(number.as_bytes(), 0).and_then(|()| file.sync_data()))
+            .map_err(io_error("write", &note))?;
         Ok(self.size_bytes)
     }
 
@@ -83,12 +96,14 @@ impl FilePart {
         let parent = self.to.parent().expect("a file has a folder");
         create_dir_all(parent)?;
         fs::rename(&self.path, &self.to).map_err(io_error("rename", &self.path))?;
+        remove_file(&self.path.with_extension(SYNCED))?;
         sync_dir(parent)
     }
 
     /// Removes it.
     pub fn discard(self) -> Result<(), StoreError> {
-        remove_file(&self.path)
+        remove_file(&self.path)?;
+        remove_file(&self.path.with_extension(SYNCED))
     }
 }
 
@@ -125,7 +140,8 @@ impl ModelUploads {
     /// The session that has begun to write a file, if there is one.
     pub fn session(&self, model: &ModelRef, file: &str) -> Result<Option<String>, StoreError> {
         check_model_file(file)?;
-        Ok(entries(&self.parts_dir(model, file))?.first().map(|part| name(part)))
+        let parts = entries(&self.parts_dir(model, file))?;
+        Ok(parts.iter().find(|part| part.extension().is_none()).map(|part| name(part)))
     }
 
     /// Begins to write a file: an empty part of a new session, in place of those of older ones. Returns the session.
@@ -136,7 +152,9 @@ impl ModelUploads {
         create_dir_all(&dir)?;
         let session = format!("{:032x}", rand::random::<u128>());
         let path = dir.join(&session);
-        File::create(&path).map_err(io_error("create", &path))?;
+        for path in [path.with_extension(SYNCED), path] {
+            File::create(&path).map_err(io_error("create", &path))?;
+        }
         sync_dir(&dir)?;
         Ok(session)
     }
@@ -165,9 +183,18 @@ impl ModelUploads {
         if !is_same {
             return Ok(None);
         }
-        let mut part =
-            FilePart { path, to: self.files_dir(model).join(file), file: part, size_bytes: metadata.len() };
-        part.file.seek(SeekFrom::End(0)).map_err(io_error("seek", &part.path))?;
+        let note = path.with_extension(SYNCED);
+        let synced_bytes = match fs::read_to_string(&note) {
+            // Nothing that can be read: nothing was forced to disk.
+            Ok(number) => number.parse().unwrap_or(0),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                File::create(&note).map_err(io_error("create", &note))?;
+                0
+            }
+            Err(error) => return Err(io_error("read", &note)(error)),
+        };
+        let mut part = FilePart { path, to: self.files_dir(model).join(file), file: part, size_bytes: 0 };
+        part.truncate(metadata.len().min(synced_bytes))?;
         Ok(Some(part))
     }
 
@@ -278,7 +305,39 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_model_file;
+    use std::io::Write;
+
+    use super::*;
+
+    /// A power cut may leave anything behind what was forced to disk, and the note itself empty.
+    #[test]
+    fn what_was_not_forced_to_disk_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let uploads = ModelUploads::new(dir.path().to_owned());
+        let model = ModelRef { account: AccountId::new("a").unwrap(), id: ModelId::new("m").unwrap() };
+        let session = uploads.begin(&model, "w").unwrap();
+        let open = || uploads.open(&model, "w", &session).unwrap().unwrap();
+        let mut part = open();
+        part.writer().unwrap().write_all(b"good").unwrap();
+        assert_eq!(part.sync().unwrap(), 4);
+        part.writer().unwrap().write_all(b"\0\0").unwrap();
+        let path = part.path.clone();
+        drop(part);
+        let mut part = open();
+        assert_eq!(part.size_bytes(), 4);
+        part.writer().unwrap().write_all(b"!").unwrap();
+        assert_eq!(part.sync().unwrap(), 5);
+        assert_eq!(fs::read(&path).unwrap(), b"good!");
+        assert_eq!(uploads.session(&model, "w").unwrap().as_ref(), Some(&session));
+        drop(part);
+        for note in [&b""[..], b"x"] {
+            fs::write(path.with_extension(SYNCED), note).unwrap();
+            assert_eq!(open().size_bytes(), 0);
+        }
+        open().finish().unwrap();
+        assert_eq!(uploads.session(&model, "w").unwrap(), None);
+        assert_eq!(uploads.size_bytes(&model, "w").unwrap(), Some(0));
+    }
 
     #[test]
     fn names_are_those_of_repositories() {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hearth_domain::{BatchInferenceJob, DatasetState, Status};
-use hearth_store::{ObjectKey, StoreError};
+use hearth_store::{ObjectKey, StoreError, durable};
 
 use super::precondition;
 use crate::error::ServerError;
@@ -60,13 +60,15 @@ impl JobDir {
             let unfinished = self.root.join(INPUT_UNFINISHED);
             remove_dir(&unfinished)?;
             let failed = |source: io::Error| ServerError::internal("linking the rows of a batch job", source);
-            fs::create_dir_all(&unfinished).map_err(failed)?;
+            durable::create_dir_all(&unfinished)?;
             for (index, file) in dataset.files.iter().enumerate() {
                 let key = ObjectKey::dataset_file(&job.input, &file.name)?;
                 let from = state.objects().local_path(&key)?;
                 link_or_copy(&from, &unfinished.join(format!("{index:04}.jsonl"))).map_err(failed)?;
             }
+            durable::sync_dir(&unfinished)?;
             fs::rename(&unfinished, &input).map_err(failed)?;
+            durable::sync_dir(&self.root)?;
         }
         let failed = |source: io::Error| ServerError::internal("reading the rows of a batch job", source);
         let entries: io::Result<Vec<PathBuf>> =

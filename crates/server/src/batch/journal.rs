@@ -57,6 +57,8 @@ impl Journal {
     pub(super) fn open(path: &Path) -> io::Result<(Self, BatchProgress)> {
         let mut progress = BatchProgress::default();
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        // Its name as well as its lines outlast a power cut.
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         let mut whole_bytes = 0;
         let mut reader = BufReader::new(&file);
         let mut line = Vec::new();

@@ -69,10 +69,8 @@ fn open(
         Some(session) => uploads.open(model, name, &session)?.filter(|part| part.size_bytes() <= size_bytes),
         None => None,
     };
-    if let Some(mut part) = begun {
-        // Behind the last range that was forced to disk, a power cut may have left anything.
-        part.truncate(part.size_bytes() / IMPORT_RANGE_BYTES * IMPORT_RANGE_BYTES)?;
-        return Ok(Some(part));
+    if begun.is_some() {
+        return Ok(begun);
     }
     let session = uploads.begin(model, name)?;
     uploads.open(model, name, &session)?.map(Some).ok_or(StoreError::PartInUse)
@@ -85,7 +83,6 @@ async fn range(
     mut part: FilePart,
 ) -> Result<(FilePart, Result<(), ServerError>), ServerError> {
     let first = part.size_bytes();
-    // They end at multiples, so what lies below the last multiple is on disk.
     let end = file.size_bytes.min((first / IMPORT_RANGE_BYTES + 1) * IMPORT_RANGE_BYTES);
     let pieces = folder.read(file, first, end).await?;
     let written = append(part.writer()?, pieces, end - first).await;
