@@ -121,15 +121,17 @@ fn unfinished_ones_are_removed_and_a_foreign_version_is_refused() {
     assert!(matches!(checkpoints.newest_good().unwrap_err(), TrainError::OtherRun { .. }));
 }
 
+/// One that names a best one.
+fn of(step: u64, best_step: u64) -> Checkpoint {
+    let mut checkpoint = checkpoint(step);
+    let patience = Patience { best_step, best_loss: 0.1 + 0.2, gain_loss: 1.0, without_gain: 1 };
+    checkpoint.state.progress.patience = Some(patience);
+    checkpoint
+}
+
 #[test]
 fn the_best_one_of_those_that_are_kept_is_kept() {
     let checkpoints = scratch("best");
-    let of = |step, best_step| {
-        let mut checkpoint = checkpoint(step);
-        let patience = Patience { best_step, best_loss: 0.1 + 0.2, gain_loss: 1.0, without_gain: 1 };
-        checkpoint.state.progress.patience = Some(patience);
-        checkpoint
-    };
     for (step, best_step, kept) in [
         (2, 2, &[2][..]),
         (4, 2, &[2, 4]),
@@ -146,6 +148,19 @@ fn the_best_one_of_those_that_are_kept_is_kept() {
     // Without the best one nothing that names it is of use.
     fs::remove_file(checkpoints.path(10).join(STATE_FILE)).unwrap();
     assert_eq!(newest_step(&checkpoints), (None, 2));
+}
+
+#[test]
+fn a_damaged_best_one_leaves_those_that_stay_from_before_it() {
+    let checkpoints = scratch("stay-best").keeping(5);
+    for (step, best_step) in [(8, 8), (10, 8), (12, 12), (15, 12), (20, 12)] {
+        checkpoints.save(&of(step, best_step)).unwrap();
+    }
+    // Nothing new names 8, but 10 stays and is of no use without it.
+    assert_eq!(checkpoints.steps().unwrap(), [8, 10, 12, 15, 20]);
+    assert_eq!(newest_step(&checkpoints), (Some(20), 0));
+    fs::write(checkpoints.path(12).join(TENSORS_FILE), b"").unwrap();
+    assert_eq!(newest_step(&checkpoints), (Some(10), 3));
 }
 
 #[test]
