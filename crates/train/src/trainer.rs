@@ -408,16 +408,14 @@ impl<B: Backend> Trainer<'_, B> {
             let best = self.run.checkpoints.read(best_step)?;
             self.learner.restore(&best.tensors, &self.run.checkpoints.path(best_step))?;
         }
-        if let Some(patience) = &self.progress.patience {
-            self.progress.eval_loss = Some(patience.best_loss);
-        }
         let output = self.run.dir.output_path();
         let adapter_sha256 = output::write(&output, self.run.inputs, &self.progress, &mut self.learner)?;
+        let best_loss = self.progress.patience.as_ref().map(|patience| patience.best_loss);
         self.journal.append(EventKind::Finished {
             step,
             total_tokens: self.progress.total_tokens,
             train_loss: self.progress.train_loss.expect("a finished run has done steps"),
-            eval_loss: self.progress.eval_loss,
+            eval_loss: best_loss.or(self.progress.eval_loss),
             early_stopped: step < self.plan.total_steps(),
             best_step: self.progress.best_step(),
             adapter_sha256,
