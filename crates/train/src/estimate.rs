@@ -13,7 +13,7 @@ use hearth_run::{Backend as BackendName, Estimate, EstimateReply, Interval, JobS
 
 use crate::TrainOptions;
 use crate::error::TrainError;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, warm_start};
 use crate::memory::{Memory, Needs};
 use crate::plan::{self, Plan};
 use crate::settings;
@@ -34,7 +34,8 @@ const MEMORY_LOW: f64 = 0.85;
 const MEMORY_HIGH: f64 = 1.05;
 
 /// Reads the job of a run directory and says what its run would take. Nothing in the directory changes, and no step is
-/// done. A run that would fail before its first step is [`EstimateReply::Failed`].
+/// done. A run that would fail before its first step is [`EstimateReply::Failed`], unless only a look at every number of
+/// the base tells that.
 pub fn estimate(run_dir: &Path, options: TrainOptions) -> EstimateReply {
     let counted = RunDir::new(run_dir).job().map_err(TrainError::from).and_then(|job| of_job(job, options));
     match counted {
@@ -76,6 +77,7 @@ fn of_inputs<B: Backend>(
 ) -> Result<Estimate, TrainError> {
     let job = &inputs.job;
     let plan = Plan::new(job, &inputs.train.samples);
+    settings::check_steps(job, plan.total_steps())?;
     let evaluation = plan::evaluation(&inputs.eval.samples, job.micro_batch_tokens);
     let operand_bytes = backend.operand_bytes();
     let read_seconds = began.elapsed().as_secs_f64();
@@ -90,6 +92,9 @@ fn of_inputs<B: Backend>(
     let held_bytes = before.rss_bytes + copied_bytes + weight_bytes(&job.base_model_dir)?;
     let config = decoder.config();
     let lora = inputs.lora_config(config);
+    if let Some(dir) = &job.warm_start_dir {
+        warm_start(&decoder, &lora, dir)?;
+    }
     let packed = |samples: &[Sample], indices: &[usize]| plan::packed(indices.iter().map(|&i| &samples[i]));
     let (train, eval) = (&inputs.train.samples, &inputs.eval.samples);
     let largest = packed(train, plan.largest_micro_batch());
