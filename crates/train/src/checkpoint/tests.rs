@@ -3,6 +3,7 @@
 use hearth_run::checkpoint::{Identity, STATE_FILE, SUMS_FILE, TENSORS_FILE};
 
 use super::*;
+use crate::digest;
 
 fn scratch(name: &str) -> Checkpoints {
     let dir = std::env::temp_dir().join(format!("hearth-checkpoint-{name}-{}", std::process::id()));
@@ -118,6 +119,13 @@ fn unfinished_ones_are_removed_and_a_foreign_version_is_refused() {
     let mut foreign = checkpoint(6);
     foreign.state.version = VERSION + 1;
     checkpoints.save(&foreign).unwrap();
+    assert!(matches!(checkpoints.newest_good().unwrap_err(), TrainError::OtherRun { .. }));
+    // A field that this version does not know is no damage then.
+    let path = checkpoints.path(6);
+    let state = fs::read_to_string(path.join(STATE_FILE)).unwrap();
+    fs::write(path.join(STATE_FILE), state.replacen('{', "{\"heads\": 3,", 1)).unwrap();
+    let sum = |name: &str| format!("{}  {name}\n", digest::file(&path.join(name)).unwrap());
+    fs::write(path.join(SUMS_FILE), sum(STATE_FILE) + &sum(TENSORS_FILE)).unwrap();
     assert!(matches!(checkpoints.newest_good().unwrap_err(), TrainError::OtherRun { .. }));
 }
 
