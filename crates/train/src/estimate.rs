@@ -1,6 +1,7 @@
 //! What a run will take, before it is paid for. Rows are read, rendered and packed by the trainer's own parts, so the
 //! counts are those of the run; memory follows from the sizes of its buffers, and time from its arithmetic.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,8 +37,12 @@ const MEMORY_HIGH: f64 = 1.05;
 /// done. A run that would fail before its first step is [`EstimateReply::Failed`], unless only a look at every number of
 /// the base tells that.
 pub fn estimate(run_dir: &Path, options: TrainOptions) -> EstimateReply {
-    let counted = RunDir::new(run_dir).job().map_err(TrainError::from).and_then(|job| of_job(job, options));
-    match counted {
+    reply(|| of_job(RunDir::new(run_dir).job()?, options))
+}
+
+/// A panic is a reply too; its own message is in the log.
+fn reply(count: impl FnOnce() -> Result<Estimate, TrainError>) -> EstimateReply {
+    match catch_unwind(AssertUnwindSafe(count)).unwrap_or(Err(TrainError::Panicked)) {
         Ok(estimate) => EstimateReply::Estimated(estimate),
         Err(error) => EstimateReply::Failed { kind: error.failure_kind(), message: error.full_message() },
     }
@@ -132,4 +137,20 @@ fn of_inputs<B: Backend>(
             high: SETUP_SECONDS.high + 2.0 * read_seconds + flop / rate.low,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_run::FailureKind;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_defect_of_this_program() {
+        let EstimateReply::Failed { kind, message } = reply(|| panic!("a test")) else {
+            panic!("nothing was counted");
+        };
+        assert_eq!(kind, FailureKind::Internal);
+        assert!(message.contains("a defect of its own"), "{message}");
+    }
 }
