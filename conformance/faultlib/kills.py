@@ -11,10 +11,15 @@ import time
 
 from harness import BASE_DIR, BASE_NAME, HEARTH, colour_rows, write_jsonl
 
-from .world import world
+from .world import ENDED, world
 
 KILLS = 50
 PAUSE_MAX_S = 0.6
+# Of kills that should meet trainers which read, load, or do steps again.
+EARLY_PAUSES_MAX_S = (0.01, 0.2)
+# A trainer that is lost time and again without a new step is given up after five (crates/domain). That is for jobs that cannot
+# work, so fewer kills in a row come before a new step.
+EARLY_KILLS_MAX = 3
 REAL_RUNS, REAL_KILLS_PER_RUN = 2, 2
 
 
@@ -24,12 +29,19 @@ def kill(pids):
             os.kill(pid, signal.SIGKILL)
 
 
+def wait_for_trainer(it, job, beyond):
+    """Until a trainer lives that has come beyond a step, or the job needs none any more."""
+    it.until(f"a trainer of {job} beyond step {beyond}", lambda: it.job(job)["state"] in ENDED or (
+        it.trainers(job) and it.steps(job)[1] > beyond))
+
+
 def everything(folder, calm, seed):
     """Trainer, server, or both at once, fifty times in a row; all jobs end with the adapter of the calm one."""
     settings, expected, _ = calm
     chance = random.Random(seed)
     counts = {"trainer": 0, "server": 0, "both": 0}
-    jobs, at = [], {}
+    # How far a job had come when its trainer was killed last, and how often it was since without a new step.
+    jobs, at, early, early_kills = [], {}, {}, 0
     with world(folder, "kills") as it:
         while sum(counts.values()) < KILLS:
             current = next((job for job in jobs if it.job(job)["state"] != "JOB_STATE_COMPLETED"), None)
@@ -38,13 +50,21 @@ def everything(folder, calm, seed):
                 it.create(current, **settings)
                 jobs.append(current)
             victim = chance.choice(list(counts))
-            time.sleep(chance.uniform(0, PAUSE_MAX_S))
-            trainers = it.trainers(current) if victim != "server" else []
-            if victim != "server":
-                # A trainer that is lost time and again without a new step is given up. That is for jobs that cannot work.
-                if not trainers or it.steps(current)[1] <= at.get(current, 0):
+            trainers = []
+            if victim == "server":
+                time.sleep(chance.uniform(0, PAUSE_MAX_S))
+            else:
+                soon = early.get(current, 0) < EARLY_KILLS_MAX and chance.random() < 0.5
+                wait_for_trainer(it, current, -1 if soon else at.get(current, 0))
+                time.sleep(chance.uniform(0, chance.choice(EARLY_PAUSES_MAX_S) if soon else PAUSE_MAX_S))
+                trainers = it.trainers(current)
+                step = it.steps(current)[1]
+                if not trainers:
                     continue
-                at[current] = it.steps(current)[1]
+                is_early = step <= at.get(current, 0)
+                at[current] = step
+                early[current] = early.get(current, 0) + 1 if is_early else 0
+                early_kills += is_early
             if victim != "trainer":
                 it.server.process.send_signal(signal.SIGKILL)
             kill(trainers)
@@ -52,6 +72,7 @@ def everything(folder, calm, seed):
             if victim != "trainer":
                 it.server.process.wait()
                 it.server.start()
+        assert early_kills > 0, "no trainer was killed before a new step"
         for job in jobs:
             ended = it.until_ended(job)
             assert ended["status"]["code"] == "OK", ended
@@ -59,7 +80,7 @@ def everything(folder, calm, seed):
         left = [path for path in it.data_dir.rglob("*") if "unfinished" in path.name or path.suffix == ".tmp"]
         assert not left, f"half-written files stay behind: {left}"
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"{KILLS} kills ({shown}), {len(jobs)} jobs with equal adapters"
+    return f"{KILLS} kills ({shown}; {early_kills} before a new step), {len(jobs)} jobs with equal adapters"
 
 
 def real_base(folder, seed):

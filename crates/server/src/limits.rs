@@ -79,6 +79,11 @@ pub const HEALTH_WATCH_INTERVAL: Duration = Duration::from_secs(5);
 pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// When clients should repeat what a full disk refused.
 pub const DISK_FULL_RETRY: Duration = Duration::from_secs(30);
+/// How long a server that starts waits for the lock of its data directory. A process that a killed one was just starting has
+/// the lock too, until it is another program.
+pub const DATA_DIR_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it tries.
+pub const DATA_DIR_LOCK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often certificate files are read again.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 /// Life of a signed URL.

@@ -29,7 +29,9 @@ use crate::gateway::dataset_validation_job::Runner as ValidationRunner;
 use crate::health::{GRPC_ROUTE, GrpcHealth};
 use crate::jobs::estimate::{self, Estimators};
 use crate::jobs::{JobsConfig, Scheduler};
-use crate::limits::{CLOSED_SECRETS_SHOWN, ServerLimits, TLS_RELOAD_INTERVAL};
+use crate::limits::{
+    CLOSED_SECRETS_SHOWN, DATA_DIR_LOCK_INTERVAL, DATA_DIR_LOCK_TIMEOUT, ServerLimits, TLS_RELOAD_INTERVAL,
+};
 use crate::listen::{Listening, Stop};
 use crate::outgoing::Reach;
 use crate::state::{AppState, Settings};
@@ -209,7 +211,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServerError> {
         .mode(0o700)
         .create(data_dir)
         .map_err(|source| ServerError::internal("making the data directory", source))?;
-    let lock = lock(data_dir)?;
+    let lock = lock(data_dir).await?;
     // The address is taken before the key is made: a start that fails could not show it. Connections are accepted
     // only when all is ready, so whoever gets one finds the key file.
     let taking = |source| ServerError::internal("listening on the address", source);
@@ -368,17 +370,26 @@ fn inference(threads: usize, limits: Limits, render_command: Vec<OsString>) -> R
         .map_err(|source| ServerError::internal("starting the thread that batches chats", source))
 }
 
-fn lock(data_dir: &Path) -> Result<File, ServerError> {
+async fn lock(data_dir: &Path) -> Result<File, ServerError> {
     let failed = |source| ServerError::internal("locking the data directory", source);
     let file = File::create(data_dir.join(LOCK_FILE)).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServerError::FailedPrecondition(format!(
+    let locked = async {
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(DATA_DIR_LOCK_INTERVAL).await,
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+        }
+    };
+    let other = |_| {
+        ServerError::FailedPrecondition(format!(
             "another server uses {}; stop it or give another data directory",
             data_dir.display()
-        ))),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
+        ))
+    };
+    tokio::time::timeout(DATA_DIR_LOCK_TIMEOUT, locked).await.map_err(other)??;
+    Ok(file)
 }
 
 /// Says at the start which secrets will not open, not when a job needs them. Their owners can set them again.
@@ -423,4 +434,24 @@ async fn operator_key(store: &Store, path: &Path) -> Result<Option<String>, Serv
     let (_, secret) = store.api_key_create(new, now_ms).await?;
     write_secret_file(path, format!("{secret}\n").as_bytes())?;
     Ok(Some(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a killed server was just starting lets go of the lock; another server does not.
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_is_waited_for_and_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).await.unwrap();
+        let error = lock(dir.path()).await.unwrap_err().to_string();
+        assert!(error.starts_with("another server uses "), "{error}");
+        let let_go = async {
+            tokio::time::sleep(DATA_DIR_LOCK_TIMEOUT / 2).await;
+            drop(held);
+        };
+        let (locked, ()) = tokio::join!(lock(dir.path()), let_go);
+        locked.unwrap();
+    }
 }

@@ -43,8 +43,8 @@ impl Checkpoints {
         Self { kept_interval_steps: u64::from(interval_steps), ..self }
     }
 
-    /// Writes a checkpoint beside the others, synced and renamed into place, and drops all but the last [`KEEP`], the
-    /// best ones that these name, and those that stay. Returns its name. Fails with `NonFinite` before anything is written if a number is.
+    /// Writes a checkpoint beside the others, synced and renamed into place, and drops all but the last [`KEEP`], those
+    /// that stay, and the best ones that these name. Returns its name. Fails with `NonFinite` before anything is written if a number is.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<String, TrainError> {
         let step = checkpoint.state.progress.step;
         for tensor in &checkpoint.tensors {
@@ -68,16 +68,15 @@ impl Checkpoints {
         }
         fs::rename(&beside, &path).map_err(io_error("rename", &beside))?;
         sync_dir(&self.dir)?;
-        // Later ones can only be damaged: the run went on from before them.
+        // Later ones are damaged or build on a best one that is: the run went on from before them, and makes them again.
         let (later, earlier): (Vec<u64>, Vec<u64>) =
             self.steps()?.into_iter().filter(|&other| other != step).partition(|&other| other > step);
-        let mut kept: Vec<u64> = earlier.iter().rev().take(KEEP - 1).copied().collect();
-        kept.push(step);
+        let mut kept: Vec<u64> = earlier.iter().rev().take(KEEP - 1).copied().chain([step]).collect();
+        kept.extend(earlier.iter().filter(|&&old| self.stays(old)));
         let best = kept.iter().filter_map(|&step| progress(&self.path(step))?.best_step());
         let best: Vec<u64> = best.collect();
         for old in later.iter().chain(&earlier) {
-            let stays = kept.contains(old) || best.contains(old) || self.stays(*old);
-            if later.contains(old) || !stays {
+            if later.contains(old) || !kept.contains(old) && !best.contains(old) {
                 remove(&self.path(*old))?;
             }
         }

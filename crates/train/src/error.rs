@@ -132,7 +132,7 @@ pub enum TrainError {
         what: &'static str,
     },
     /// A defect of this program; the panic's own message is in the log.
-    #[error("the trainer met a defect of its own; trainer.log says where")]
+    #[error("the trainer met a defect of its own; its log says where")]
     Panicked,
     /// The finished adapter did not pass the checks that precede `finished`.
     #[error("the adapter failed its last check: {message}")]

@@ -1,23 +1,23 @@
 //! What a run will take, before it is paid for. Rows are read, rendered and packed by the trainer's own parts, so the
 //! counts are those of the run; memory follows from the sizes of its buffers, and time from its arithmetic.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use hearth_data::Sample;
 use hearth_kernels::{Backend, Reference};
 use hearth_model::{Decoder, Packed};
 use hearth_run::{Backend as BackendName, Estimate, EstimateReply, Interval, JobSpec, Precision, RunDir};
 
 use crate::TrainOptions;
 use crate::error::TrainError;
-use crate::inputs::Inputs;
-use crate::memory::{Memory, Needs};
+use crate::inputs::{Inputs, warm_start};
+use crate::memory::{self, Memory, Needs};
 use crate::plan::{self, Plan};
 use crate::settings;
-use crate::trainer::{cpu, read_inputs, weight_bytes};
+use crate::trainer::{cpu, read_inputs};
 
 /// Share of a processor's ceiling that training reaches: from small models and short rows to large ones.
 const SHARE_OF_CEILING: Interval<f64> = Interval { low: 0.25, high: 0.80 };
@@ -34,10 +34,15 @@ const MEMORY_LOW: f64 = 0.85;
 const MEMORY_HIGH: f64 = 1.05;
 
 /// Reads the job of a run directory and says what its run would take. Nothing in the directory changes, and no step is
-/// done. A run that would fail before its first step is [`EstimateReply::Failed`].
+/// done. A run that would fail before its first step is [`EstimateReply::Failed`], unless only a look at every number of
+/// the base tells that.
 pub fn estimate(run_dir: &Path, options: TrainOptions) -> EstimateReply {
-    let counted = RunDir::new(run_dir).job().map_err(TrainError::from).and_then(|job| of_job(job, options));
-    match counted {
+    reply(|| of_job(RunDir::new(run_dir).job()?, options))
+}
+
+/// A panic is a reply too; its own message is in the log.
+fn reply(count: impl FnOnce() -> Result<Estimate, TrainError>) -> EstimateReply {
+    match catch_unwind(AssertUnwindSafe(count)).unwrap_or(Err(TrainError::Panicked)) {
         Ok(estimate) => EstimateReply::Estimated(estimate),
         Err(error) => EstimateReply::Failed { kind: error.failure_kind(), message: error.full_message() },
     }
@@ -76,34 +81,37 @@ fn of_inputs<B: Backend>(
 ) -> Result<Estimate, TrainError> {
     let job = &inputs.job;
     let plan = Plan::new(job, &inputs.train.samples);
+    settings::check_steps(job, plan.total_steps())?;
     let evaluation = plan::evaluation(&inputs.eval.samples, job.micro_batch_tokens);
     let operand_bytes = backend.operand_bytes();
     let read_seconds = began.elapsed().as_secs_f64();
-    let before = Memory::now();
+    // A tokenizer that is read takes more for a moment than it does later.
+    let reading_bytes = Memory::now().peak_rss_bytes;
     let model_error = |source| TrainError::Model {
         action: "load the base model in",
         path: job.base_model_dir.clone(),
         source,
     };
-    let decoder = Decoder::load(Arc::new(backend), &job.base_model_dir).map_err(model_error)?;
-    let copied_bytes = Memory::now().anonymous_bytes.saturating_sub(before.anonymous_bytes);
-    let held_bytes = before.rss_bytes + copied_bytes + weight_bytes(&job.base_model_dir)?;
+    let (decoder, held_bytes) = memory::held(&job.base_model_dir, || {
+        Decoder::load(Arc::new(backend), &job.base_model_dir).map_err(model_error)
+    })?;
     let config = decoder.config();
     let lora = inputs.lora_config(config);
-    let packed = |samples: &[Sample], indices: &[usize]| plan::packed(indices.iter().map(|&i| &samples[i]));
+    if let Some(dir) = &job.warm_start_dir {
+        warm_start(&decoder, &lora, dir)?;
+    }
     let (train, eval) = (&inputs.train.samples, &inputs.eval.samples);
-    let largest = packed(train, plan.largest_micro_batch());
-    let largest_eval = packed(eval, &plan::largest(eval, evaluation.clone()));
+    let largest = plan::packed_of(train, plan.largest_micro_batch());
+    let largest_eval = plan::packed_of(eval, &plan::largest(eval, evaluation.clone()));
     let needs = Needs::of(config, &lora, operand_bytes, held_bytes, largest.len(), largest_eval.len());
     let fit = needs.fit(options.memory_limit_bytes)?;
-    // A tokenizer that is read takes more for a moment than it does later.
-    let reading_bytes = before.peak_rss_bytes;
     let left_bytes = needs.trained(fit.recomputed_blocks).max(reading_bytes);
 
     let training = |packed: &Packed| config.training_flop(&lora, packed) as f64;
     let scoring = |packed: &Packed| config.evaluation_flop(&lora, packed) as f64;
-    let epoch: f64 = plan.epoch(0).iter().flatten().map(|indices| training(&packed(train, indices))).sum();
-    let evaluation: f64 = evaluation.iter().map(|indices| scoring(&packed(eval, indices))).sum();
+    let epoch: f64 =
+        plan.epoch(0).iter().flatten().map(|indices| training(&plan::packed_of(train, indices))).sum();
+    let evaluation: f64 = evaluation.iter().map(|indices| scoring(&plan::packed_of(eval, indices))).sum();
     let between = plan.total_steps().checked_div(u64::from(job.eval_interval_steps)).unwrap_or(0);
     let per_epoch = if job.early_stop.is_some() { 2.0 } else { 1.0 };
     let evaluations = per_epoch * f64::from(job.epochs) + between as f64;
@@ -129,4 +137,20 @@ fn of_inputs<B: Backend>(
             high: SETUP_SECONDS.high + 2.0 * read_seconds + flop / rate.low,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_run::FailureKind;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_defect_of_this_program() {
+        let EstimateReply::Failed { kind, message } = reply(|| panic!("a test")) else {
+            panic!("nothing was counted");
+        };
+        assert_eq!(kind, FailureKind::Internal);
+        assert!(message.contains("a defect of its own"), "{message}");
+    }
 }

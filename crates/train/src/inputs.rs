@@ -113,16 +113,16 @@ impl Inputs {
         let config = self.lora_config(decoder.config());
         let lora = match &job.warm_start_dir {
             None => Lora::init(&decoder, &config, job.seed).map_err(base_error("adapt the base model in"))?,
-            Some(dir) => warm_start(&decoder, config, dir)?,
+            Some(dir) => warm_start(&decoder, &config, dir)?,
         };
         Ok(Learner::new(decoder, lora))
     }
 }
 
 /// The adapter of a directory, which must be as the settings say: they are what is told of the run.
-fn warm_start<B: Backend>(
+pub(crate) fn warm_start<B: Backend>(
     decoder: &Decoder<B>,
-    mut config: LoraConfig,
+    config: &LoraConfig,
     dir: &Path,
 ) -> Result<Lora<B>, TrainError> {
     let lora = Lora::load_peft(decoder, dir).map_err(|source| TrainError::Model {
@@ -130,6 +130,7 @@ fn warm_start<B: Backend>(
         path: dir.to_owned(),
         source,
     })?;
+    let mut config = config.clone();
     config.target_modules.sort();
     if *lora.config() != config {
         return Err(TrainError::Setting {

@@ -96,6 +96,11 @@ pub fn packed<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Packed {
     Packed::of(samples.into_iter().map(sequence))
 }
 
+/// The packed rows of one micro-batch, given as indices of samples.
+pub fn packed_of(samples: &[Sample], indices: &[usize]) -> Packed {
+    packed(indices.iter().map(|&i| &samples[i]))
+}
+
 /// The one with the most rows; none if there are none.
 pub fn largest(samples: &[Sample], micro_batches: Vec<Vec<usize>>) -> Vec<usize> {
     micro_batches.into_iter().max_by_key(|indices| rows(samples, indices)).unwrap_or_default()
@@ -103,7 +108,7 @@ pub fn largest(samples: &[Sample], micro_batches: Vec<Vec<usize>>) -> Vec<usize>
 
 /// Rows of these samples in one micro-batch.
 pub fn rows(samples: &[Sample], indices: &[usize]) -> usize {
-    packed(indices.iter().map(|&i| &samples[i])).len()
+    packed_of(samples, indices).len()
 }
 
 /// Tokens that all samples begin with and share the rows of.

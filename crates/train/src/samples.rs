@@ -107,7 +107,7 @@ impl Samples {
 
     /// Takes samples out that are then not among these any more, chosen by the seed as [`carve::carved_out`] says.
     pub fn carve_out(&mut self, seed: u64) -> Self {
-        let chosen = carve::carved_out(self.rows as usize, self.samples.len(), seed);
+        let chosen = carve::carved_out(self.samples.len(), seed);
         let (kept, samples) = carve::take_out(std::mem::take(&mut self.samples), &chosen);
         let (kept_from, from) = carve::take_out(std::mem::take(&mut self.from), &chosen);
         (self.samples, self.from) = (kept, kept_from);

@@ -1,6 +1,5 @@
 //! The training loop, from the lock on the run directory to the checked adapter.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,10 +122,8 @@ impl Run<'_> {
         let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
         settings::check_steps(&self.inputs.job, plan.total_steps())?;
         journal.append(self.inputs.validated(plan.total_steps()))?;
-        let before = Memory::now();
-        let learner = self.inputs.learner(backend)?;
-        let copied_bytes = Memory::now().anonymous_bytes.saturating_sub(before.anonymous_bytes);
-        let held_bytes = before.rss_bytes + copied_bytes + weight_bytes(&self.inputs.job.base_model_dir)?;
+        let (learner, held_bytes) =
+            memory::held(&self.inputs.job.base_model_dir, || self.inputs.learner(backend))?;
         let mut trainer = Trainer {
             learner,
             evaluation: plan::evaluation(&self.inputs.eval.samples, self.inputs.job.micro_batch_tokens),
@@ -201,9 +198,8 @@ impl<B: Backend> Trainer<'_, B> {
             return Ok(());
         }
         let (train, eval) = (&self.run.inputs.train.samples, &self.run.inputs.eval.samples);
-        let packed = |samples: &[Sample], indices: &[usize]| {
-            plan::all_trained(plan::packed(indices.iter().map(|&i| &samples[i])))
-        };
+        let packed =
+            |samples: &[Sample], indices: &[usize]| plan::all_trained(plan::packed_of(samples, indices));
         let largest_eval = plan::largest(eval, self.evaluation.clone());
         let largest = Largest {
             train: packed(train, self.plan.largest_micro_batch()),
@@ -251,8 +247,10 @@ impl<B: Backend> Trainer<'_, B> {
         }
         let indices = &self.epoch_steps[self.progress.step_in_epoch as usize];
         let samples = indices.iter().map(Vec::len).sum::<usize>() as u64;
-        let micro_batches = self.run.packed(&self.run.inputs.train.samples, indices);
-        let tokens = plan::tokens(&self.run.inputs.train.samples, indices) as u64;
+        let train = &self.run.inputs.train.samples;
+        let micro_batches: Vec<Packed> =
+            indices.iter().map(|indices| plan::packed_of(train, indices)).collect();
+        let tokens = plan::tokens(train, indices) as u64;
         let trained_tokens = trained_tokens(&micro_batches);
         let rate = learning_rate(job, self.plan.total_steps(), step);
         let adamw = AdamW {
@@ -351,8 +349,8 @@ impl<B: Backend> Trainer<'_, B> {
             if self.run.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let packed = self.run.packed(&self.run.inputs.eval.samples, std::slice::from_ref(indices));
-            let sums = self.learner.loss(&packed[0])?;
+            let packed = plan::packed_of(&self.run.inputs.eval.samples, indices);
+            let sums = self.learner.loss(&packed)?;
             if !sums.loss.is_finite() {
                 return Err(TrainError::NonFinite {
                     what: "the evaluation loss".to_owned(),
@@ -363,7 +361,7 @@ impl<B: Backend> Trainer<'_, B> {
             }
             loss += sums.loss;
             weight += sums.weight;
-            trained += trained_tokens(&packed);
+            trained += trained_tokens(std::slice::from_ref(&packed));
         }
         let step = self.progress.step;
         let loss = loss / weight;
@@ -408,16 +406,14 @@ impl<B: Backend> Trainer<'_, B> {
             let best = self.run.checkpoints.read(best_step)?;
             self.learner.restore(&best.tensors, &self.run.checkpoints.path(best_step))?;
         }
-        if let Some(patience) = &self.progress.patience {
-            self.progress.eval_loss = Some(patience.best_loss);
-        }
         let output = self.run.dir.output_path();
         let adapter_sha256 = output::write(&output, self.run.inputs, &self.progress, &mut self.learner)?;
+        let best_loss = self.progress.patience.as_ref().map(|patience| patience.best_loss);
         self.journal.append(EventKind::Finished {
             step,
             total_tokens: self.progress.total_tokens,
             train_loss: self.progress.train_loss.expect("a finished run has done steps"),
-            eval_loss: self.progress.eval_loss,
+            eval_loss: best_loss.or(self.progress.eval_loss),
             early_stopped: step < self.plan.total_steps(),
             best_step: self.progress.best_step(),
             adapter_sha256,
@@ -427,29 +423,11 @@ impl<B: Backend> Trainer<'_, B> {
     }
 }
 
-impl Run<'_> {
-    fn packed(&self, samples: &[Sample], micro_batches: &[Vec<usize>]) -> Vec<Packed> {
-        micro_batches.iter().map(|indices| plan::packed(indices.iter().map(|&i| &samples[i]))).collect()
-    }
-}
-
 /// The rows of micro-batches, as errors name them.
 fn rows_text(what: &str, samples: &Samples, micro_batches: &[Vec<usize>]) -> String {
     let mut indices: Vec<usize> = micro_batches.iter().flatten().copied().collect();
     indices.sort_unstable();
     format!(" ({what} rows: {})", samples.places(indices.into_iter()))
-}
-
-/// Size of the weight files of a base, which are mapped.
-pub(crate) fn weight_bytes(model_dir: &Path) -> Result<u64, TrainError> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(model_dir).map_err(io_error("read", model_dir))? {
-        let path = entry.map_err(io_error("read", model_dir))?.path();
-        if path.extension().is_some_and(|extension| extension == "gguf" || extension == "safetensors") {
-            bytes += fs::metadata(&path).map_err(io_error("read", &path))?.len();
-        }
-    }
-    Ok(bytes)
 }
 
 fn trained_tokens(micro_batches: &[Packed]) -> u64 {

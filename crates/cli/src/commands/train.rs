@@ -19,11 +19,11 @@ pub struct Args {
     /// run that does not fit ends before its first step.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory_limit: Option<u64>,
-    /// Print as JSON what the run will take, and train nothing
-    ///
     /// Threads [default: those of the job, one per core unless it says otherwise]; they change no bit of the result
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Print as JSON what the run will take, and train nothing
+    ///
     /// Counts rows, tokens and steps as the trainer would, and says how much memory and time they are expected to
     /// take. A mistake in the rows or settings shows here as it would there.
     #[arg(long)]
@@ -56,7 +56,21 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_size;
+    use clap::Args as _;
+
+    use super::{Args, parse_size};
+
+    #[test]
+    fn each_option_has_its_own_help() {
+        let command = Args::augment_args(clap::Command::new("train"));
+        for (option, expect) in
+            [("threads", "Threads "), ("estimate", "Print as JSON"), ("memory_limit", "Memory ")]
+        {
+            let arg = command.get_arguments().find(|arg| arg.get_id() == option).unwrap();
+            let help = arg.get_help().unwrap().to_string();
+            assert!(help.starts_with(expect), "{option}: {help}");
+        }
+    }
 
     #[test]
     fn sizes() {

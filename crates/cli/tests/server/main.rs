@@ -1,5 +1,6 @@
 //! The binary as a server, and its commands that talk to one.
 
+mod create_job;
 mod jobs;
 mod people;
 mod process;

@@ -268,7 +268,7 @@ impl Step {
         learner.decoder().backend().take();
         let indices = &work.steps[(number as usize - 1) % work.steps.len()];
         let started = Instant::now();
-        let packed = |indices: &Vec<usize>| plan::packed(indices.iter().map(|&i| &work.samples[i]));
+        let packed = |indices: &Vec<usize>| plan::packed_of(&work.samples, indices);
         let micro_batches: Vec<Packed> = indices.iter().map(packed).collect();
         let data_seconds = started.elapsed().as_secs_f64();
         let loss = if forward {

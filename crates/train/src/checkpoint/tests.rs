@@ -3,6 +3,7 @@
 use hearth_run::checkpoint::{Identity, STATE_FILE, SUMS_FILE, TENSORS_FILE};
 
 use super::*;
+use crate::digest;
 
 fn scratch(name: &str) -> Checkpoints {
     let dir = std::env::temp_dir().join(format!("hearth-checkpoint-{name}-{}", std::process::id()));
@@ -119,17 +120,26 @@ fn unfinished_ones_are_removed_and_a_foreign_version_is_refused() {
     foreign.state.version = VERSION + 1;
     checkpoints.save(&foreign).unwrap();
     assert!(matches!(checkpoints.newest_good().unwrap_err(), TrainError::OtherRun { .. }));
+    // A field that this version does not know is no damage then.
+    let path = checkpoints.path(6);
+    let state = fs::read_to_string(path.join(STATE_FILE)).unwrap();
+    fs::write(path.join(STATE_FILE), state.replacen('{', "{\"heads\": 3,", 1)).unwrap();
+    let sum = |name: &str| format!("{}  {name}\n", digest::file(&path.join(name)).unwrap());
+    fs::write(path.join(SUMS_FILE), sum(STATE_FILE) + &sum(TENSORS_FILE)).unwrap();
+    assert!(matches!(checkpoints.newest_good().unwrap_err(), TrainError::OtherRun { .. }));
+}
+
+/// One that names a best one.
+fn of(step: u64, best_step: u64) -> Checkpoint {
+    let mut checkpoint = checkpoint(step);
+    let patience = Patience { best_step, best_loss: 0.1 + 0.2, gain_loss: 1.0, without_gain: 1 };
+    checkpoint.state.progress.patience = Some(patience);
+    checkpoint
 }
 
 #[test]
 fn the_best_one_of_those_that_are_kept_is_kept() {
     let checkpoints = scratch("best");
-    let of = |step, best_step| {
-        let mut checkpoint = checkpoint(step);
-        let patience = Patience { best_step, best_loss: 0.1 + 0.2, gain_loss: 1.0, without_gain: 1 };
-        checkpoint.state.progress.patience = Some(patience);
-        checkpoint
-    };
     for (step, best_step, kept) in [
         (2, 2, &[2][..]),
         (4, 2, &[2, 4]),
@@ -146,6 +156,19 @@ fn the_best_one_of_those_that_are_kept_is_kept() {
     // Without the best one nothing that names it is of use.
     fs::remove_file(checkpoints.path(10).join(STATE_FILE)).unwrap();
     assert_eq!(newest_step(&checkpoints), (None, 2));
+}
+
+#[test]
+fn a_damaged_best_one_leaves_those_that_stay_from_before_it() {
+    let checkpoints = scratch("stay-best").keeping(5);
+    for (step, best_step) in [(8, 8), (10, 8), (12, 12), (15, 12), (20, 12)] {
+        checkpoints.save(&of(step, best_step)).unwrap();
+    }
+    // Nothing new names 8, but 10 stays and is of no use without it.
+    assert_eq!(checkpoints.steps().unwrap(), [8, 10, 12, 15, 20]);
+    assert_eq!(newest_step(&checkpoints), (Some(20), 0));
+    fs::write(checkpoints.path(12).join(TENSORS_FILE), b"").unwrap();
+    assert_eq!(newest_step(&checkpoints), (Some(10), 3));
 }
 
 #[test]

@@ -4,11 +4,13 @@ mod free;
 mod limit;
 mod needs;
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
 pub use self::free::{available_bytes, total_bytes};
 pub(crate) use self::limit::DataLimit;
 pub use self::needs::{Fit, Needs};
+use crate::error::{TrainError, io_error};
 
 /// Share of what is free that a run may take, in percent, if nobody says otherwise.
 const SHARE_PERCENT: u64 = 80;
@@ -29,7 +31,7 @@ pub struct Memory {
 impl Memory {
     /// Reads `/proc/self/status`.
     pub fn now() -> Self {
-        std::fs::read_to_string("/proc/self/status").map(|text| Self::parse(&text)).unwrap_or_default()
+        fs::read_to_string("/proc/self/status").map(|text| Self::parse(&text)).unwrap_or_default()
     }
 
     fn parse(status: &str) -> Self {
@@ -51,6 +53,30 @@ impl Memory {
 /// the system does not tell.
 pub fn limit_bytes(given: Option<u64>) -> Option<u64> {
     given.or_else(|| Some((available_bytes()? + Memory::now().anonymous_bytes) / 100 * SHARE_PERCENT))
+}
+
+/// Loads something of a base. Says with it what this process holds once all of the base was read: what it had, what loading
+/// copied, and the weight files, which are mapped.
+pub(crate) fn held<T>(
+    base_dir: &Path,
+    load: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<(T, u64), TrainError> {
+    let before = Memory::now();
+    let loaded = load()?;
+    let copied_bytes = Memory::now().anonymous_bytes.saturating_sub(before.anonymous_bytes);
+    Ok((loaded, before.rss_bytes + copied_bytes + weight_bytes(base_dir)?))
+}
+
+/// Size of the weight files of a base.
+fn weight_bytes(base_dir: &Path) -> Result<u64, TrainError> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(base_dir).map_err(io_error("read", base_dir))? {
+        let path = entry.map_err(io_error("read", base_dir))?.path();
+        if path.extension().is_some_and(|extension| extension == "gguf" || extension == "safetensors") {
+            bytes += fs::metadata(&path).map_err(io_error("read", &path))?.len();
+        }
+    }
+    Ok(bytes)
 }
 
 /// Bytes, written for people.

@@ -78,6 +78,9 @@ fn a_run_ends_early_with_its_best_adapter() {
     assert_output_is_of(&ended, best.0);
     let card = fs::read_to_string(ended.dir.output_path().join("README.md")).unwrap();
     assert!(card.contains(&format!("The adapter is that of step {}", best.0)), "{card}");
+    let last = evaluations.last().unwrap();
+    assert!(card.contains(&format!("| last evaluation loss | {:.6} |", last.1)), "{card}");
+    assert_ne!(format!("{:.6}", last.1), format!("{:.6}", best.1));
     // Without it the same run goes on, and ends with another adapter.
     let without = fixture.run("without", &JobSpec { early_stop: None, ..job(&fixture, 3, 20) });
     assert_ne!(without.output()[WEIGHTS], ended.output()[WEIGHTS]);

@@ -55,6 +55,30 @@ fn counts_are_those_of_the_run() {
 }
 
 #[test]
+fn what_shows_when_rows_are_packed_or_an_adapter_is_opened_is_told_too() {
+    let fixture = Fixture::new();
+    let job = fixture.job();
+    let cold = fixture.run("cold", &JobSpec { epochs: 1, ..job.clone() });
+    cold.output();
+    let warm = JobSpec { warm_start_dir: Some(cold.dir.output_path()), ..job.clone() };
+    for (name, job, part) in [
+        // 120 steps, and each of them would stay.
+        ("steps", JobSpec { epochs: 10, sampler_checkpoint_interval_steps: 1, ..job }, "kept at most"),
+        ("rank", JobSpec { lora_rank: 8, ..warm.clone() }, "not those of the adapter in warm_start_dir"),
+    ] {
+        let dir = fixture.run_dir(name, &job);
+        let EstimateReply::Failed { kind, message } = estimate(dir.root(), TrainOptions::default()) else {
+            panic!("{name}: the run fails before its first step");
+        };
+        assert!(message.contains(part), "{name}: {message}");
+        assert_eq!((kind, message.as_str()), crate::fixture::go(&dir).failure(), "{name}");
+        assert_eq!(kind, FailureKind::InvalidSetting);
+    }
+    let dir = fixture.run_dir("warm", &warm);
+    assert!(matches!(estimate(dir.root(), TrainOptions::default()), EstimateReply::Estimated(_)));
+}
+
+#[test]
 fn a_run_that_would_fail_is_not_estimated() {
     let fixture = Fixture::new();
     fixture.write_rows("train.jsonl", &["{\"messages\": []}".to_owned()]);

@@ -27,7 +27,7 @@ fn rows_that_are_set_aside_are_scored_and_never_trained_on() {
     assert_eq!(validated(&carved), (45, 41, 4, 4));
 
     // The same by hand: a run that never saw those rows but for evaluation learns the same to the last bit.
-    let chosen = hearth_data::carve::carved_out(45, 45, job.seed);
+    let chosen = hearth_data::carve::carved_out(45, job.seed);
     let (trained, scored) = hearth_data::carve::take_out(rows.clone(), &chosen);
     fixture.write_rows("kept.jsonl", &trained);
     fixture.write_rows("scored.jsonl", &scored);
@@ -43,7 +43,7 @@ fn rows_that_are_set_aside_are_scored_and_never_trained_on() {
     assert_eq!(metrics(&by_hand.dir, "eval/loss"), metrics(&carved.dir, "eval/loss"));
     assert!(!metrics(&carved.dir, "eval/loss").is_empty());
     // Another seed chooses others.
-    assert_ne!(chosen, hearth_data::carve::carved_out(45, 45, job.seed + 1));
+    assert_ne!(chosen, hearth_data::carve::carved_out(45, job.seed + 1));
     let without = fixture.run("without", &JobSpec { eval_carveout: false, ..job });
     assert_ne!(without.output()[weights], output[weights]);
 }
@@ -72,6 +72,27 @@ fn rows_of_several_files_are_set_aside_and_named_by_their_own_file() {
         _ => None,
     });
     assert_eq!(dropped, Some((vec![2], vec![1])));
+}
+
+#[test]
+fn rows_that_are_left_out_do_not_take_the_others_with_them() {
+    let fixture = Fixture::new();
+    let job = JobSpec {
+        epochs: 1,
+        eval_files: vec![],
+        eval_carveout: true,
+        max_context_length: 200,
+        ..fixture.job()
+    };
+    let rows = (0..50).map(|i| match i % 2 {
+        0 => row(1),
+        _ => row(1).replace("leaf", &"leaf ".repeat(100)),
+    });
+    fixture.write_rows("train.jsonl", &rows.collect::<Vec<_>>());
+    let ended = fixture.run("run", &job);
+    ended.output();
+    // A tenth of the 25 that are short enough.
+    assert_eq!(validated(&ended), (50, 23, 2, 2));
 }
 
 #[test]
