@@ -1,0 +1,76 @@
+//! A server that was not there, and what it finds.
+
+use super::*;
+
+#[tokio::test]
+async fn a_new_server_takes_over_a_live_trainer() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    assert!(world.run("j1").is_live().unwrap(), "the trainer outlives the server");
+    world.start();
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+    assert_eq!(world.pids("j1").len(), 1);
+    assert_eq!(world.history(key).await, "start validate write finish");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_server_finds_what_ended_without_it() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let finished = world.create("finished", 1).await;
+    world.until(finished, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    world.go("finished");
+    world.until_gone("finished").await;
+    world.start();
+    world.until_state(finished, JobState::Completed).await;
+
+    let killed = world.create("killed", 2).await;
+    world.until(killed, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    world.kill("killed");
+    world.until_gone("killed").await;
+    world.go("killed");
+    world.start();
+    world.until_state(killed, JobState::Completed).await;
+    assert_eq!(world.pids("killed").len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_server_stops_what_was_cancelled_without_it() {
+    let mut world = World::new(NORMAL).await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 2", |job| job.progress.step == 2).await;
+    world.stop().await;
+    world.event(key, JobEvent::Cancel).await;
+    world.start();
+    world.until_gone("j1").await;
+    assert_eq!(world.until(key, "anything", |_| true).await.state, JobState::Cancelled);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_adapter_that_was_installed_before_a_crash_is_found() {
+    let mut world = World::new(NORMAL).await;
+    let key = world.create("j1", 1).await;
+    world.install("acme", "j1-out", InstalledKind::Adapter, "accounts/acme/supervisedFineTuningJobs/j1");
+    world.start();
+    world.until_state(key, JobState::Running).await;
+    world.go("j1");
+    world.until_state(key, JobState::Completed).await;
+
+    let key = world.create("j2", 2).await;
+    world.install("acme", "j2-out", InstalledKind::Adapter, "somebody else");
+    world.until_state(key, JobState::Running).await;
+    world.go("j2");
+    let job = world.until_state(key, JobState::Failed).await;
+    assert_eq!(job.status.code.name(), "ALREADY_EXISTS");
+    world.stop().await;
+}
