@@ -61,6 +61,8 @@ pub(super) struct Attempt {
     pid: Option<u32>,
     stopping_since: Option<Instant>,
     pulse: Pulse,
+    /// A trainer was there at the last look that succeeded.
+    was_live: bool,
     /// Longest time in which the heart may stand still.
     silence_max: Duration,
     /// It was killed because it stood still.
@@ -80,6 +82,7 @@ impl Attempt {
             pid: None,
             stopping_since: None,
             pulse: Pulse::default(),
+            was_live: false,
             silence_max,
             was_still: false,
             last_exit: None,
@@ -130,6 +133,7 @@ impl Attempt {
             let _ = pipe.write_all(input);
         }
         self.child = Some(child);
+        self.was_live = true;
         self.pid = None;
         self.stopping_since = None;
         self.pulse = Pulse::default();
@@ -144,6 +148,16 @@ impl Attempt {
     /// Whether a trainer lives. Looked at before [`poll`](Self::poll), so that the events of a dead one are all read. One
     /// whose heart stood still for too long is killed here, and lives until it is gone.
     pub(super) fn is_live(&mut self) -> Result<bool, RunError> {
+        self.was_live = self.ask()?;
+        Ok(self.was_live)
+    }
+
+    /// What [`is_live`](Self::is_live) said when it could be asked last.
+    pub(super) fn was_live(&self) -> bool {
+        self.was_live
+    }
+
+    fn ask(&mut self) -> Result<bool, RunError> {
         if let Some(child) = &mut self.child {
             // A child is not asked through the lock: whoever asks holds it for a moment.
             match child.try_wait() {

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use hearth_domain::schedule::may_have_run;
 use hearth_domain::{Job, Model, ModelRef};
 use hearth_inference::assemble::{self, AssembleError, TrainedAdapter};
 use hearth_inference::{InferenceError, Service};
@@ -18,7 +19,6 @@ use hearth_store::{StoreError, installed};
 
 use super::finish::{self, Scratch, Staged, Target};
 use super::prepare::link_or_copy;
-use super::scheduler::may_have_run;
 use crate::error::ServerError;
 use crate::state::AppState;
 

@@ -1,8 +1,8 @@
 //! What jobs will take: a process of the trainer's program reads their rows and says it, and nothing is trained.
 //!
 //! [`Estimators`] does it for one job, for `:estimateCost` and for jobs that wait. The loop of [`run`] goes through those
-//! in the order of their age, at the lowest priority: a trainer never waits for it. A job is not started before
-//! somebody has tried to say what it takes; one whose rows lie elsewhere is asked about again when they are here.
+//! as they are to start, accounts in turn, at the lowest priority: a trainer never waits for it. A job is not started
+//! before somebody has tried to say what it takes; one whose rows lie elsewhere is asked about again when they are here.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_domain::schedule::{JobView, Limits, Run, Snapshot, may_have_run, next_to_count};
 use hearth_domain::{Code, Estimate, Job, JobEstimate, ModelKind, Status, TrainingPrices};
 use hearth_run::{Backend, EstimateReply, RunDir};
 use hearth_store::{SecretKeys, Store, StoreError, StoredJob};
@@ -21,8 +22,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::scheduler::may_have_run;
 use super::{JobsConfig, fetch, io_status, prepare, report, run_dir};
+use crate::limits::WAITING_LINE_MAX;
 
 /// Longest time that the rows of a waiting job are read for; then the job starts without an estimate.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
@@ -43,6 +44,8 @@ pub(crate) struct Estimators {
     trainer: Arc<[OsString]>,
     backend: Backend,
     prices: Arc<TrainingPrices>,
+    /// Of trainers, and who goes first.
+    limits: Arc<Limits>,
 }
 
 impl Estimators {
@@ -57,6 +60,7 @@ impl Estimators {
             trainer: config.trainer.clone().into(),
             backend: config.backend,
             prices: Arc::new(prices),
+            limits: Arc::new(config.limits.clone()),
         })
     }
 
@@ -64,7 +68,13 @@ impl Estimators {
     #[cfg(test)]
     pub(crate) fn without_trainer(store: &Store) -> Self {
         let trainer = ["false".into()].into();
-        Self { store: store.clone(), trainer, backend: Backend::Cpu, prices: Arc::default() }
+        Self {
+            store: store.clone(),
+            trainer,
+            backend: Backend::Cpu,
+            prices: Arc::default(),
+            limits: Arc::default(),
+        }
     }
 
     /// Reads, renders and packs the rows as the trainer of this job would. The error is the status that the job would
@@ -154,8 +164,19 @@ impl Estimators {
         Ok(JobEstimate::Known(self.known(parameters, &counted)))
     }
 
+    /// The waiting job that is to be counted next.
+    async fn next(&self) -> Result<Option<StoredJob>, StoreError> {
+        let jobs = self.store.job_unfinished(WAITING_LINE_MAX).await?;
+        // Whether a process is there makes no difference to what it takes.
+        let views = jobs.iter().map(|stored| JobView::new(stored.key, &stored.job, Run::Gone)).collect();
+        let usage = self.store.usage_list().await?;
+        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: None };
+        let next = next_to_count(&snapshot, &self.limits, crate::now_ms());
+        Ok(jobs.into_iter().find(|stored| Some(stored.key) == next))
+    }
+
     async fn look(&self, wake_scheduler: &Notify) -> Result<bool, StoreError> {
-        let Some(StoredJob { key, job }) = self.store.job_to_estimate().await? else { return Ok(false) };
+        let Some(StoredJob { key, job }) = self.next().await? else { return Ok(false) };
         let estimate = self.of(&job).await?;
         self.store.job_set_estimate(key, &estimate).await?;
         wake_scheduler.notify_one();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hearth_domain::schedule::{Action, JobView, Run, Share, Snapshot};
+use hearth_domain::schedule::{Action, JobView, Run, Share, Snapshot, may_have_run};
 use hearth_domain::{
     Code, Job, JobEvent, JobProgress, JobState, Model, ModelAbout, ModelKind, Status, transition,
 };
@@ -11,7 +11,7 @@ use hearth_store::{RunReport, StoredJob};
 use sqlx::Connection;
 
 use crate::Schedule;
-use crate::world::{STEPS, Said, World, limits, needed};
+use crate::world::{STEPS, Said, World, limits};
 
 /// Waiting jobs of a line that a round looks at.
 const LINE_MAX: usize = 32;
@@ -76,7 +76,7 @@ impl World {
                 self.restart().await;
                 return Ok(());
             }
-            views.push(view(stored, run));
+            views.push(JobView::new(stored.key, &stored.job, run));
         }
         let usage = self.store.usage_list().await.map_err(text)?;
         let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: None };
@@ -111,10 +111,8 @@ impl World {
     /// Whether the job has a trainer, as far as the server can know.
     fn run(&mut self, stored: &StoredJob) -> Run {
         let place = (stored.job.account.clone(), stored.job.id.clone());
-        // A job that was never started has no run, even if a deleted job of its name still has one. Of others the lock on
-        // the directory tells.
-        let may_have_run = stored.job.has_started || stored.job.state != JobState::Pending;
-        let lives = may_have_run && self.trainers.contains_key(&place);
+        // The lock on the directory tells.
+        let lives = may_have_run(&stored.job) && self.trainers.contains_key(&place);
         if !lives {
             self.server.stopping.remove(&stored.key);
             return Run::Gone;
@@ -323,7 +321,7 @@ impl World {
         for view_before in &before.jobs {
             let Some(stored) = self.store.job_by_key(view_before.key).await.map_err(text)? else { continue };
             let run = self.run(&stored);
-            views.push(view(&stored, run));
+            views.push(JobView::new(stored.key, &stored.job, run));
         }
         let usage = self.store.usage_list().await.map_err(text)?;
         let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: None };
@@ -332,25 +330,6 @@ impl World {
             Some(repeated) => Err(format!("{repeated:?} again, though it was done")),
             None => Ok(()),
         }
-    }
-}
-
-fn view(stored: &StoredJob, run: Run) -> JobView {
-    let job = &stored.job;
-    JobView {
-        key: stored.key,
-        account: job.account.clone(),
-        id: job.id.clone(),
-        state: job.state,
-        create_time_ms: job.create_time_ms,
-        waiting_since_ms: job.waiting_since_ms.unwrap_or(job.update_time_ms),
-        active_since_ms: job.active_since_ms,
-        is_pilot: job.settings.placement.is_pilot,
-        reservation: job.settings.placement.reservation.clone(),
-        memory_bytes: needed(job),
-        share: job.share,
-        losses_without_progress: job.losses_without_progress,
-        run,
     }
 }
 

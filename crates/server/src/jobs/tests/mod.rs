@@ -6,6 +6,7 @@ mod ends;
 mod queue;
 mod servers;
 mod silence;
+mod unseen;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -165,6 +166,7 @@ impl World {
         let wake = Arc::new(Notify::new());
         let world = Self { _dir: dir, store, config, wake, scheduler: None };
         world.install("fireworks", "tiny", InstalledKind::Base, "test");
+        world.store.model_sync().await.unwrap();
         let dataset = world.dataset();
         world.store.dataset_create(&dataset).await.unwrap();
         let key = ObjectKey::dataset_file(&dataset.name(), "rows.jsonl").unwrap();
