@@ -96,6 +96,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Threads of one trainer; 0 leaves it to the trainer.
+    pub fn threads_per_trainer(&self) -> usize {
+        match self.threads {
+            0 => 0,
+            threads => (threads / self.capacity.max(1)).max(1),
+        }
+    }
+}
+
 /// How many jobs of an account may run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningMax {

@@ -98,10 +98,6 @@ impl<'a> Pools<'a> {
             return None;
         }
         let knows = self.limits.memory_bytes > 0;
-        let threads = match self.limits.threads {
-            0 => 0,
-            threads => (threads / self.limits.capacity.max(1)).max(1),
-        };
         let pool = self.pool(place);
         // An even part, so that the next one finds room too; more if it needs more.
         let even = pool.memory_free_bytes / pool.trainers_free as u64;
@@ -110,6 +106,6 @@ impl<'a> Pools<'a> {
         if let Some(free) = &mut self.machine_free_bytes {
             *free = free.saturating_sub(job.memory_bytes);
         }
-        Some(Share { is_reserved: place.is_some(), memory_bytes, threads })
+        Some(Share { is_reserved: place.is_some(), memory_bytes, threads: self.limits.threads_per_trainer() })
     }
 }

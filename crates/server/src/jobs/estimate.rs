@@ -108,6 +108,8 @@ impl Estimators {
             .args(arguments)
             .arg("--estimate")
             .arg(run)
+            // The time is that of a trainer, which has the threads of one place.
+            .arg(format!("--threads={}", self.limits.threads_per_trainer()))
             .env_remove(SecretKeys::VARIABLE)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

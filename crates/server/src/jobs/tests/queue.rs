@@ -34,6 +34,11 @@ async fn a_trainer_hears_its_share() {
     // An even part of the limit, but no more than 80 % of what is free.
     assert_eq!(arguments, "--threads=3 --memory-limit=400");
     assert_eq!((running.share.memory_bytes, running.share.threads), (500, 3));
+    // So does who says how long it will take.
+    let counted = world.estimators().count(&running, 0).await.unwrap();
+    assert_eq!(counted.total_steps, 4);
+    let asked = fs::read_to_string(world.store.data_dir().join("asked")).unwrap();
+    assert!(asked.trim().ends_with(" --threads=3"), "{asked}");
     world.go("j1");
     world.until_state(key, JobState::Completed).await;
     world.stop().await;
