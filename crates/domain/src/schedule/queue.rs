@@ -21,7 +21,7 @@ struct Account {
 /// Actions about jobs that wait. `busy` are those that have a trainer, or keep their place for the next one.
 pub(super) fn starts(snapshot: &Snapshot, busy: &[&JobView], limits: &Limits, now_ms: i64) -> Vec<Action> {
     let mut actions = Vec::new();
-    let mut pools = Pools::new(limits, busy, snapshot.free_memory_bytes);
+    let mut pools = Pools::new(limits, snapshot, busy, now_ms);
     let mut accounts = accounts(snapshot, busy, now_ms);
     let mut pilots = busy.iter().filter(|job| job.is_pilot).count();
     let mut waiting: Vec<&JobView> = Vec::new();

@@ -213,13 +213,48 @@ fn who_waits_too_long_expires() {
 
 #[test]
 fn others_on_the_machine_are_regarded_unless_nothing_runs() {
-    let with_free = |jobs, free| {
+    let with_free = |jobs, free, now_ms| {
         let snapshot = Snapshot { jobs, free_memory_bytes: Some(free), usage: BTreeMap::new() };
-        shown(&schedule(&snapshot, &limits(), 1000))
+        shown(&schedule(&snapshot, &limits(), now_ms))
     };
-    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 99 * MIB), "");
-    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme"), job(3, "acme")], 150 * MIB), "start 2");
-    assert_eq!(with_free(vec![job(2, "acme")], 99 * MIB), "start 2");
+    let later = HOUR_MS;
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 99 * MIB, later), "");
+    assert_eq!(
+        with_free(vec![running(1, "acme"), job(2, "acme"), job(3, "acme")], 150 * MIB, later),
+        "start 2"
+    );
+    assert_eq!(with_free(vec![job(2, "acme")], 99 * MIB, later), "start 2");
+    assert_eq!(with_free(vec![job(1, "acme"), job(2, "acme")], 150 * MIB, later), "start 1");
+    // A trainer that has just started has not taken its memory yet.
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 150 * MIB, 1000), "");
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 200 * MIB, 1000), "start 2");
+    // One that starts in the future was started before the clock was set back.
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 150 * MIB, 0), "start 2");
+}
+
+#[test]
+fn a_job_of_unknown_need_waits_for_an_even_part() {
+    let two = Limits { capacity: 2, ..limits() };
+    let unknown = |key| JobView { memory_bytes: 0, ..job(key, "acme") };
+    let beside = |memory_bytes| {
+        let share = Share { memory_bytes, ..Share::default() };
+        JobView { share, ..running(1, "acme") }
+    };
+    for (taken, expect) in [(1000, ""), (990, ""), (501, ""), (500, "start 2")] {
+        check(vec![beside(taken * MIB), unknown(2)], &two, expect);
+    }
+    // One of known need gets what is left.
+    check(vec![beside(900 * MIB), job(2, "acme")], &two, "start 2");
+    check((1..=3).map(unknown).collect(), &two, "start 1, start 2");
+    // The machine must have that part too, and so little of it as one byte is not nothing.
+    let snapshot = |free_memory_bytes, jobs| Snapshot { jobs, free_memory_bytes, ..Snapshot::default() };
+    let alone = |free| shown(&schedule(&snapshot(Some(free), vec![beside(1), unknown(2)]), &two, HOUR_MS));
+    assert_eq!((alone(499 * MIB), alone(500 * MIB)), (String::new(), "start 2".to_owned()));
+    let mut all_reserved = two.clone();
+    all_reserved.reservations = vec![reservation(1, 1000 * MIB)];
+    check(vec![unknown(1)], &all_reserved, "");
+    // Nobody knows how much there is: places decide.
+    check(vec![beside(0), unknown(2)], &Limits { memory_bytes: 0, ..two }, "start 2");
 }
 
 #[test]
@@ -273,6 +308,7 @@ fn accounts_take_turns_in_being_counted() {
     snapshot.jobs = [jobs(), vec![running(5, "a")]].concat();
     assert_eq!(order(&mut snapshot), "b4 a1 a2 a3 ");
     snapshot.usage.insert(AccountId::new("a").unwrap(), Usage { work_ms: USAGE_STEP_MS, time_ms: 1000 });
-    snapshot.jobs = vec![uncounted(1, "a"), JobView { is_pilot: true, ..uncounted(2, "a") }, uncounted(4, "b")];
+    snapshot.jobs =
+        vec![uncounted(1, "a"), JobView { is_pilot: true, ..uncounted(2, "a") }, uncounted(4, "b")];
     assert_eq!(order(&mut snapshot), "b4 a2 a1 ");
 }
