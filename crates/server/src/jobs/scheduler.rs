@@ -250,36 +250,18 @@ impl Jobs {
             return Ok(());
         }
         let (report, finished) = report::read(&stored.job, &events);
-        let now_ms = crate::now_ms();
-        let taken =
-            self.runtime.block_on(self.store.job_follow(stored.key, &report, now_ms)).and_then(|job| {
-                stored.job = job;
-                match finished {
-                    // A user may have cancelled or deleted it between the two.
-                    Some(finished) if stored.job.state == JobState::WritingResults => {
-                        let dir = attempt.dir().clone();
-                        let made =
-                            finish::install(self.store.data_dir(), &stored.job, &dir, &finished, now_ms);
-                        self.runtime.block_on(async {
-                            match made {
-                                Ok(model) => {
-                                    let event = if finished.is_early {
-                                        JobEvent::FinishEarly
-                                    } else {
-                                        JobEvent::Finish
-                                    };
-                                    self.store.job_finish(stored.key, &event, &model, now_ms).await
-                                }
-                                Err(status) => {
-                                    let fail = JobEvent::Fail(status);
-                                    self.store.job_transition(stored.key, None, &fail, now_ms).await
-                                }
-                            }
-                        })
-                    }
-                    _ => Ok(stored.job.clone()),
+        let (store, runtime) = (&self.store, &self.runtime);
+        let followed = runtime.block_on(store.job_follow(stored.key, &report, crate::now_ms()));
+        let taken = followed.and_then(|job| {
+            stored.job = job;
+            match finished {
+                // A user may have cancelled or deleted it between the two.
+                Some(finished) if stored.job.state == JobState::WritingResults => {
+                    finish::complete(store, runtime, stored, attempt.dir(), &finished)
                 }
-            });
+                _ => Ok(stored.job.clone()),
+            }
+        });
         match taken {
             Ok(job) => {
                 stored.job = job;

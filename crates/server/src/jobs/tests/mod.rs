@@ -27,7 +27,7 @@ use hearth_domain::{
 use hearth_remote::Services;
 use hearth_run::{Event, EventKind, EventTail, Precision, RunDir};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
-use hearth_store::{ObjectKey, SizeRule, Store};
+use hearth_store::{ObjectKey, SizeRule, Store, StoreError};
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempt;
 use super::estimate::Estimators;
-use super::{JobsConfig, Scheduler, estimate, report};
+use super::{JobsConfig, Scheduler, estimate, finish, report};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -74,3 +74,38 @@ async fn an_adapter_that_was_installed_before_a_crash_is_found() {
     assert_eq!(job.status.code.name(), "ALREADY_EXISTS");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_that_was_stopped_while_its_adapter_was_installed_made_none() {
+    let world = World::new(NORMAL).await;
+    let key = world.create("j1", 1).await;
+    for event in [JobEvent::Start, JobEvent::Validate, JobEvent::Write] {
+        world.event(key, event).await;
+    }
+    let output = world.run("j1").output_path();
+    fs::create_dir_all(&output).unwrap();
+    fs::write(output.join("adapter_model.safetensors"), adapter()).unwrap();
+    fs::write(output.join("adapter_config.json"), r#"{"r": 8, "target_modules": []}"#).unwrap();
+    let stored = world.store.job_by_key(key).await.unwrap().unwrap();
+    let model = stored.job.settings.output_model.clone();
+    let sha256 = hex::encode(Sha256::digest(adapter()));
+    let complete = || {
+        let (store, stored, run) = (world.store.clone(), stored.clone(), world.run("j1"));
+        let finished = report::Finished { adapter_sha256: sha256.clone(), is_early: false };
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || finish::complete(&store, &runtime, &stored, &run, &finished))
+    };
+    // The user is faster than the scheduler, which has seen the job before.
+    world.event(key, JobEvent::Pause).await;
+    assert_eq!(complete().await.unwrap().unwrap().state, JobState::Paused);
+    let there = installed::read(world.store.data_dir(), &account(), &model.id);
+    assert!(matches!(there, Err(StoreError::NotFound { .. })), "{there:?}");
+    assert!(world.store.model_get(&model).await.is_err());
+    // It can go on, and then it makes its model.
+    world.event(key, JobEvent::Resume).await;
+    for event in [JobEvent::Start, JobEvent::Validate, JobEvent::Write] {
+        world.event(key, event).await;
+    }
+    assert_eq!(complete().await.unwrap().unwrap().state, JobState::Completed);
+    world.store.model_get(&model).await.unwrap();
+}
