@@ -56,6 +56,8 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Attempt {
     dir: RunDir,
     tail: EventTail,
+    /// Number of the last event that was there when this server read the log first; `None` before.
+    unwatched: Option<u64>,
     child: Option<Child>,
     /// Of the last `started` or `fetching` event; may be that of a dead process.
     pid: Option<u32>,
@@ -78,6 +80,7 @@ impl Attempt {
         Self {
             dir,
             tail,
+            unwatched: None,
             child: None,
             pid: None,
             stopping_since: None,
@@ -227,12 +230,18 @@ impl Attempt {
     /// Events that were not read yet, in order.
     pub(super) fn poll(&mut self) -> Result<Vec<Event>, RunError> {
         let events = self.tail.poll()?;
+        self.unwatched.get_or_insert(events.last().map_or(0, |event| event.seq));
         for event in &events {
             if let EventKind::Started { pid, .. } | EventKind::Fetching { pid, .. } = event.kind {
                 self.pid = Some(pid);
             }
         }
         Ok(events)
+    }
+
+    /// Up to which event the log was written while this server was not there to watch.
+    pub(super) fn unwatched(&self) -> u64 {
+        self.unwatched.unwrap_or(0)
     }
 
     /// Lets [`poll`](Self::poll) begin again with the first event.

@@ -249,7 +249,7 @@ impl Jobs {
         if events.last().is_none_or(|event| event.seq <= stored.job.events_read) {
             return Ok(());
         }
-        let (report, finished) = report::read(&stored.job, &events);
+        let (report, finished) = report::read(&stored.job, &events, attempt.unwatched());
         let (store, runtime) = (&self.store, &self.runtime);
         let followed = runtime.block_on(store.job_follow(stored.key, &report, crate::now_ms()));
         let taken = followed.and_then(|job| {

@@ -206,7 +206,7 @@ fn events_become_moves() {
         "peak_rss_bytes":1"#;
     let failed = r#""failed","kind":"non_finite","message":"loss is NaN""#;
     let paused = r#""paused","step":3"#;
-    let check = |state: JobState, kinds: &[&str], expect: &str| {
+    let check_from = |unwatched: u64, state: JobState, kinds: &[&str], expect: &str| {
         let mut job = job("j1", 1);
         (job.state, job.events_read) = (state, 1);
         let event = |(index, kind): (usize, &&str)| -> Event {
@@ -214,7 +214,7 @@ fn events_become_moves() {
         };
         // The first event was taken in before.
         let events: Vec<Event> = [failed].iter().chain(kinds).enumerate().map(event).collect();
-        let (report, finished) = report::read(&job, &events);
+        let (report, finished) = report::read(&job, &events, unwatched);
         let moves: Vec<&str> = report.events.iter().map(JobEvent::name).collect();
         let got = format!(
             "{} step {} epoch {} read {}{}",
@@ -226,9 +226,13 @@ fn events_become_moves() {
         );
         assert_eq!(got.trim_start(), expect, "{state} {kinds:?}");
     };
+    let check = |state, kinds: &[&str], expect| check_from(1, state, kinds, expect);
     check(JobState::Validating, &[step], "validate step 3 epoch 1 read 2");
     check(JobState::Running, &[step, failed, step], "fail step 3 epoch 1 read 4");
     check(JobState::Running, &[step, paused], "interrupt step 3 epoch 1 read 3");
+    // Nobody was there: the machine shut down, and the job goes on by itself.
+    check_from(3, JobState::Running, &[step, paused], "lose step 3 epoch 1 read 3");
+    check_from(2, JobState::Running, &[step, paused], "interrupt step 3 epoch 1 read 3");
     check(JobState::Validating, &[finished], "validate write step 0 epoch 0 read 1 finished");
     check(JobState::Cancelled, &[step, paused], "step 0 epoch 0 read 3");
 }

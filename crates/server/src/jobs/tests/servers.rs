@@ -43,6 +43,24 @@ async fn a_new_server_finds_what_ended_without_it() {
 }
 
 #[tokio::test]
+async fn a_job_whose_trainer_was_stopped_together_with_the_server_goes_on() {
+    let mut world = World::new("trap paused TERM; validated; step 1 0.5; wait_for go; finish").await;
+    world.start();
+    let key = world.create("j1", 1).await;
+    world.until(key, "at step 1", |job| job.progress.step == 1).await;
+    world.stop().await;
+    let pid = Pid::from_raw(world.pids("j1")[0] as i32).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    world.until_gone("j1").await;
+    assert!(world.log("j1").contains("paused"));
+    world.go("j1");
+    world.start();
+    world.until_state(key, JobState::Completed).await;
+    assert_eq!(world.history(key).await, "start validate lose start validate write finish");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_server_stops_what_was_cancelled_without_it() {
     let mut world = World::new(NORMAL).await;
     world.start();
