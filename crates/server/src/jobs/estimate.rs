@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -29,6 +29,10 @@ use crate::limits::WAITING_LINE_MAX;
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// Largest reply of a process: its message names a limited number of rows.
 const REPLY_MAX_BYTES: u64 = 1 << 20;
+/// Where a process writes what is wrong with itself, in its run directory.
+const LOG_FILE: &str = "estimate.log";
+/// Most of that that goes into the server's log.
+const LOGGED_MAX_BYTES: u64 = 4096;
 /// Time between two looks when nobody wakes the loop.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Time until a failed look is repeated.
@@ -102,8 +106,9 @@ impl Estimators {
         }
     }
 
-    async fn ask(&self, run: &Path, niceness: i32) -> io::Result<EstimateReply> {
+    pub(super) async fn ask(&self, run: &Path, niceness: i32) -> io::Result<EstimateReply> {
         let (program, arguments) = self.trainer.split_first().expect("the trainer's command is not empty");
+        let log = run.join(LOG_FILE);
         let mut child = Command::new(program)
             .args(arguments)
             .arg("--estimate")
@@ -113,7 +118,7 @@ impl Estimators {
             .env_remove(SecretKeys::VARIABLE)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&log)?)
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
@@ -125,8 +130,10 @@ impl Estimators {
         let stdout = child.stdout.take().expect("it is piped");
         stdout.take(REPLY_MAX_BYTES).read_to_end(&mut reply).await?;
         let status = child.wait().await?;
-        serde_json::from_slice(&reply)
-            .map_err(|_| io::Error::other(format!("the process ended with {status} and no reply")))
+        serde_json::from_slice(&reply).map_err(|_| {
+            let why = first_words(&log).unwrap_or_default();
+            io::Error::other(format!("the process ended with {status} and no reply: {why:?}"))
+        })
     }
 
     /// What was counted, with its price on a base of so many parameters.
@@ -147,6 +154,7 @@ impl Estimators {
         let counted = match tokio::time::timeout(TIME_MAX, self.count(job, NICENESS)).await {
             Ok(Ok(counted)) => counted,
             Ok(Err(status)) => {
+                // Not the message: a chat template may have put a row into it.
                 tracing::info!(job = job.name(), code = ?status.code, "what the job takes cannot be said");
                 return Ok(JobEstimate::Unknown);
             }
@@ -229,6 +237,15 @@ impl Drop for Place {
             _ => {}
         }
     }
+}
+
+/// What a process wrote first, for the log of the server. The message of a panic may quote a row; its place does not.
+fn first_words(log: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    fs::File::open(log)?.take(LOGGED_MAX_BYTES).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let end = text.find(" panicked at ").and_then(|at| Some(at + text[at..].find('\n')?));
+    Ok(text[..end.unwrap_or(text.len())].to_owned())
 }
 
 fn failed(error: &dyn std::error::Error) -> Status {

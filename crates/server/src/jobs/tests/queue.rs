@@ -83,3 +83,25 @@ async fn a_job_that_can_never_fit_fails_and_one_that_waits_too_long_expires() {
     assert_eq!(world.history(key).await, "expire resume start validate write finish");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn why_a_job_cannot_be_counted_is_in_the_log() {
+    let told = |script: &'static str| async move {
+        let mut world = World::new("").await;
+        let path = world.store.data_dir().join("fails.sh");
+        fs::write(&path, script).unwrap();
+        world.config.trainer = vec!["/bin/sh".into(), path.into()];
+        let estimators = Estimators::new(&world.store, &world.config, TrainingPrices::default()).unwrap();
+        let run = world.store.data_dir().join("run");
+        fs::create_dir(&run).unwrap();
+        estimators.ask(&run, 0).await.unwrap_err().to_string()
+    };
+    let why = told("echo 'cannot open libm.so' >&2; exit 3").await;
+    assert_eq!(why, r#"the process ended with exit status: 3 and no reply: "cannot open libm.so\n""#);
+    // A panic says where; what it says besides may be of a row.
+    let why =
+        told("printf \"thread 'main' panicked at rows.rs:5:1:\nin 'a secret row'\n\" >&2; exit 101").await;
+    assert!(why.ends_with(r#""thread 'main' panicked at rows.rs:5:1:""#), "{why}");
+    let why = told("head -c 9000 /dev/zero | tr '\\0' x >&2; exit 1").await;
+    assert!((4000..5000).contains(&why.len()), "{}", why.len());
+}
