@@ -15,7 +15,7 @@ const OVERTAKEN_MAX: u32 = 35;
 /// still has must end first.
 const LATE_ROUNDS_MAX: u32 = 25;
 /// Steps between two looks at everything.
-const STEPS_TO_LOOK: u64 = 100;
+const STEPS_TO_LOOK: u64 = 250;
 
 impl World {
     /// After each step: what lives, and what is known of it. Now and then everything.

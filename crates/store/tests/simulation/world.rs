@@ -24,7 +24,7 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const MIB: u64 = 1 << 20;
 /// Rounds after which everything is at rest when nobody interferes.
-const ROUNDS_TO_REST: u32 = 1500;
+const ROUNDS_TO_REST: u32 = 600;
 /// Jobs that are kept at most: users delete what they do not need.
 const JOBS_MAX: usize = 60;
 /// Memory of the machine, of which other programs have a part at times.
