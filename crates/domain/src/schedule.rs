@@ -10,14 +10,16 @@
 mod pool;
 mod queue;
 mod usage;
+mod view;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use usage::{HALF_LIFE_MS, Usage};
+pub use view::{JobView, Run, may_have_run};
 
-use crate::id::{AccountId, JobId};
+use crate::id::AccountId;
 use crate::state::JobState;
 
 /// Times that a trainer may be lost in a row without a new step before the job fails.
@@ -94,6 +96,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Threads of one trainer; 0 leaves it to the trainer.
+    pub fn threads_per_trainer(&self) -> usize {
+        match self.threads {
+            0 => 0,
+            threads => (threads / self.capacity.max(1)).max(1),
+        }
+    }
+}
+
 /// How many jobs of an account may run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningMax {
@@ -125,51 +137,6 @@ pub struct Share {
     pub memory_bytes: u64,
     /// Threads; 0 leaves it to the trainer.
     pub threads: usize,
-}
-
-/// What is known of the trainer of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// No process.
-    Gone,
-    /// A process, or one that has been started and not yet reported.
-    Live,
-    /// Asked to stop at this time.
-    Stopping {
-        /// When, in milliseconds since the Unix epoch.
-        since_ms: i64,
-    },
-}
-
-/// One job that is not at rest: not final, or final with a trainer that still lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobView {
-    /// Key of the job's row; two jobs of one name (one deleted, one new) differ in it.
-    pub key: i64,
-    /// Owner.
-    pub account: AccountId,
-    /// Id.
-    pub id: JobId,
-    /// Where it stands.
-    pub state: JobState,
-    /// When it was made.
-    pub create_time_ms: i64,
-    /// Since when it waits, if it does.
-    pub waiting_since_ms: i64,
-    /// Since when a trainer works for it, if one does.
-    pub active_since_ms: Option<i64>,
-    /// It is a pilot job.
-    pub is_pilot: bool,
-    /// Reservation of its account that it may use.
-    pub reservation: Option<String>,
-    /// Memory that it needs at least, by the engine's estimate; 0 if nobody knows.
-    pub memory_bytes: u64,
-    /// What its last trainer was given.
-    pub share: Share,
-    /// Losses in a row without a new step.
-    pub losses_without_progress: u32,
-    /// Its trainer.
-    pub run: Run,
 }
 
 /// All that a decision depends on.
@@ -258,7 +225,7 @@ pub fn schedule(snapshot: &Snapshot, limits: &Limits, now_ms: i64) -> Vec<Action
                     Action::GiveUp(job.key)
                 });
             }
-            (Run::Gone, _) => {}
+            (Run::Gone | Run::Unseen { .. }, _) => {}
             (Run::Live, state) if state.is_active() => {}
             (Run::Live, _) => actions.push(Action::Stop(job.key)),
             (Run::Stopping { since_ms }, _) => {
@@ -270,10 +237,15 @@ pub fn schedule(snapshot: &Snapshot, limits: &Limits, now_ms: i64) -> Vec<Action
     }
     // A job whose trainer was lost keeps its place; it starts again in the next round.
     let requeued = |job: &&JobView| actions.contains(&Action::Requeue(job.key));
-    let busy: Vec<&JobView> =
-        snapshot.jobs.iter().filter(|job| job.run != Run::Gone || requeued(job)).collect();
+    let busy: Vec<&JobView> = snapshot.jobs.iter().filter(|job| job.has_process() || requeued(job)).collect();
     actions.extend(queue::starts(snapshot, &busy, limits, now_ms));
     actions
+}
+
+/// The job of which somebody should say next what it takes, if one waits for that: as they are to start, so that an account
+/// with many jobs does not keep the others from starting. What is counted and waits or runs counts for its account.
+pub fn next_to_count(snapshot: &Snapshot, limits: &Limits, now_ms: i64) -> Option<i64> {
+    queue::next_to_count(snapshot, limits, now_ms)
 }
 
 #[cfg(test)]

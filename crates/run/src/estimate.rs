@@ -30,11 +30,12 @@ pub struct Estimate {
     pub trained_tokens: u64,
     /// Optimiser steps of all epochs.
     pub total_steps: u64,
-    /// Most resident memory of the trainer, if all activations are kept.
+    /// Most resident memory of the trainer, if all activations are kept. A trainer that may not take that much keeps fewer,
+    /// down to `least_memory_bytes`.
     pub memory_bytes: Interval<u64>,
     /// Memory that the trainer needs at least, if it computes again what it can.
     pub least_memory_bytes: u64,
-    /// From the start of the trainer to its end, on this machine as busy as it is now.
+    /// From the start of the trainer to its end, on this machine with the threads that it has, when nothing else slows it.
     pub seconds: Interval<f64>,
 }
 

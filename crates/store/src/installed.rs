@@ -201,7 +201,7 @@ pub fn install(
 }
 
 /// Forces all files of a directory, and the directory, to disk.
-fn sync_all(dir: &Path) -> Result<(), StoreError> {
+pub fn sync_all(dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
         let path = entry.map_err(io_error("read", dir))?.path();
         if path.is_dir() {

@@ -1,6 +1,9 @@
 //! Capacity: what is shared, what is reserved, and what is free of both.
 
-use super::{JobView, Limits, Reservation, Share};
+use super::{JobView, Limits, Reservation, Share, Snapshot};
+
+/// Time in which a trainer comes to take the memory that it needs. Until then the machine has it free, and it is promised.
+const MEMORY_GROWS_MS: i64 = 60_000;
 
 /// A part of the capacity.
 #[derive(Clone, Debug)]
@@ -28,13 +31,16 @@ pub(super) struct Pools<'a> {
     shared: Pool,
     /// Beside `limits.reservations`.
     reserved: Vec<Pool>,
-    /// Of the whole machine, when other trainers live: see [`Pools::fits`].
+    /// Of the whole machine, less what trainers that have just started will take.
     machine_free_bytes: Option<u64>,
+    /// No trainer lives. The first one starts whatever is free of the machine: it looks itself, and nothing would change
+    /// by waiting.
+    is_idle: bool,
 }
 
 impl<'a> Pools<'a> {
     /// Without what these jobs take.
-    pub(super) fn new(limits: &'a Limits, busy: &[&JobView], machine_free_bytes: Option<u64>) -> Self {
+    pub(super) fn new(limits: &'a Limits, snapshot: &Snapshot, busy: &[&JobView], now_ms: i64) -> Self {
         let reserved: Vec<Pool> =
             limits.reservations.iter().map(|one| Pool::new(one.trainers, one.memory_bytes)).collect();
         let trainers = reserved.iter().map(|pool| pool.trainers).sum();
@@ -43,13 +49,17 @@ impl<'a> Pools<'a> {
             limits.capacity.saturating_sub(trainers),
             limits.memory_bytes.saturating_sub(memory_bytes),
         );
-        // With none alive a job starts whatever is free: the trainer looks itself, and nothing would change by waiting.
-        let machine_free_bytes = machine_free_bytes.filter(|_| !busy.is_empty());
-        let mut pools = Self { limits, shared, reserved, machine_free_bytes };
+        let machine_free_bytes = snapshot.free_memory_bytes;
+        let mut pools = Self { limits, shared, reserved, machine_free_bytes, is_idle: busy.is_empty() };
         for job in busy {
             let place = pools.reservation(job).filter(|_| job.share.is_reserved);
             let memory_bytes = job.share.memory_bytes.max(job.memory_bytes);
             pools.pool(place).take(memory_bytes);
+            let age_ms = job.active_since_ms.map(|since_ms| now_ms.saturating_sub(since_ms));
+            if age_ms.is_some_and(|age_ms| (0..MEMORY_GROWS_MS).contains(&age_ms)) {
+                let needed = pools.needed_bytes(pools.pool_of(place), job);
+                pools.take_of_machine(needed);
+            }
         }
         pools
     }
@@ -59,6 +69,16 @@ impl<'a> Pools<'a> {
         let is_its =
             |one: &Reservation| one.account == job.account && Some(&one.id) == job.reservation.as_ref();
         self.limits.reservations.iter().position(is_its)
+    }
+
+    fn pool_of(&self, place: Option<usize>) -> &Pool {
+        place.map_or(&self.shared, |index| &self.reserved[index])
+    }
+
+    fn take_of_machine(&mut self, memory_bytes: u64) {
+        if let Some(free) = &mut self.machine_free_bytes {
+            *free = free.saturating_sub(memory_bytes);
+        }
     }
 
     fn pool(&mut self, place: Option<usize>) -> &mut Pool {
@@ -83,11 +103,21 @@ impl<'a> Pools<'a> {
         self.shared.trainers_free > 0 || self.reserved.iter().any(|pool| pool.trainers_free > 0)
     }
 
+    /// Memory that a job must find. One of which nobody knows it must find an even part of the whole.
+    fn needed_bytes(&self, pool: &Pool, job: &JobView) -> u64 {
+        match (job.memory_bytes, self.limits.memory_bytes) {
+            // At least a byte: a trainer that is given none would take what it finds.
+            (0, 1..) => (pool.memory_bytes / pool.trainers.max(1) as u64).max(1),
+            (known, _) => known,
+        }
+    }
+
     fn fits(&self, pool: &Pool, job: &JobView) -> bool {
+        let needed = self.needed_bytes(pool, job);
         let knows = self.limits.memory_bytes > 0;
         pool.trainers_free > 0
-            && (!knows || job.memory_bytes <= pool.memory_free_bytes)
-            && self.machine_free_bytes.is_none_or(|free| job.memory_bytes <= free)
+            && (!knows || needed <= pool.memory_free_bytes)
+            && (self.is_idle || self.machine_free_bytes.is_none_or(|free| needed <= free))
     }
 
     /// Gives a job its share, of reserved capacity first; of shared capacity only if that is open. `None` if it does not
@@ -98,18 +128,14 @@ impl<'a> Pools<'a> {
             return None;
         }
         let knows = self.limits.memory_bytes > 0;
-        let threads = match self.limits.threads {
-            0 => 0,
-            threads => (threads / self.limits.capacity.max(1)).max(1),
-        };
+        let needed = self.needed_bytes(self.pool_of(place), job);
         let pool = self.pool(place);
         // An even part, so that the next one finds room too; more if it needs more.
         let even = pool.memory_free_bytes / pool.trainers_free as u64;
-        let memory_bytes = if knows { even.max(job.memory_bytes) } else { 0 };
+        let memory_bytes = if knows { even.max(needed) } else { 0 };
         pool.take(memory_bytes);
-        if let Some(free) = &mut self.machine_free_bytes {
-            *free = free.saturating_sub(job.memory_bytes);
-        }
-        Some(Share { is_reserved: place.is_some(), memory_bytes, threads })
+        self.take_of_machine(needed);
+        self.is_idle = false;
+        Some(Share { is_reserved: place.is_some(), memory_bytes, threads: self.limits.threads_per_trainer() })
     }
 }

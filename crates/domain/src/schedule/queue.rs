@@ -21,7 +21,7 @@ struct Account {
 /// Actions about jobs that wait. `busy` are those that have a trainer, or keep their place for the next one.
 pub(super) fn starts(snapshot: &Snapshot, busy: &[&JobView], limits: &Limits, now_ms: i64) -> Vec<Action> {
     let mut actions = Vec::new();
-    let mut pools = Pools::new(limits, busy, snapshot.free_memory_bytes);
+    let mut pools = Pools::new(limits, snapshot, busy, now_ms);
     let mut accounts = accounts(snapshot, busy, now_ms);
     let mut pilots = busy.iter().filter(|job| job.is_pilot).count();
     let mut waiting: Vec<&JobView> = Vec::new();
@@ -40,7 +40,8 @@ pub(super) fn starts(snapshot: &Snapshot, busy: &[&JobView], limits: &Limits, no
     let mut is_first = true;
     let mut started: BTreeSet<i64> = BTreeSet::new();
     // Each turn takes the job that comes first as things stand after those before it.
-    let mut queue = Queue::new(&waiting, &snapshot.jobs, limits);
+    let counted: Vec<&JobView> = waiting.iter().copied().filter(|job| job.is_counted).collect();
+    let mut queue = Queue::new(&counted, &snapshot.jobs, limits);
     while pools.have_room()
         && let Some(job) = queue.next(&accounts)
     {
@@ -79,6 +80,25 @@ pub(super) fn starts(snapshot: &Snapshot, busy: &[&JobView], limits: &Limits, no
     actions
 }
 
+/// See [`super::next_to_count`].
+pub(super) fn next_to_count(snapshot: &Snapshot, limits: &Limits, now_ms: i64) -> Option<i64> {
+    let is_ready = |job: &&JobView| job.is_counted && (job.state.is_waiting() || job.state.is_active());
+    let ready: Vec<&JobView> = snapshot.jobs.iter().filter(is_ready).collect();
+    let accounts = accounts(snapshot, &ready, now_ms);
+    let order = |job: &&JobView| {
+        let account = accounts.get(&job.account).copied().unwrap_or_default();
+        (account.running, account.usage_ms / USAGE_STEP_MS, age(job, limits), job.key)
+    };
+    let uncounted = snapshot.jobs.iter().filter(|job| job.state.is_waiting() && !job.is_counted);
+    uncounted.min_by_key(order).map(|job| job.key)
+}
+
+/// When a job counts as made.
+fn age(job: &JobView, limits: &Limits) -> i64 {
+    let head_start = if job.is_pilot { limits.pilot_head_start_ms } else { 0 };
+    job.create_time_ms.saturating_sub(head_start)
+}
+
 fn accounts(snapshot: &Snapshot, busy: &[&JobView], now_ms: i64) -> BTreeMap<AccountId, Account> {
     let mut accounts: BTreeMap<AccountId, Account> = BTreeMap::new();
     for (account, usage) in &snapshot.usage {
@@ -112,9 +132,7 @@ impl<'a> Queue<'a> {
         let taken: BTreeSet<_> = all.iter().filter(is_deleted).map(|job| (&job.account, &job.id)).collect();
         let mut jobs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for job in waiting.iter().filter(|job| !taken.contains(&(&job.account, &job.id))) {
-            let head_start = if job.is_pilot { limits.pilot_head_start_ms } else { 0 };
-            let age = job.create_time_ms.saturating_sub(head_start);
-            jobs.entry(&job.account).or_default().push((age, *job));
+            jobs.entry(&job.account).or_default().push((age(job, limits), *job));
         }
         let sorted = |mut jobs: Vec<(i64, &'a JobView)>| {
             jobs.sort_by_key(|(age, job)| (*age, job.key));

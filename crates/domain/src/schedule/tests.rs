@@ -1,6 +1,7 @@
 //! Small scenes.
 
 use super::*;
+use crate::id::JobId;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: i64 = 3600 * 1000;
@@ -17,6 +18,7 @@ fn job(key: i64, account: &str) -> JobView {
         active_since_ms: None,
         is_pilot: false,
         reservation: None,
+        is_counted: true,
         memory_bytes: 100 * MIB,
         share: Share::default(),
         losses_without_progress: 0,
@@ -211,11 +213,102 @@ fn who_waits_too_long_expires() {
 
 #[test]
 fn others_on_the_machine_are_regarded_unless_nothing_runs() {
-    let with_free = |jobs, free| {
+    let with_free = |jobs, free, now_ms| {
         let snapshot = Snapshot { jobs, free_memory_bytes: Some(free), usage: BTreeMap::new() };
-        shown(&schedule(&snapshot, &limits(), 1000))
+        shown(&schedule(&snapshot, &limits(), now_ms))
     };
-    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 99 * MIB), "");
-    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme"), job(3, "acme")], 150 * MIB), "start 2");
-    assert_eq!(with_free(vec![job(2, "acme")], 99 * MIB), "start 2");
+    let later = HOUR_MS;
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 99 * MIB, later), "");
+    assert_eq!(
+        with_free(vec![running(1, "acme"), job(2, "acme"), job(3, "acme")], 150 * MIB, later),
+        "start 2"
+    );
+    assert_eq!(with_free(vec![job(2, "acme")], 99 * MIB, later), "start 2");
+    assert_eq!(with_free(vec![job(1, "acme"), job(2, "acme")], 150 * MIB, later), "start 1");
+    // A trainer that has just started has not taken its memory yet.
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 150 * MIB, 1000), "");
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 200 * MIB, 1000), "start 2");
+    // One that starts in the future was started before the clock was set back.
+    assert_eq!(with_free(vec![running(1, "acme"), job(2, "acme")], 150 * MIB, 0), "start 2");
+}
+
+#[test]
+fn a_job_of_unknown_need_waits_for_an_even_part() {
+    let two = Limits { capacity: 2, ..limits() };
+    let unknown = |key| JobView { memory_bytes: 0, ..job(key, "acme") };
+    let beside = |memory_bytes| {
+        let share = Share { memory_bytes, ..Share::default() };
+        JobView { share, ..running(1, "acme") }
+    };
+    for (taken, expect) in [(1000, ""), (990, ""), (501, ""), (500, "start 2")] {
+        check(vec![beside(taken * MIB), unknown(2)], &two, expect);
+    }
+    // One of known need gets what is left.
+    check(vec![beside(900 * MIB), job(2, "acme")], &two, "start 2");
+    check((1..=3).map(unknown).collect(), &two, "start 1, start 2");
+    // The machine must have that part too, and so little of it as one byte is not nothing.
+    let snapshot = |free_memory_bytes, jobs| Snapshot { jobs, free_memory_bytes, ..Snapshot::default() };
+    let alone = |free| shown(&schedule(&snapshot(Some(free), vec![beside(1), unknown(2)]), &two, HOUR_MS));
+    assert_eq!((alone(499 * MIB), alone(500 * MIB)), (String::new(), "start 2".to_owned()));
+    let mut all_reserved = two.clone();
+    all_reserved.reservations = vec![reservation(1, 1000 * MIB)];
+    check(vec![unknown(1)], &all_reserved, "");
+    // Nobody knows how much there is: places decide.
+    check(vec![beside(0), unknown(2)], &Limits { memory_bytes: 0, ..two }, "start 2");
+}
+
+#[test]
+fn a_job_that_cannot_be_looked_at_is_left_alone_and_keeps_what_it_has() {
+    let unseen = |was_live, job| JobView { run: Run::Unseen { was_live }, ..job };
+    // Its place is taken, and what could start without it is not refused.
+    let mut limits = Limits { capacity: 2, ..limits() };
+    limits.reservations = vec![reservation(1, 400 * MIB)];
+    check(vec![unseen(false, running(1, "other")), job(2, "other")], &limits, "");
+    // So is that of one whose trainer is being stopped, if it was there.
+    let cancelled = JobView { state: JobState::Cancelled, ..running(1, "other") };
+    check(vec![unseen(true, cancelled.clone()), job(2, "other")], &limits, "");
+    check(vec![unseen(false, cancelled), job(2, "other")], &limits, "start 2");
+    // A deleted one keeps its directory, one that waits goes on waiting.
+    let deleted = JobView { state: JobState::Deleting, ..job(3, "other") };
+    let same_name = JobView { id: deleted.id.clone(), ..job(4, "other") };
+    check(vec![unseen(false, deleted), same_name], &limits, "");
+    check_at(i64::MAX, vec![unseen(false, job(5, "other"))], &limits, "");
+}
+
+#[test]
+fn what_nobody_has_counted_waits_and_may_expire() {
+    let limits = Limits { wait_max_ms: Some(HOUR_MS), ..limits() };
+    let uncounted = |key, account| JobView { is_counted: false, memory_bytes: 0, ..job(key, account) };
+    check(vec![uncounted(1, "acme"), job(2, "acme")], &limits, "start 2");
+    check_at(HOUR_MS + 1, vec![uncounted(1, "acme"), job(2, "acme")], &limits, "start 2, expire 1");
+    // A process that still lives there is stopped as any other.
+    let fetched = JobView { run: Run::Live, ..uncounted(1, "acme") };
+    check(vec![fetched.clone()], &limits, "stop 1");
+    check(vec![fetched, job(2, "acme")], &Limits { capacity: 1, ..limits }, "stop 1");
+}
+
+#[test]
+fn accounts_take_turns_in_being_counted() {
+    let limits = limits();
+    let uncounted = |key, account| JobView { is_counted: false, ..job(key, account) };
+    let mut snapshot = Snapshot::default();
+    let order = |snapshot: &mut Snapshot| {
+        let mut order = String::new();
+        while let Some(key) = next_to_count(snapshot, &limits, 1000) {
+            let job = snapshot.jobs.iter_mut().find(|job| job.key == key).unwrap();
+            job.is_counted = true;
+            order.push_str(&format!("{}{key} ", job.account));
+        }
+        order
+    };
+    let jobs = || vec![uncounted(1, "a"), uncounted(2, "a"), uncounted(3, "a"), uncounted(4, "b")];
+    snapshot.jobs = jobs();
+    assert_eq!(order(&mut snapshot), "a1 b4 a2 a3 ");
+    // What runs counts, and what ran; a pilot has its head start.
+    snapshot.jobs = [jobs(), vec![running(5, "a")]].concat();
+    assert_eq!(order(&mut snapshot), "b4 a1 a2 a3 ");
+    snapshot.usage.insert(AccountId::new("a").unwrap(), Usage { work_ms: USAGE_STEP_MS, time_ms: 1000 });
+    snapshot.jobs =
+        vec![uncounted(1, "a"), JobView { is_pilot: true, ..uncounted(2, "a") }, uncounted(4, "b")];
+    assert_eq!(order(&mut snapshot), "b4 a2 a1 ");
 }

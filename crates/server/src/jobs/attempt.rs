@@ -56,11 +56,15 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Attempt {
     dir: RunDir,
     tail: EventTail,
+    /// Number of the last event that was there when this server read the log first; `None` before.
+    unwatched: Option<u64>,
     child: Option<Child>,
     /// Of the last `started` or `fetching` event; may be that of a dead process.
     pid: Option<u32>,
     stopping_since: Option<Instant>,
     pulse: Pulse,
+    /// A trainer was there at the last look that succeeded.
+    was_live: bool,
     /// Longest time in which the heart may stand still.
     silence_max: Duration,
     /// It was killed because it stood still.
@@ -76,10 +80,12 @@ impl Attempt {
         Self {
             dir,
             tail,
+            unwatched: None,
             child: None,
             pid: None,
             stopping_since: None,
             pulse: Pulse::default(),
+            was_live: false,
             silence_max,
             was_still: false,
             last_exit: None,
@@ -130,6 +136,7 @@ impl Attempt {
             let _ = pipe.write_all(input);
         }
         self.child = Some(child);
+        self.was_live = true;
         self.pid = None;
         self.stopping_since = None;
         self.pulse = Pulse::default();
@@ -144,6 +151,16 @@ impl Attempt {
     /// Whether a trainer lives. Looked at before [`poll`](Self::poll), so that the events of a dead one are all read. One
     /// whose heart stood still for too long is killed here, and lives until it is gone.
     pub(super) fn is_live(&mut self) -> Result<bool, RunError> {
+        self.was_live = self.ask()?;
+        Ok(self.was_live)
+    }
+
+    /// What [`is_live`](Self::is_live) said when it could be asked last.
+    pub(super) fn was_live(&self) -> bool {
+        self.was_live
+    }
+
+    fn ask(&mut self) -> Result<bool, RunError> {
         if let Some(child) = &mut self.child {
             // A child is not asked through the lock: whoever asks holds it for a moment.
             match child.try_wait() {
@@ -213,12 +230,18 @@ impl Attempt {
     /// Events that were not read yet, in order.
     pub(super) fn poll(&mut self) -> Result<Vec<Event>, RunError> {
         let events = self.tail.poll()?;
+        self.unwatched.get_or_insert(events.last().map_or(0, |event| event.seq));
         for event in &events {
             if let EventKind::Started { pid, .. } | EventKind::Fetching { pid, .. } = event.kind {
                 self.pid = Some(pid);
             }
         }
         Ok(events)
+    }
+
+    /// Up to which event the log was written while this server was not there to watch.
+    pub(super) fn unwatched(&self) -> u64 {
+        self.unwatched.unwrap_or(0)
     }
 
     /// Lets [`poll`](Self::poll) begin again with the first event.

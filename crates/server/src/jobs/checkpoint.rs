@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use hearth_domain::schedule::may_have_run;
 use hearth_domain::{Job, Model, ModelRef};
 use hearth_inference::assemble::{self, AssembleError, TrainedAdapter};
 use hearth_inference::{InferenceError, Service};
@@ -18,7 +19,6 @@ use hearth_store::{StoreError, installed};
 
 use super::finish::{self, Scratch, Staged, Target};
 use super::prepare::link_or_copy;
-use super::scheduler::may_have_run;
 use crate::error::ServerError;
 use crate::state::AppState;
 
@@ -242,7 +242,10 @@ pub(crate) fn answering(
         fs::create_dir_all(&adapters).map_err(failed)?;
         let scratch = Scratch::at(adapters.join(format!(".unfinished-{id}"))).map_err(failed)?;
         let (adapter, _) = adapter_of_step(state, job, &dir, step, &scratch)?;
+        // Once it is in its place it is never made again, so a power cut must leave it whole or not there.
+        installed::sync_all(&adapter)?;
         fs::rename(adapter, &place).map_err(failed)?;
+        fs::File::open(&adapters).and_then(|adapters| adapters.sync_all()).map_err(failed)?;
     }
     let base = installed::read(state.data_dir(), &base.account, &base.id)?;
     Ok(Some(hearth_inference::ModelRef { base_dir: base.dir, adapter_dir: Some(place) }))

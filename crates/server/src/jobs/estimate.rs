@@ -1,17 +1,18 @@
 //! What jobs will take: a process of the trainer's program reads their rows and says it, and nothing is trained.
 //!
 //! [`Estimators`] does it for one job, for `:estimateCost` and for jobs that wait. The loop of [`run`] goes through those
-//! in the order of their age, at the lowest priority: a trainer never waits for it. A job is not started before
-//! somebody has tried to say what it takes; one whose rows lie elsewhere is asked about again when they are here.
+//! as they are to start, accounts in turn, at the lowest priority: a trainer never waits for it. A job is not started
+//! before somebody has tried to say what it takes; one whose rows lie elsewhere is asked about again when they are here.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearth_domain::schedule::{JobView, Limits, Run, Snapshot, may_have_run, next_to_count};
 use hearth_domain::{Code, Estimate, Job, JobEstimate, ModelKind, Status, TrainingPrices};
 use hearth_run::{Backend, EstimateReply, RunDir};
 use hearth_store::{SecretKeys, Store, StoreError, StoredJob};
@@ -21,13 +22,17 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::scheduler::may_have_run;
 use super::{JobsConfig, fetch, io_status, prepare, report, run_dir};
+use crate::limits::WAITING_LINE_MAX;
 
 /// Longest time that the rows of a waiting job are read for; then the job starts without an estimate.
 const TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// Largest reply of a process: its message names a limited number of rows.
 const REPLY_MAX_BYTES: u64 = 1 << 20;
+/// Where a process writes what is wrong with itself, in its run directory.
+const LOG_FILE: &str = "estimate.log";
+/// Most of that that goes into the server's log.
+const LOGGED_MAX_BYTES: u64 = 4096;
 /// Time between two looks when nobody wakes the loop.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Time until a failed look is repeated.
@@ -43,6 +48,8 @@ pub(crate) struct Estimators {
     trainer: Arc<[OsString]>,
     backend: Backend,
     prices: Arc<TrainingPrices>,
+    /// Of trainers, and who goes first.
+    limits: Arc<Limits>,
 }
 
 impl Estimators {
@@ -57,6 +64,7 @@ impl Estimators {
             trainer: config.trainer.clone().into(),
             backend: config.backend,
             prices: Arc::new(prices),
+            limits: Arc::new(config.limits.clone()),
         })
     }
 
@@ -64,7 +72,13 @@ impl Estimators {
     #[cfg(test)]
     pub(crate) fn without_trainer(store: &Store) -> Self {
         let trainer = ["false".into()].into();
-        Self { store: store.clone(), trainer, backend: Backend::Cpu, prices: Arc::default() }
+        Self {
+            store: store.clone(),
+            trainer,
+            backend: Backend::Cpu,
+            prices: Arc::default(),
+            limits: Arc::default(),
+        }
     }
 
     /// Reads, renders and packs the rows as the trainer of this job would. The error is the status that the job would
@@ -92,16 +106,19 @@ impl Estimators {
         }
     }
 
-    async fn ask(&self, run: &Path, niceness: i32) -> io::Result<EstimateReply> {
+    pub(super) async fn ask(&self, run: &Path, niceness: i32) -> io::Result<EstimateReply> {
         let (program, arguments) = self.trainer.split_first().expect("the trainer's command is not empty");
+        let log = run.join(LOG_FILE);
         let mut child = Command::new(program)
             .args(arguments)
             .arg("--estimate")
             .arg(run)
+            // The time is that of a trainer, which has the threads of one place.
+            .arg(format!("--threads={}", self.limits.threads_per_trainer()))
             .env_remove(SecretKeys::VARIABLE)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&log)?)
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
@@ -113,8 +130,10 @@ impl Estimators {
         let stdout = child.stdout.take().expect("it is piped");
         stdout.take(REPLY_MAX_BYTES).read_to_end(&mut reply).await?;
         let status = child.wait().await?;
-        serde_json::from_slice(&reply)
-            .map_err(|_| io::Error::other(format!("the process ended with {status} and no reply")))
+        serde_json::from_slice(&reply).map_err(|_| {
+            let why = first_words(&log).unwrap_or_default();
+            io::Error::other(format!("the process ended with {status} and no reply: {why:?}"))
+        })
     }
 
     /// What was counted, with its price on a base of so many parameters.
@@ -135,6 +154,7 @@ impl Estimators {
         let counted = match tokio::time::timeout(TIME_MAX, self.count(job, NICENESS)).await {
             Ok(Ok(counted)) => counted,
             Ok(Err(status)) => {
+                // Not the message: a chat template may have put a row into it.
                 tracing::info!(job = job.name(), code = ?status.code, "what the job takes cannot be said");
                 return Ok(JobEstimate::Unknown);
             }
@@ -154,8 +174,19 @@ impl Estimators {
         Ok(JobEstimate::Known(self.known(parameters, &counted)))
     }
 
+    /// The waiting job that is to be counted next.
+    async fn next(&self) -> Result<Option<StoredJob>, StoreError> {
+        let jobs = self.store.job_unfinished(WAITING_LINE_MAX).await?;
+        // Whether a process is there makes no difference to what it takes.
+        let views = jobs.iter().map(|stored| JobView::new(stored.key, &stored.job, Run::Gone)).collect();
+        let usage = self.store.usage_list().await?;
+        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: None };
+        let next = next_to_count(&snapshot, &self.limits, crate::now_ms());
+        Ok(jobs.into_iter().find(|stored| Some(stored.key) == next))
+    }
+
     async fn look(&self, wake_scheduler: &Notify) -> Result<bool, StoreError> {
-        let Some(StoredJob { key, job }) = self.store.job_to_estimate().await? else { return Ok(false) };
+        let Some(StoredJob { key, job }) = self.next().await? else { return Ok(false) };
         let estimate = self.of(&job).await?;
         self.store.job_set_estimate(key, &estimate).await?;
         wake_scheduler.notify_one();
@@ -206,6 +237,15 @@ impl Drop for Place {
             _ => {}
         }
     }
+}
+
+/// What a process wrote first, for the log of the server. The message of a panic may quote a row; its place does not.
+fn first_words(log: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    fs::File::open(log)?.take(LOGGED_MAX_BYTES).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let end = text.find(" panicked at ").and_then(|at| Some(at + text[at..].find('\n')?));
+    Ok(text[..end.unwrap_or(text.len())].to_owned())
 }
 
 fn failed(error: &dyn std::error::Error) -> Status {

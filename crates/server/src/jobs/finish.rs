@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use hearth_domain::{Code, Job, Model, ModelAbout, ModelKind, ModelRef, Status};
+use hearth_domain::{Code, Job, JobEvent, Model, ModelAbout, ModelKind, ModelRef, Status};
 use hearth_run::RunDir;
-use hearth_store::StoreError;
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
+use hearth_store::{Store, StoreError, StoredJob};
 use serde::Deserialize;
+use tokio::runtime::Handle;
 
 use super::prepare::link_or_copy;
 use super::report::Finished;
@@ -31,18 +32,50 @@ pub(super) struct Target<'a> {
     pub(super) now_ms: i64,
 }
 
-/// Installs what a run made and returns the row of the new model. The error is the status that the job fails with.
-pub(super) fn install(
+/// Installs what a run made, and lets its job end well; or badly, if that cannot be done. The job as it stands then.
+///
+/// A user may stop the job meanwhile. Then it has made nothing: an adapter that was installed just now goes away again, so
+/// that the job can go on.
+pub(super) fn complete(
+    store: &Store,
+    runtime: &Handle,
+    stored: &StoredJob,
+    dir: &RunDir,
+    finished: &Finished,
+) -> Result<Job, StoreError> {
+    let StoredJob { key, job } = stored;
+    let now_ms = crate::now_ms();
+    let (model, is_new) = match install(store.data_dir(), job, dir, finished, now_ms) {
+        Ok(installed) => installed,
+        Err(status) => {
+            let fail = JobEvent::Fail(status);
+            return runtime.block_on(store.job_transition(*key, None, &fail, now_ms));
+        }
+    };
+    let event = if finished.is_early { JobEvent::FinishEarly } else { JobEvent::Finish };
+    match runtime.block_on(store.job_finish(*key, &event, &model, now_ms)) {
+        Err(StoreError::Transition(_)) if is_new => {
+            installed::remove(store.data_dir(), &model.account, &model.id)?;
+            let now = runtime.block_on(store.job_by_key(*key))?;
+            Ok(now.map_or_else(|| job.clone(), |now| now.job))
+        }
+        done => done,
+    }
+}
+
+/// Installs what a run made. The row of the model, and whether it was not there before. The error is the status that the
+/// job fails with.
+fn install(
     data_dir: &Path,
     job: &Job,
     dir: &RunDir,
     finished: &Finished,
     now_ms: i64,
-) -> Result<Model, Status> {
+) -> Result<(Model, bool), Status> {
     let name = &job.settings.output_model;
     let target = Target { name, source: job.name(), created_by: &job.created_by, now_ms };
-    let manifest = match installed::read(data_dir, &name.account, &name.id) {
-        Ok(there) if is_own(&there.manifest, job, finished) => there.manifest,
+    let (manifest, is_new) = match installed::read(data_dir, &name.account, &name.id) {
+        Ok(there) if is_own(&there.manifest, job, finished) => (there.manifest, false),
         Ok(_) => {
             return Err(Status::new(
                 Code::AlreadyExists,
@@ -53,11 +86,11 @@ pub(super) fn install(
             let staged = stage_output(data_dir, job, dir, &finished.adapter_sha256, &target)?;
             installed::install(data_dir, &name.account, &name.id, staged.dir(), &staged.manifest)
                 .map_err(|error| store_status("installing the adapter", &error))?;
-            staged.manifest.clone()
+            (staged.manifest.clone(), true)
         }
         Err(error) => return Err(store_status("reading the model directory", &error)),
     };
-    Ok(model(job, &target, manifest))
+    Ok((model(job, &target, manifest), is_new))
 }
 
 /// The row of a model that is made of a job's adapter.

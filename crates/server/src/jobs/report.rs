@@ -17,7 +17,11 @@ pub(super) struct Finished {
 
 /// Reads events that follow on those that the job has taken in. With [`Finished`], the adapter must be installed and
 /// the job completed; that last event is not counted as read, so that it is found again if the server dies before.
-pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>) {
+///
+/// Events up to `unwatched` were written while no server was there. A trainer that was asked to stop in that time was asked
+/// by what stopped the server too, and not by somebody who wants the job to rest: a restart of the service, a machine that
+/// shut down. The job goes on by itself.
+pub(super) fn read(job: &Job, events: &[Event], unwatched: u64) -> (RunReport, Option<Finished>) {
     let mut report =
         RunReport { events_read: job.events_read, progress: job.progress, ..RunReport::default() };
     if !job.state.is_active() {
@@ -38,6 +42,7 @@ pub(super) fn read(job: &Job, events: &[Event]) -> (RunReport, Option<Finished>)
             EventKind::Writing { .. } | EventKind::Finished { .. } => {
                 vec![JobEvent::Validate, JobEvent::Write]
             }
+            EventKind::Paused { .. } if event.seq <= unwatched => vec![JobEvent::Lose],
             EventKind::Paused { .. } => vec![JobEvent::Interrupt],
             EventKind::Failed { kind, message } => {
                 vec![JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]

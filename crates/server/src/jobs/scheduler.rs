@@ -1,6 +1,6 @@
 //! The loop: read what is, ask `domain::schedule`, do it, and look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hearth_domain::schedule::{
-    Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, Share, Snapshot, schedule,
+    Action, JobView, LOSSES_WITHOUT_PROGRESS_MAX, Limits, Run, Share, Snapshot, may_have_run, schedule,
 };
-use hearth_domain::{Code, Job, JobEstimate, JobEvent, JobState, Status};
+use hearth_domain::{Code, Job, JobEvent, JobState, Status};
 use hearth_remote::Services;
 use hearth_run::{Backend, RunError};
 use hearth_store::{RunReport, Store, StoreError, StoredJob};
@@ -103,7 +103,8 @@ impl Scheduler {
         let (stop_seen, woken) = (Arc::clone(&stop), Arc::clone(&wake));
         let thread = std::thread::Builder::new().name("hearth-jobs".to_owned()).spawn(move || {
             let poll_interval = config.poll_interval;
-            let mut jobs = Jobs { store, config, storage, runtime, attempts: BTreeMap::new() };
+            let mut jobs =
+                Jobs { store, config, storage, runtime, attempts: BTreeMap::new(), unseen: BTreeSet::new() };
             let mut adopted = false;
             while !stop_seen.load(Ordering::Acquire) {
                 let round = AssertUnwindSafe(|| {
@@ -147,6 +148,8 @@ struct Jobs {
     runtime: Handle,
     /// By the key of the job's row.
     attempts: BTreeMap<i64, Attempt>,
+    /// Jobs that could not be looked at in the last round, which the log says once.
+    unseen: BTreeSet<i64>,
 }
 
 impl Jobs {
@@ -155,10 +158,18 @@ impl Jobs {
         for StoredJob { key, job } in self.runtime.block_on(self.store.job_all())? {
             let run = run_dir(self.store.data_dir(), &job.account, &job.id);
             let mut attempt = Attempt::new(run, self.config.silence_max);
-            if may_have_run(&job) && attempt.is_live().map_err(run_error)? {
-                tracing::info!(job = job.name(), state = %job.state, "found a trainer of an earlier server");
-                self.attempts.insert(key, attempt);
+            if !may_have_run(&job) {
+                continue;
             }
+            match attempt.is_live() {
+                Ok(false) => continue,
+                Ok(true) => {
+                    tracing::info!(job = job.name(), state = %job.state, "found a trainer of an earlier server");
+                }
+                // The rounds try again. One that cannot be looked at keeps no other from being found.
+                Err(error) => log("looking for a trainer of an earlier server", &run_error(error)),
+            }
+            self.attempts.insert(key, attempt);
         }
         Ok(())
     }
@@ -171,30 +182,26 @@ impl Jobs {
                 jobs.extend(self.runtime.block_on(self.store.job_by_key(key))?);
             }
         }
-        // Nobody knows yet what these take.
-        jobs.retain(|stored| !(stored.job.state.is_waiting() && stored.job.estimate == JobEstimate::Waiting));
         let mut views = Vec::new();
+        let mut unseen = BTreeSet::new();
         for stored in &mut jobs {
-            let run = match self.watch(stored) {
-                Ok(run) => run,
-                Err(error) => {
-                    // Nothing is done about a job that cannot be looked at, and its place stays taken.
+            let run = self.watch(stored).unwrap_or_else(|error| {
+                if !self.unseen.contains(&stored.key) {
                     log("watching a run", &error);
-                    continue;
                 }
-            };
-            views.push(view(stored, run));
+                unseen.insert(stored.key);
+                Run::Unseen { was_live: self.attempts.get(&stored.key).is_some_and(Attempt::was_live) }
+            });
+            views.push(JobView::new(stored.key, &stored.job, run));
         }
-        let blind = jobs.len() - views.len();
-        let mut limits = self.config.limits.clone();
-        limits.capacity = limits.capacity.saturating_sub(blind);
+        self.unseen = unseen;
         // What it costs to find out who goes first is paid only when somebody waits.
         let usage = match views.iter().any(|view| view.state.is_waiting()) {
             true => self.runtime.block_on(self.store.usage_list())?,
             false => BTreeMap::new(),
         };
         let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: self.memory_for_trainer() };
-        for action in schedule(&snapshot, &limits, crate::now_ms()) {
+        for action in schedule(&snapshot, &self.config.limits, crate::now_ms()) {
             let stored = jobs
                 .iter()
                 .find(|stored| stored.key == action.key())
@@ -242,37 +249,19 @@ impl Jobs {
         if events.last().is_none_or(|event| event.seq <= stored.job.events_read) {
             return Ok(());
         }
-        let (report, finished) = report::read(&stored.job, &events);
-        let now_ms = crate::now_ms();
-        let taken =
-            self.runtime.block_on(self.store.job_follow(stored.key, &report, now_ms)).and_then(|job| {
-                stored.job = job;
-                match finished {
-                    // A user may have cancelled or deleted it between the two.
-                    Some(finished) if stored.job.state == JobState::WritingResults => {
-                        let dir = attempt.dir().clone();
-                        let made =
-                            finish::install(self.store.data_dir(), &stored.job, &dir, &finished, now_ms);
-                        self.runtime.block_on(async {
-                            match made {
-                                Ok(model) => {
-                                    let event = if finished.is_early {
-                                        JobEvent::FinishEarly
-                                    } else {
-                                        JobEvent::Finish
-                                    };
-                                    self.store.job_finish(stored.key, &event, &model, now_ms).await
-                                }
-                                Err(status) => {
-                                    let fail = JobEvent::Fail(status);
-                                    self.store.job_transition(stored.key, None, &fail, now_ms).await
-                                }
-                            }
-                        })
-                    }
-                    _ => Ok(stored.job.clone()),
+        let (report, finished) = report::read(&stored.job, &events, attempt.unwatched());
+        let (store, runtime) = (&self.store, &self.runtime);
+        let followed = runtime.block_on(store.job_follow(stored.key, &report, crate::now_ms()));
+        let taken = followed.and_then(|job| {
+            stored.job = job;
+            match finished {
+                // A user may have cancelled or deleted it between the two.
+                Some(finished) if stored.job.state == JobState::WritingResults => {
+                    finish::complete(store, runtime, stored, attempt.dir(), &finished)
                 }
-            });
+                _ => Ok(stored.job.clone()),
+            }
+        });
         match taken {
             Ok(job) => {
                 stored.job = job;
@@ -404,32 +393,8 @@ impl Jobs {
     }
 }
 
-/// A job that was never started has no run, even if a deleted job of its name still has one.
-pub(super) fn may_have_run(job: &Job) -> bool {
-    job.has_started || job.state != JobState::Pending || job.events_read > 0
-}
-
 fn is_at_rest(state: JobState) -> bool {
     state.is_final() || state == JobState::Paused
-}
-
-fn view(stored: &StoredJob, run: Run) -> JobView {
-    let job = &stored.job;
-    JobView {
-        key: stored.key,
-        account: job.account.clone(),
-        id: job.id.clone(),
-        state: job.state,
-        create_time_ms: job.create_time_ms,
-        waiting_since_ms: job.waiting_since_ms.unwrap_or(job.update_time_ms),
-        active_since_ms: job.active_since_ms,
-        is_pilot: job.settings.placement.is_pilot,
-        reservation: job.settings.placement.reservation.clone(),
-        memory_bytes: job.estimate.known().map_or(0, |estimate| estimate.least_memory_bytes),
-        share: job.share,
-        losses_without_progress: job.losses_without_progress,
-        run,
-    }
 }
 
 /// Status of a job that expires.

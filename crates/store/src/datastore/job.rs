@@ -216,19 +216,6 @@ impl Store {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// The oldest job that waits for its turn and of which nobody has tried to say what it takes.
-    pub async fn job_to_estimate(&self) -> Result<Option<StoredJob>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT key, id, record FROM job
-             WHERE state = 'PENDING' AND record ->> '$.estimate.kind' = 'waiting'
-             ORDER BY create_time_ms, key LIMIT 1",
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::Database)?;
-        Ok(stored_jobs(&rows)?.pop())
-    }
-
     /// Writes down what a job is expected to take. A job that is gone needs it no more.
     pub async fn job_set_estimate(&self, key: i64, estimate: &JobEstimate) -> Result<(), StoreError> {
         let mut tx = self.begin_write().await?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hearth_domain::{JobState, ModelRef};
+use hearth_domain::{JobEstimate, JobState, ModelRef};
 
 use crate::world::{Known, World, limits, needed};
 
@@ -15,7 +15,7 @@ const OVERTAKEN_MAX: u32 = 35;
 /// still has must end first.
 const LATE_ROUNDS_MAX: u32 = 25;
 /// Steps between two looks at everything.
-const STEPS_TO_LOOK: u64 = 100;
+const STEPS_TO_LOOK: u64 = 250;
 
 impl World {
     /// After each step: what lives, and what is known of it. Now and then everything.
@@ -48,7 +48,8 @@ impl World {
         let mut running: BTreeMap<_, u64> = BTreeMap::new();
         for (place, one) in &self.trainers {
             *running.entry(&place.0).or_default() += 1;
-            let needed = self.known.get(&one.key).map_or(0, |known| needed(&known.job));
+            // One without any has no limit.
+            let needed = self.known.get(&one.key).map_or(0, |known| needed(&known.job)).max(1);
             if one.share.memory_bytes < needed {
                 return Err(format!("{place:?} needs memory of {needed} and has {}", one.share.memory_bytes));
             }
@@ -119,7 +120,7 @@ impl World {
                 return Err(format!("stands there as {:?} and not as {:?}", stored.job, known.job));
             }
             self.check_events(stored.key, known).await?;
-            if known.job.state == JobState::Completed {
+            if known.job.state.is_success() {
                 let model: &ModelRef = &known.job.settings.output_model;
                 self.store.model_get(model).await.map_err(|error| format!("the model is lost: {error}"))?;
             }
@@ -174,6 +175,7 @@ impl World {
             let may = running.get(&job.account).copied().unwrap_or(0) < limits.running_max.of(&job.account)
                 && !(job.settings.placement.is_pilot && pilots >= limits.pilots_max)
                 && !taken.contains(&(job.account.clone(), job.id.clone()))
+                && job.estimate != JobEstimate::Waiting
                 && needed(job) <= shared_memory;
             if *key == started || !job.state.is_waiting() || !may || is_reserved {
                 continue;

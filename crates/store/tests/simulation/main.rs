@@ -1,6 +1,6 @@
 //! Schedule, table of states and store together, through long histories: users who make, pause, resume, cancel and
-//! delete jobs, twice at times; accounts that are suspended; trainers that die; servers that die in the middle of what
-//! they do and forget; clocks that jump. The same seed gives the same history. After each step the rules are looked at
+//! delete jobs, twice at times; rows that lie elsewhere; accounts that are suspended; trainers that die; servers that die
+//! in the middle of what they do and forget, or cannot look at a run; clocks that jump. The same seed gives the same history. After each step the rules are looked at
 //! (`check.rs`), and now and then everybody is left alone until all jobs are at their end.
 //!
 //! `world.rs` has machine, users and clock, `server.rs` what a server does in a round. The canaries are schedulers and
@@ -95,7 +95,7 @@ macro_rules! with_limits {
 #[test]
 fn schedulers_with_a_mistake_are_caught() {
     assert_eq!(limits().capacity + 1, 5);
-    caught("one too many", with_limits!(capacity = 5), Mistake::None, "trainers in shared capacity");
+    caught("one too many", with_limits!(capacity = 5), Mistake::None, "trainers live|in shared capacity");
     caught("no grace", with_limits!(stop_grace_ms = 0), Mistake::None, "grace");
     caught("memory without end", with_limits!(memory_bytes = u64::MAX / 4), Mistake::None, "memory");
     caught("no reservations", with_limits!(reservations = Vec::new()), Mistake::None, "shared");
@@ -125,6 +125,26 @@ fn schedulers_that_forget_are_caught() {
         turned.usage.clear();
         schedule(&turned, limits, now_ms)
     };
+    let does_not_count: Schedule = |snapshot, limits, now_ms| {
+        let mut turned = snapshot.clone();
+        for job in &mut turned.jobs {
+            job.is_counted = true;
+        }
+        schedule(&turned, limits, now_ms)
+    };
+    let never_gives_up: Schedule = |snapshot, limits, now_ms| {
+        let mut turned = snapshot.clone();
+        for job in &mut turned.jobs {
+            job.losses_without_progress = 0;
+        }
+        schedule(&turned, limits, now_ms)
+    };
+    let has_the_machine_alone: Schedule = |snapshot, limits, now_ms| {
+        schedule(&Snapshot { free_memory_bytes: None, ..snapshot.clone() }, limits, now_ms)
+    };
+    caught("never gives up", never_gives_up, Mistake::None, "never at rest|starve");
+    caught("has the machine alone", has_the_machine_alone, Mistake::None, "machine");
+    caught("starts what nobody has counted", does_not_count, Mistake::None, "counted");
     caught("forgets lost trainers", forgets_the_lost, Mistake::None, "never at rest");
     caught("never refuses", never_refuses, Mistake::None, "never");
     caught("youngest first", youngest_first, Mistake::None, "starve");
@@ -136,5 +156,6 @@ fn servers_with_a_mistake_are_caught() {
     caught("writes a state without an event", schedule, Mistake::WritesWithoutEvent, "event");
     caught("forgets a row", schedule, Mistake::ForgetsRow, "lost|does not exist");
     caught("answers a repeated call with an error", schedule, Mistake::RefusesRepeats, "repeated");
+    caught("takes the unseen for gone", schedule, Mistake::TakesUnseenForGone, "twice|alive");
     caught("lets jobs of a suspended account go on", schedule, Mistake::IgnoresSuspension, "suspended");
 }

@@ -1,17 +1,17 @@
 //! What a server does in a round, over the real store: it looks at the jobs and their trainers, takes in what they said,
 //! asks `schedule`, and acts. It may die after each of these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hearth_domain::schedule::{Action, JobView, Run, Share, Snapshot};
+use hearth_domain::schedule::{Action, JobView, Run, Share, Snapshot, may_have_run};
 use hearth_domain::{
-    Code, Job, JobEvent, JobProgress, JobState, Model, ModelAbout, ModelKind, Status, transition,
+    Code, Job, JobEstimate, JobEvent, JobProgress, JobState, Model, ModelAbout, ModelKind, Status, transition,
 };
 use hearth_store::{RunReport, StoredJob};
 use sqlx::Connection;
 
 use crate::Schedule;
-use crate::world::{STEPS, Said, World, limits, needed};
+use crate::world::{STEPS, Said, World, limits};
 
 /// Waiting jobs of a line that a round looks at.
 const LINE_MAX: usize = 32;
@@ -30,6 +30,8 @@ pub enum Mistake {
     RefusesRepeats,
     /// It lets jobs of a suspended account go on.
     IgnoresSuspension,
+    /// It takes what it cannot look at for gone.
+    TakesUnseenForGone,
 }
 
 /// What a server keeps in memory.
@@ -40,17 +42,20 @@ pub struct Server {
     stopping: BTreeMap<i64, i64>,
     /// Jobs whose trainer it started or saw.
     seen_alive: Vec<i64>,
+    /// Those whose trainer lived when it looked last; `None` before it has looked for what an earlier server left.
+    alive: Option<BTreeSet<i64>>,
 }
 
 impl Server {
     pub fn new(decide: Schedule, mistake: Mistake) -> Self {
-        Self { decide, mistake, stopping: BTreeMap::new(), seen_alive: Vec::new() }
+        Self { decide, mistake, stopping: BTreeMap::new(), seen_alive: Vec::new(), alive: None }
     }
 
     /// It dies.
     pub fn forget(&mut self) {
         self.stopping.clear();
         self.seen_alive.clear();
+        self.alive = None;
     }
 }
 
@@ -61,6 +66,9 @@ fn text(error: impl std::fmt::Display) -> String {
 impl World {
     /// One round; it may be the last of this server.
     pub async fn round(&mut self) -> Result<(), String> {
+        if self.random.one_in(2) {
+            self.count().await?;
+        }
         let mut jobs = self.store.job_unfinished(LINE_MAX).await.map_err(text)?;
         // Trainers of jobs at rest: they are being stopped.
         for (place, trainer) in &self.trainers {
@@ -71,15 +79,21 @@ impl World {
         }
         let mut views = Vec::new();
         for stored in &mut jobs {
+            if self.random.one_in(50) {
+                self.seen.unseen += 1;
+                let run = self.unseen(stored);
+                views.push(JobView::new(stored.key, &stored.job, run));
+                continue;
+            }
             let run = self.run(stored);
             if !stored.job.state.is_waiting() && !self.follow(stored).await? {
                 self.restart().await;
                 return Ok(());
             }
-            views.push(view(stored, run));
+            views.push(JobView::new(stored.key, &stored.job, run));
         }
         let usage = self.store.usage_list().await.map_err(text)?;
-        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: None };
+        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: self.free_memory() };
         let limits = limits();
         let actions = (self.server.decide)(&snapshot, &limits, self.now_ms);
         let again = self.random.one_in(8);
@@ -111,20 +125,32 @@ impl World {
     /// Whether the job has a trainer, as far as the server can know.
     fn run(&mut self, stored: &StoredJob) -> Run {
         let place = (stored.job.account.clone(), stored.job.id.clone());
-        // A job that was never started has no run, even if a deleted job of its name still has one. Of others the lock on
-        // the directory tells.
-        let may_have_run = stored.job.has_started || stored.job.state != JobState::Pending;
-        let lives = may_have_run && self.trainers.contains_key(&place);
+        // The lock on the directory tells.
+        let lives = may_have_run(&stored.job) && self.trainers.contains_key(&place);
+        let alive =
+            self.server.alive.get_or_insert_with(|| self.trainers.values().map(|one| one.key).collect());
         if !lives {
+            alive.remove(&stored.key);
             self.server.stopping.remove(&stored.key);
             return Run::Gone;
         }
+        alive.insert(stored.key);
         if self.server.mistake == Mistake::StartsTwice && !self.server.seen_alive.contains(&stored.key) {
             return Run::Gone;
         }
         match self.server.stopping.get(&stored.key) {
             Some(since_ms) => Run::Stopping { since_ms: *since_ms },
             None => Run::Live,
+        }
+    }
+
+    /// What it makes of a job that it cannot look at.
+    fn unseen(&mut self, stored: &StoredJob) -> Run {
+        let alive =
+            self.server.alive.get_or_insert_with(|| self.trainers.values().map(|one| one.key).collect());
+        match self.server.mistake {
+            Mistake::TakesUnseenForGone => Run::Gone,
+            _ => Run::Unseen { was_live: alive.contains(&stored.key) },
         }
     }
 
@@ -143,6 +169,7 @@ impl World {
             let mut state = stored.job.state;
             for said in &dir.events[stored.job.events_read as usize..] {
                 let moves = match said {
+                    Said::Fetched => vec![JobEvent::Fetched],
                     Said::Validated => vec![JobEvent::Validate],
                     Said::Step(step) => {
                         report.progress = JobProgress {
@@ -175,6 +202,7 @@ impl World {
             known.job.advance(report.progress, now_ms);
             for event in &report.events {
                 self.seen.failed += u32::from(matches!(event, JobEvent::Fail(_)));
+                self.seen.fetched += u32::from(*event == JobEvent::Fetched);
                 self.expect(key, event)?;
             }
         }
@@ -184,10 +212,12 @@ impl World {
         }
         if finished {
             let model = output(&stored.job, self.now_ms);
-            stored.job =
-                self.store.job_finish(key, &JobEvent::Finish, &model, self.now_ms).await.map_err(text)?;
-            self.expect(key, &JobEvent::Finish)?;
+            let is_early = key % 5 == 0;
+            let event = if is_early { JobEvent::FinishEarly } else { JobEvent::Finish };
+            stored.job = self.store.job_finish(key, &event, &model, self.now_ms).await.map_err(text)?;
+            self.expect(key, &event)?;
             self.seen.completed += 1;
+            self.seen.early += u32::from(is_early);
         }
         Ok(true)
     }
@@ -265,6 +295,9 @@ impl World {
         if blocked {
             return Err(format!("{} starts in the directory of a deleted job", job.name()));
         }
+        if job.estimate == JobEstimate::Waiting {
+            return Err(format!("{} starts before it is counted", job.name()));
+        }
         if self.server.mistake == Mistake::ForgetsRow && self.random.one_in(40) {
             self.sql("DELETE FROM job WHERE key = ?1", key).await;
             return Ok(true);
@@ -275,12 +308,14 @@ impl World {
         });
         let report = RunReport { events_read: said as u64, progress: job.progress, ..RunReport::default() };
         self.store.job_follow(key, &report, self.now_ms).await.map_err(text)?;
-        let started =
-            self.store.job_start(key, job.state, &JobEvent::Start, share, self.now_ms).await.map_err(text)?;
+        let is_here = self.dirs.get(&place).is_some_and(|dir| dir.is_fetched);
+        let is_fetcher = self.known[&key].is_remote && !is_here;
+        let event = if is_fetcher { JobEvent::Fetch } else { JobEvent::Start };
+        let started = self.store.job_start(key, job.state, &event, share, self.now_ms).await.map_err(text)?;
         let known = self.known.get_mut(&key).expect("it is known");
         known.job.events_read = known.job.events_read.max(said as u64);
         known.job.share = share;
-        self.expect(key, &JobEvent::Start)?;
+        self.expect(key, &event)?;
         if self.known[&key].job != started {
             return Err(format!("started as {started:?} and not as {:?}", self.known[&key].job));
         }
@@ -288,7 +323,8 @@ impl World {
         if self.random.one_in(30) {
             return Ok(false);
         }
-        self.launch(key, share)?;
+        self.launch(key, share, is_fetcher)?;
+        self.server.alive.get_or_insert_default().insert(key);
         self.server.seen_alive.push(key);
         self.seen.reserved += u32::from(share.is_reserved);
         self.count_overtaking(key)?;
@@ -323,34 +359,15 @@ impl World {
         for view_before in &before.jobs {
             let Some(stored) = self.store.job_by_key(view_before.key).await.map_err(text)? else { continue };
             let run = self.run(&stored);
-            views.push(view(&stored, run));
+            views.push(JobView::new(stored.key, &stored.job, run));
         }
         let usage = self.store.usage_list().await.map_err(text)?;
-        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: None };
+        let snapshot = Snapshot { jobs: views, usage, free_memory_bytes: self.free_memory() };
         let again = (self.server.decide)(&snapshot, &limits(), self.now_ms);
         match again.iter().find(|action| done.contains(action)) {
             Some(repeated) => Err(format!("{repeated:?} again, though it was done")),
             None => Ok(()),
         }
-    }
-}
-
-fn view(stored: &StoredJob, run: Run) -> JobView {
-    let job = &stored.job;
-    JobView {
-        key: stored.key,
-        account: job.account.clone(),
-        id: job.id.clone(),
-        state: job.state,
-        create_time_ms: job.create_time_ms,
-        waiting_since_ms: job.waiting_since_ms.unwrap_or(job.update_time_ms),
-        active_since_ms: job.active_since_ms,
-        is_pilot: job.settings.placement.is_pilot,
-        reservation: job.settings.placement.reservation.clone(),
-        memory_bytes: needed(job),
-        share: job.share,
-        losses_without_progress: job.losses_without_progress,
-        run,
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use hearth_domain::job::{Placement, PlacementFacts, StorageFacts, resolve};
 use hearth_domain::price::TrainingPrices;
-use hearth_domain::schedule::{Limits, Reservation, RunningMax, Share};
+use hearth_domain::schedule::{
+    JobView, Limits, Reservation, Run, RunningMax, Share, Snapshot, next_to_count,
+};
 use hearth_domain::{
     Account, AccountId, Code, Dataset, DatasetFormat, DatasetId, DatasetRef, DatasetState, Estimate, Job,
     JobEstimate, JobEvent, JobFacts, JobId, JobRequest, JobSettings, JobState, Model, ModelAbout, ModelId,
@@ -22,9 +24,14 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const MIB: u64 = 1 << 20;
 /// Rounds after which everything is at rest when nobody interferes.
-const ROUNDS_TO_REST: usize = 1500;
+const ROUNDS_TO_REST: u32 = 600;
 /// Jobs that are kept at most: users delete what they do not need.
 const JOBS_MAX: usize = 60;
+/// Memory of the machine, of which other programs have a part at times.
+const MACHINE_BYTES: u64 = 1200 * MIB;
+const OTHERS_BYTES: u64 = 400 * MIB;
+/// Time until a trainer has taken the memory that it needs.
+const GROWS_MS: i64 = 30_000;
 /// Names of jobs in each account.
 const NAMES: u64 = 30;
 pub const ACCOUNTS: [&str; 4] = ["acme", "bert", "cleo", "dora"];
@@ -80,6 +87,9 @@ pub struct Trainer {
     pub is_pilot: bool,
     /// It was asked to stop.
     pub stopping: bool,
+    /// It fetches rows and does not train.
+    is_fetcher: bool,
+    since_ms: i64,
     phase: u32,
 }
 
@@ -87,6 +97,8 @@ pub struct Trainer {
 #[derive(Clone, Debug, Default)]
 pub struct RunDir {
     pub events: Vec<Said>,
+    /// The rows are here, of a job whose rows lie elsewhere.
+    pub is_fetched: bool,
     pub step: u32,
     /// Steps that were done, those that were repeated too.
     pub steps_done: u32,
@@ -95,6 +107,7 @@ pub struct RunDir {
 /// What a trainer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
+    Fetched,
     Validated,
     Step(u32),
     Writing,
@@ -107,6 +120,12 @@ pub enum Said {
 #[derive(Clone, Debug)]
 pub struct Known {
     pub job: Job,
+    /// Memory that it needs; 0 if nobody can say it.
+    pub size_bytes: u64,
+    /// Its rows lie elsewhere.
+    pub is_remote: bool,
+    /// Its trainers die before their first step.
+    pub dies: bool,
     /// Changes of state, each of which has an event.
     pub changes: usize,
     /// Trainers that were started for others while it could have had one.
@@ -122,6 +141,10 @@ pub struct Known {
 pub struct Seen {
     pub created: u32,
     pub completed: u32,
+    pub early: u32,
+    pub fetched: u32,
+    pub counted: u32,
+    pub unseen: u32,
     pub failed: u32,
     pub refused: u32,
     pub expired: u32,
@@ -137,19 +160,25 @@ pub struct Seen {
     pub pilots: u32,
     pub passed_most: u32,
     pub overtaken_most: u32,
+    pub rest_rounds_most: u32,
 }
 
 impl Seen {
     /// What must not be rare.
-    pub fn counts(&self) -> [(&'static str, u32); 14] {
+    pub fn counts(&self) -> [(&'static str, u32); 19] {
         [
             ("created jobs", self.created),
             ("completed jobs", self.completed),
+            ("jobs that ended early", self.early),
+            ("fetched rows", self.fetched),
+            ("jobs that were counted late", self.counted),
+            ("jobs that could not be looked at", self.unseen),
             ("failed jobs", self.failed),
             ("refused jobs", self.refused),
             ("expired jobs", self.expired),
             ("lost trainers", self.lost),
             ("killed trainers", self.killed),
+            ("jobs that were given up", self.given_up),
             ("removed jobs", self.removed),
             ("restarts", self.restarts),
             ("resumed jobs", self.resumed),
@@ -175,6 +204,8 @@ pub struct World {
     pub seen: Seen,
     pub step: u64,
     outputs: u64,
+    /// Memory that other programs have.
+    others_bytes: u64,
 }
 
 impl World {
@@ -200,6 +231,7 @@ impl World {
             seen: Seen::default(),
             step: 0,
             outputs: 0,
+            others_bytes: 0,
         }
     }
 
@@ -219,6 +251,7 @@ impl World {
             64 => self.restart().await,
             65 if self.random.one_in(10) => self.jump(),
             66 if self.random.one_in(4) => self.suspend().await?,
+            67 => self.others_bytes = self.random.below(2) * OTHERS_BYTES,
             _ => self.round().await?,
         }
         self.check().await
@@ -261,7 +294,14 @@ impl World {
         };
         let mut job = Job::new(account.clone(), id.clone(), settings, "", self.now_ms);
         let sizes = [0, 50, 50, 100, 100, 150, 300, 700, 5000];
-        job.estimate = estimate(sizes[self.random.below(sizes.len() as u64) as usize] * MIB);
+        let size_bytes = sizes[self.random.below(sizes.len() as u64) as usize] * MIB;
+        let (is_remote, dies) = (self.random.one_in(4), self.random.one_in(25));
+        // Some are counted later, and rows that are not here cannot be.
+        job.estimate = match (self.random.one_in(4), is_remote) {
+            (true, _) => JobEstimate::Waiting,
+            (false, true) => JobEstimate::Unknown,
+            (false, false) => estimate(size_bytes),
+        };
         let made = self.store.job_create(&job).await;
         let is_taken = self.shown().any(|key| {
             let known = &self.known[&key].job;
@@ -274,8 +314,10 @@ impl World {
                 }
                 self.seen.created += 1;
                 self.seen.pilots += u32::from(job.settings.placement.is_pilot);
-                self.known
-                    .insert(stored.key, Known { job, changes: 0, passed: 0, overtaken: 0, late_rounds: 0 });
+                let (changes, passed, overtaken, late_rounds) = (0, 0, 0, 0);
+                let known =
+                    Known { job, size_bytes, is_remote, dies, changes, passed, overtaken, late_rounds };
+                self.known.insert(stored.key, known);
             }
             Err(error) => match error.code() {
                 Code::AlreadyExists if is_taken => self.seen.repeated += 1,
@@ -370,6 +412,19 @@ impl World {
         let trainer = self.trainers.get_mut(place).expect("it lives");
         let dir = self.dirs.get_mut(place).expect("a trainer has a directory");
         self.now_ms += 1_000;
+        if trainer.is_fetcher {
+            // One that is asked to stop has nothing to say.
+            if !trainer.stopping {
+                dir.is_fetched = true;
+                dir.events.push(Said::Fetched);
+            }
+            self.trainers.remove(place);
+            return;
+        }
+        if self.known.get(&trainer.key).is_some_and(|known| known.dies) {
+            self.trainers.remove(place);
+            return;
+        }
         if trainer.stopping {
             dir.events.push(Said::Paused);
             self.trainers.remove(place);
@@ -402,6 +457,21 @@ impl World {
             dir.step = dir.step.saturating_sub(self.random.below(2) as u32);
             self.trainers.remove(&place);
         }
+    }
+
+    /// Somebody says what a job takes, of those that wait for it.
+    pub async fn count(&mut self) -> Result<(), String> {
+        let views = self.known.iter().map(|(key, known)| JobView::new(*key, &known.job, Run::Gone)).collect();
+        let snapshot = Snapshot { jobs: views, ..Snapshot::default() };
+        let Some(key) = next_to_count(&snapshot, &limits(), self.now_ms) else { return Ok(()) };
+        let known = self.known.get_mut(&key).expect("it is known");
+        let is_here = |dir: &RunDir| dir.is_fetched;
+        let place = (known.job.account.clone(), known.job.id.clone());
+        let can_be_read =
+            !known.is_remote || (known.job.has_started && self.dirs.get(&place).is_some_and(is_here));
+        known.job.estimate = if can_be_read { estimate(known.size_bytes) } else { JobEstimate::Unknown };
+        self.seen.counted += 1;
+        self.store.job_set_estimate(key, &known.job.estimate).await.map_err(|error| error.to_string())
     }
 
     /// A trainer finds fault with the rows.
@@ -481,8 +551,10 @@ impl World {
         for account in self.suspended.clone() {
             self.set_suspended(&account, false).await?;
         }
-        for _ in 0..ROUNDS_TO_REST {
+        for round in 1..=ROUNDS_TO_REST {
+            self.seen.rest_rounds_most = self.seen.rest_rounds_most.max(round);
             self.now_ms += 1_000;
+            self.count().await?;
             self.round().await?;
             for place in self.trainers.keys().cloned().collect::<Vec<_>>() {
                 self.work_at(&place);
@@ -497,8 +569,31 @@ impl World {
         Err(format!("never at rest: {late:?} with trainers {:?}", self.trainers))
     }
 
+    /// What the machine says that it can give.
+    pub fn free_memory(&self) -> Option<u64> {
+        let is_grown = |one: &&Trainer| !(0..GROWS_MS).contains(&(self.now_ms - one.since_ms));
+        let taken: u64 = self.trainers.values().filter(is_grown).map(|one| self.needed_by(one)).sum();
+        Some(MACHINE_BYTES.saturating_sub(self.others_bytes + taken))
+    }
+
+    /// Memory that a trainer will have in the end. One whose job has ended takes no more.
+    fn needed_by(&self, trainer: &Trainer) -> u64 {
+        let job = self.known.get(&trainer.key).map(|known| &known.job);
+        job.filter(|job| job.state.is_active()).map_or(0, needed)
+    }
+
+    /// A trainer that starts beside others finds what it needs when they have all that they need.
+    fn check_machine(&self) -> Result<(), String> {
+        let taken: u64 = self.trainers.values().map(|one| self.needed_by(one)).sum();
+        let there = MACHINE_BYTES - self.others_bytes;
+        match self.trainers.len() > 1 && taken > there {
+            true => Err(format!("trainers need {taken} of the machine, which has {there}")),
+            false => Ok(()),
+        }
+    }
+
     /// A trainer is started for a job.
-    pub fn launch(&mut self, key: i64, share: Share) -> Result<(), String> {
+    pub fn launch(&mut self, key: i64, share: Share, is_fetcher: bool) -> Result<(), String> {
         let job = self.known[&key].job.clone();
         let place = (job.account.clone(), job.id.clone());
         if let Some(other) = self.trainers.get(&place) {
@@ -510,8 +605,11 @@ impl World {
             return Ok(());
         }
         let is_pilot = job.settings.placement.is_pilot;
-        self.trainers.insert(place, Trainer { key, share, is_pilot, stopping: false, phase: 0 });
-        Ok(())
+        self.trainers.insert(
+            place,
+            Trainer { key, share, is_pilot, stopping: false, is_fetcher, since_ms: self.now_ms, phase: 0 },
+        );
+        if is_fetcher { Ok(()) } else { self.check_machine() }
     }
 }
 

@@ -56,7 +56,7 @@ fn what_was_counted_has_a_price() {
     // Nothing was made, and nothing is left.
     assert_eq!(server.get(JOBS).ok()["totalSize"], 0);
     let called = fs::read_to_string(server.dir.path().join("called")).unwrap();
-    assert_eq!(called, "--estimate\ndata\njob.json\n");
+    assert_eq!(called, "--estimate\ndata\nestimate.log\njob.json\n");
     assert_eq!(fs::read_dir(server.dir.path().join("estimates")).unwrap().count(), 0);
 }
 
