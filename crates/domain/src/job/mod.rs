@@ -122,4 +122,4 @@ fn not_built(check: &mut Checker, request: &JobRequest) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

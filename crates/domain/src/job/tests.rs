@@ -50,11 +50,6 @@ fn request() -> JobRequest {
     }
 }
 
-/// Of a job that asks for nothing in particular.
-pub(crate) fn settings() -> JobSettings {
-    resolve(&request(), &facts()).unwrap()
-}
-
 fn refused(change: impl FnOnce(&mut JobRequest), expect: &str) {
     let mut request = request();
     change(&mut request);
