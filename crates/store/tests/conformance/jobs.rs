@@ -1,11 +1,9 @@
 //! Jobs: what of them there may be at once, their changes, and what they tell.
 
-use hearth_domain::{
-    Code, JobEvent, JobId, JobProgress, JobState, ModelId, ModelRef, QuotaKind, Status,
-};
+use hearth_domain::{Code, JobEvent, JobId, JobProgress, JobState, QuotaKind, Status, Wish};
 use hearth_store::{ListQuery, RunReport, Store};
 
-use super::{acme, code, job, open};
+use super::{acme, code, job, model_ref, open};
 
 #[tokio::test]
 async fn of_two_creations_of_one_id_one_wins() {
@@ -22,9 +20,38 @@ async fn two_jobs_cannot_make_one_model() {
     let (_dir, store) = open().await;
     let first = store.job_create(&job("j1", "m")).await.unwrap();
     let error = store.job_create(&job("j2", "m")).await.unwrap_err();
-    assert_eq!(error.to_string(), "output model accounts/acme/models/m exists already");
+    assert_eq!(error.to_string(), "a job with output model accounts/acme/models/m exists already");
     store.job_transition(first.key, None, &JobEvent::Cancel, 20).await.unwrap();
     store.job_create(&job("j2", "m")).await.unwrap();
+    assert_eq!(code(store.job_wish(first.key, Wish::Resume, 30).await), Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_base_is_needed_until_its_job_ends_and_an_adapter_until_it_is_read() {
+    let (_dir, store) = open().await;
+    let mut job = job("j1", "m");
+    let adapter = model_ref("acme", "tuned");
+    job.settings.warm_start_from = Some(adapter.clone());
+    let base = job.settings.base_model.clone();
+    let key = store.job_create(&job).await.unwrap().key;
+    let needed = async || {
+        let of = async |model| store.job_that_needs(model).await.unwrap().is_some();
+        (of(&base).await, of(&adapter).await)
+    };
+    assert_eq!(needed().await, (true, true));
+    // Its rows are fetched first.
+    store.job_transition(key, None, &JobEvent::Fetch, 20).await.unwrap();
+    store.job_transition(key, None, &JobEvent::Fetched, 20).await.unwrap();
+    assert_eq!(needed().await, (true, true));
+    store.job_transition(key, None, &JobEvent::Start, 20).await.unwrap();
+    let progress = JobProgress { total_steps: 10, ..JobProgress::default() };
+    let report = RunReport { progress, events: vec![JobEvent::Validate], ..RunReport::default() };
+    store.job_follow(key, &report, 20).await.unwrap();
+    assert_eq!(needed().await, (true, false));
+    store.job_transition(key, None, &JobEvent::Pause, 20).await.unwrap();
+    assert_eq!(needed().await, (true, false));
+    store.job_transition(key, None, &JobEvent::Cancel, 20).await.unwrap();
+    assert_eq!(needed().await, (false, false));
 }
 
 #[tokio::test]
@@ -99,8 +126,8 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
         progress: JobProgress {
             step,
             total_steps: 10,
-            epoch: 0,
-            rows: 5,
+            epoch: step as u32 / 3,
+            rows: step + 5,
             tokens: step * 100,
             samples: step * 2,
             fetched_bytes: 0,
@@ -115,6 +142,7 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
     let got = store.job_follow(key, &report(9, 3, vec![]), 22).await.unwrap();
     let progress = (got.progress.step, got.progress.tokens, got.progress.samples);
     assert_eq!(progress, (7, 700, 14), "progress never goes back");
+    assert_eq!((got.progress.epoch, got.progress.rows, got.progress.percent()), (2, 12, 70));
     assert_eq!(got.rows_note, "a note");
     store.job_transition(key, None, &JobEvent::Cancel, 23).await.unwrap();
     let got = store.job_follow(key, &report(11, 9, vec![JobEvent::Pause]), 24).await.unwrap();
@@ -128,14 +156,14 @@ async fn a_job_that_stopped_early_is_not_open_any_more() {
     for event in [JobEvent::Start, JobEvent::Validate, JobEvent::Write] {
         store.job_transition(key, None, &event, 20).await.unwrap();
     }
-    let output = ModelRef { account: acme(), id: ModelId::new("m").unwrap() };
+    let output = model_ref("acme", "m");
     let open = |store: &Store| {
         let (store, output) = (store.clone(), output.clone());
         async move {
             (
                 store.job_unfinished(100).await.unwrap().len(),
                 store.job_will_make(&output).await.unwrap(),
-                store.job_with_base(&job("j1", "m").settings.base_model).await.unwrap().is_some(),
+                store.job_that_needs(&job("j1", "m").settings.base_model).await.unwrap().is_some(),
                 store.quota_usage(&acme(), QuotaKind::OpenSupervisedFineTuningJobs).await.unwrap(),
             )
         }
