@@ -141,10 +141,12 @@ fn link_adapter(store: &Store, dir: &RunDir, adapter: &ModelRef) -> Result<PathB
     if to.exists() {
         fs::remove_dir_all(&to).map_err(failed)?;
     }
-    fs::create_dir_all(&to).map_err(failed)?;
+    dir.create_dir(&to).map_err(|error| run_status("making the run directory", dir, error))?;
     for file in ADAPTER_FILES {
         link_or_copy(&model.dir.join(file), &to.join(file)).map_err(failed)?;
     }
+    // As with the rows.
+    fs::File::open(&to).and_then(|to| to.sync_all()).map_err(failed)?;
     Ok(to)
 }
 
