@@ -286,12 +286,16 @@ fn facts_decide() {
         let error = resolve(&request(), &facts).expect_err(expect);
         assert_eq!(format!("{} {error}", error.code().name()), expect);
     };
-    check(|f| f.dataset = None, "NOT_FOUND dataset: there is no dataset rows");
+    check(|f| f.dataset = None, "FAILED_PRECONDITION dataset: dataset rows does not exist or was deleted");
     check(
         |f| f.dataset.as_mut().unwrap().state = DatasetState::Uploading,
         "FAILED_PRECONDITION dataset: dataset rows is not READY; upload its files and call validateUpload first",
     );
     check(|f| f.base_model = None, "NOT_FOUND baseModel: there is no model accounts/fireworks/models/tiny");
+    refused(
+        |r| r.evaluation_dataset = "gone".into(),
+        "FAILED_PRECONDITION evaluationDataset: dataset gone does not exist or was deleted",
+    );
 }
 
 #[test]
