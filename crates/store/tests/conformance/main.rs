@@ -6,6 +6,7 @@ mod jobs;
 mod lists;
 mod models;
 mod people;
+mod suspension;
 
 use hearth_domain::job::LrScheduler;
 use hearth_domain::{
