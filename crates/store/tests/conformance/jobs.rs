@@ -27,6 +27,18 @@ async fn two_jobs_cannot_make_one_model() {
 }
 
 #[tokio::test]
+async fn what_fetches_rows_counts_as_running() {
+    let (_dir, store) = open().await;
+    let key = store.job_create(&job("j1", "m")).await.unwrap().key;
+    let running = async || store.quota_usage(&acme(), QuotaKind::RunningSupervisedFineTuningJobs).await;
+    assert_eq!(running().await.unwrap(), 0);
+    for (event, expect) in [(JobEvent::Fetch, 1), (JobEvent::Fetched, 0), (JobEvent::Start, 1)] {
+        store.job_transition(key, None, &event, 20).await.unwrap();
+        assert_eq!(running().await.unwrap(), expect, "{event:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_base_is_needed_until_its_job_ends_and_an_adapter_until_it_is_read() {
     let (_dir, store) = open().await;
     let mut job = job("j1", "m");
