@@ -440,3 +440,16 @@ impl Listed {
         self.table().iter().find(|(known, _)| *known == path).map(|(_, column)| *column)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::webhook::WEBHOOK_FAILING_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn filters_find_the_webhooks_that_are_shown_as_failing() {
+        let sql = Listed::Webhook.column("state").unwrap().sql;
+        assert!(sql.contains(&format!(">= {WEBHOOK_FAILING_AFTER} ")), "{sql}");
+    }
+}
