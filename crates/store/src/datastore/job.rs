@@ -56,6 +56,8 @@ pub struct RunReport {
     pub progress: JobProgress,
     /// What it said of its rows, if it said something.
     pub rows_note: Option<String>,
+    /// What was wrong with what it went on from, if something was.
+    pub run_note: Option<String>,
     /// What it tells besides, in order; each with the number of `events` that stand before it in the log.
     pub notes: Vec<(usize, JobNews)>,
     /// What it means for the job, in order.
@@ -358,6 +360,7 @@ impl Store {
         if active {
             job.advance(report.progress, now_ms);
             job.rows_note = report.rows_note.clone().unwrap_or(job.rows_note);
+            job.run_note = report.run_note.clone().unwrap_or(job.run_note);
         }
         write(&mut tx, key, &job).await?;
         if active {

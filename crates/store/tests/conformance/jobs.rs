@@ -1,7 +1,7 @@
 //! Jobs: what of them there may be at once, their changes, and what they tell.
 
 use hearth_domain::{Code, JobEvent, JobId, JobProgress, JobState, QuotaKind, Status, Wish};
-use hearth_store::{ListQuery, RunReport, Store};
+use hearth_store::{Comparator, Condition, ListQuery, Listed, RunReport, Store, Value};
 
 use super::{acme, code, job, model_ref, open};
 
@@ -146,6 +146,7 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
             output_step: 0,
         },
         rows_note: (step == 7).then(|| "a note".to_owned()),
+        run_note: (step == 7).then(|| "a warning".to_owned()),
         events,
         ..RunReport::default()
     };
@@ -155,7 +156,13 @@ async fn reports_of_a_run_move_a_job_forward_and_never_wake_it() {
     let progress = (got.progress.step, got.progress.tokens, got.progress.samples);
     assert_eq!(progress, (7, 700, 14), "progress never goes back");
     assert_eq!((got.progress.epoch, got.progress.rows, got.progress.percent()), (2, 12, 70));
-    assert_eq!(got.rows_note, "a note");
+    assert_eq!(got.note(), "a note; a warning");
+    let found = async |message: &str| {
+        let column = Listed::Job.column("status.message").unwrap();
+        let filter = Condition::Compare(column, Comparator::Equal, Value::Text(message.to_owned()));
+        store.job_list(&acme(), &ListQuery { filter, ..ListQuery::default() }).await.unwrap().total_size
+    };
+    assert_eq!((found("a note; a warning").await, found("a note").await), (1, 0));
     store.job_transition(key, None, &JobEvent::Cancel, 23).await.unwrap();
     let got = store.job_follow(key, &report(11, 9, vec![JobEvent::Pause]), 24).await.unwrap();
     assert_eq!((got.state, got.progress.step, got.events_read), (JobState::Cancelled, 7, 11));
