@@ -52,8 +52,9 @@ def damaged(folder, calm, seed):
             said = f"{newest.name} is damaged"
             it.until("a warning", lambda: any(
                 said in event.get("message", "") for event in it.events("damaged") if event["type"] == "warning"))
+            it.until("a status", lambda: said in it.job("damaged")["status"]["message"])
         ended = it.until_ended("damaged")
-        assert ended["status"]["code"] == "OK", ended
+        assert ended["status"]["code"] == "OK" and said in ended["status"]["message"], ended
         assert it.digest("damaged") == expected, "another adapter"
         log = it.ask("GET", ended["trainerLogsSignedUrl"]).decode()
         assert log.count("is damaged") == len(DAMAGES) and "going on from step" in log, log

@@ -162,9 +162,18 @@ def cuts(folder, calm, seed):
             assert it.job(job)["state"] == "JOB_STATE_COMPLETED", it.job(job)
             assert it.digest(job) == expected, f"{variant}: another adapter after its end"
             assert is_there(it, f"{ACCOUNT}/models/{job}"), variant
+
+            # A job that goes on from an adapter has it from its beginning.
+            warm = f"warm-{variant}"
+            it.create(warm, **{**settings, "baseModel": "", "warmStartFrom": job})
+            it.until_running(warm)
+            cut(it, shim, variant, chance)
+            start_again(it)
+            done += 1
+            it.until_ended(warm)
             it.ask("DELETE", f"{ACCOUNT}/models/{job}")
             cut(it, shim, variant, chance)
             start_again(it)
             done += 1
             assert is_there(it, f"{ACCOUNT}/models/{job}") is None, f"{variant}: a deleted model came back"
-    return f"{done} cuts ({', '.join(VARIANTS)}), {len(VARIANTS)} jobs with equal adapters"
+    return f"{done} cuts ({', '.join(VARIANTS)}), {len(VARIANTS)} jobs with equal adapters, {len(VARIANTS)} that go on from one"

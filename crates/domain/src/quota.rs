@@ -19,7 +19,7 @@ pub enum QuotaKind {
     OpenBatchInferenceJobs,
     /// Supervised fine-tuning jobs that are not at their end.
     OpenSupervisedFineTuningJobs,
-    /// Supervised fine-tuning jobs that have a trainer.
+    /// Supervised fine-tuning jobs that have a trainer, or what fetches their rows.
     RunningSupervisedFineTuningJobs,
     /// Secrets.
     Secrets,

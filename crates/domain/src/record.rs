@@ -154,9 +154,12 @@ pub struct Job {
     pub state: JobState,
     /// Why it failed, or OK.
     pub status: Status,
-    /// What is to be known of its rows, for people; the message of a status that is OK.
+    /// What is to be known of its rows, for people: see [`Job::note`].
     #[serde(default)]
     pub rows_note: String,
+    /// What was wrong with what its trainer went on from, for people.
+    #[serde(default)]
+    pub run_note: String,
     /// How far it is.
     pub progress: JobProgress,
     /// What it is expected to take.
@@ -205,6 +208,7 @@ impl Job {
             state: JobState::Pending,
             status: Status::default(),
             rows_note: String::new(),
+            run_note: String::new(),
             progress: JobProgress::default(),
             estimate: JobEstimate::default(),
             losses_without_progress: 0,
@@ -294,6 +298,12 @@ impl Job {
         self.touch(now_ms);
         self.completed_time_ms = next.is_final().then_some(self.update_time_ms);
         Ok(())
+    }
+
+    /// What is to be known of its rows and of its run, for people; the message of a status that is OK.
+    pub fn note(&self) -> String {
+        let separator = if self.rows_note.is_empty() || self.run_note.is_empty() { "" } else { "; " };
+        format!("{}{separator}{}", self.rows_note, self.run_note)
     }
 
     /// Takes over progress that a run reports. It never goes back, even when a restarted run repeats steps.

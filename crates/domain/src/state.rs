@@ -262,6 +262,3 @@ pub fn transition(state: JobState, event: &JobEvent) -> Result<JobState, Transit
     };
     Ok(next)
 }
-
-#[cfg(test)]
-mod tests;

@@ -315,7 +315,11 @@ const JOB: Columns = columns! {
             = "coalesce(record ->> '$.settings.sampler_checkpoint_save_interval_steps', 0)",
         "eval_auto_carveout" = "coalesce(record ->> '$.settings.eval_auto_carveout', 0)",
         "status.message" = "CASE WHEN record ->> '$.status.code' = 'OK' AND record ->> '$.status.message' = ''
-            THEN coalesce(record ->> '$.rows_note', '') ELSE record ->> '$.status.message' END",
+            THEN coalesce(record ->> '$.rows_note', '')
+                || CASE WHEN coalesce(record ->> '$.rows_note', '') <> '' AND coalesce(record ->> '$.run_note', '') <> ''
+                   THEN '; ' ELSE '' END
+                || coalesce(record ->> '$.run_note', '')
+            ELSE record ->> '$.status.message' END",
         "created_by" = "record ->> '$.created_by'",
         "output_model" = reference!("settings.output_model", "models"),
         "base_model" = reference!("settings.base_model", "models"),
@@ -438,5 +442,18 @@ impl Listed {
     /// `status.message`. `None`: every row has the field's default.
     pub fn column(self, path: &str) -> Option<Column> {
         self.table().iter().find(|(known, _)| *known == path).map(|(_, column)| *column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::webhook::WEBHOOK_FAILING_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn filters_find_the_webhooks_that_are_shown_as_failing() {
+        let sql = Listed::Webhook.column("state").unwrap().sql;
+        assert!(sql.contains(&format!(">= {WEBHOOK_FAILING_AFTER} ")), "{sql}");
     }
 }

@@ -47,13 +47,15 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
     let batch =
         training::batch(&mut check, request, base.as_ref().map_or(i32::MAX, |base| base.context_length));
     let mut numbers = training::numbers(&mut check, request, adapter.as_ref());
-    let steps = training::steps(&numbers, &batch, facts.dataset.as_ref());
+    let is_carved_out = request.eval_auto_carveout && request.evaluation_dataset.is_empty();
+    let steps = training::steps(&numbers, &batch, facts.dataset.as_ref(), is_carved_out);
+    training::warmup(&mut check, &numbers, &batch, steps);
     let lr_scheduler = training::lr_scheduler(&mut check, request.lr_scheduler);
     let sampler_checkpoint_save_interval_steps =
         training::sampler_checkpoints(&mut check, request, &batch, steps);
     if numbers.learning_rate == 0.0 {
         let weights = base.as_ref().map_or(0, |base| base.parameter_count);
-        numbers.learning_rate = learning_rate_default(weights, numbers.lora_rank, steps);
+        numbers.learning_rate = training::rate_by_default(weights, numbers.lora_rank, steps);
     }
     let placement = placement::placement(&mut check, request, facts);
     let aws_s3_config = storage::aws(&mut check, request, facts);
@@ -65,7 +67,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
         return Ok(JobSettings {
             display_name: request.display_name.clone(),
             dataset,
-            eval_auto_carveout: request.eval_auto_carveout && evaluation_dataset.is_none(),
+            eval_auto_carveout: is_carved_out,
             evaluation_dataset,
             early_stop: request.early_stop,
             base_model: base.name,
@@ -122,4 +124,4 @@ fn not_built(check: &mut Checker, request: &JobRequest) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

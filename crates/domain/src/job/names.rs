@@ -18,7 +18,8 @@ pub(super) fn dataset(
         return None;
     }
     let Some(dataset) = found else {
-        check.add(Code::NotFound, field, format!("there is no dataset {name}"));
+        let what = format!("dataset {name} does not exist or was deleted");
+        check.add(Code::FailedPrecondition, field, what);
         return None;
     };
     if dataset.state != DatasetState::Ready {

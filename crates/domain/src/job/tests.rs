@@ -50,11 +50,6 @@ fn request() -> JobRequest {
     }
 }
 
-/// Of a job that asks for nothing in particular.
-pub(crate) fn settings() -> JobSettings {
-    resolve(&request(), &facts()).unwrap()
-}
-
 fn refused(change: impl FnOnce(&mut JobRequest), expect: &str) {
     let mut request = request();
     change(&mut request);
@@ -155,6 +150,66 @@ fn steps_of_the_default_rate_are_the_jobs() {
     // Four bytes a token: 100 batches of 1000 tokens.
     check(|r| (r.max_context_length, r.batch_size) = (512, 1000), 400_000, rate(100));
     check(|r| r.learning_rate = 7e-5, 0, 7e-5);
+    // Of 300 rows 30 are set aside.
+    check(|r| r.eval_auto_carveout = true, 0, rate(34));
+}
+
+#[test]
+fn steps_of_rows_that_lie_elsewhere_are_not_known() {
+    let check = |change: fn(&mut JobRequest), rows, steps| {
+        let mut request = JobRequest { sampler_checkpoint_save_interval_steps: 1, ..request() };
+        change(&mut request);
+        let dataset = Dataset {
+            external_url: "s3://b/x.jsonl".into(),
+            example_count: rows,
+            ..facts().dataset.unwrap()
+        };
+        let facts = JobFacts { dataset: Some(dataset), ..facts() };
+        let got = resolve(&request, &facts).unwrap();
+        assert_eq!(got.learning_rate, learning_rate_default(135_000_000, 8, steps));
+    };
+    check(|_| {}, 0, 1000);
+    check(|r| r.batch_size = 2048, 0, 1000);
+    // A size that is said says nothing of tokens.
+    check(|r| r.batch_size = 2048, 300, 1000);
+    check(|_| {}, 300, 38);
+    check(|r| r.learning_rate_warmup_steps = 1_000_000, 0, 1000);
+}
+
+#[test]
+fn rows_that_are_set_aside_make_no_steps() {
+    let check = |rows, interval, expect: Option<&str>| {
+        let request = JobRequest {
+            batch_size_samples: 1,
+            eval_auto_carveout: true,
+            sampler_checkpoint_save_interval_steps: interval,
+            ..request()
+        };
+        let dataset = Dataset { example_count: rows, ..facts().dataset.unwrap() };
+        let facts = JobFacts { dataset: Some(dataset), ..facts() };
+        let found = resolve(&request, &facts).err().map(|found| found.to_string());
+        assert_eq!(found.as_deref(), expect);
+    };
+    check(1000, 9, None);
+    check(
+        1000,
+        8,
+        Some(
+            "samplerCheckpointSaveIntervalSteps: 8 would keep 112 checkpoints of 900 steps, and 100 are kept at most; set \
+             it to 9 or more",
+        ),
+    );
+    // One of two, and none of a single one.
+    check(2, 1, None);
+    check(1, 1, None);
+    check(
+        u64::MAX,
+        i32::MAX,
+        Some(
+            "samplerCheckpointSaveIntervalSteps: 2147483647 would keep 8589934595 checkpoints of 18446744073709551515 \
+         steps, and 100 are kept at most; set it to 184467440737095516 or more",
+        ),
+    );
 }
 
 #[test]
@@ -193,6 +248,14 @@ fn wrong_values_are_all_told_at_once() {
         "INVALID_ARGUMENT batchSize: 512 tokens are less than 1024, the tokens of one sample (maxContextLength)",
     );
     refused(
+        |r| r.learning_rate_warmup_steps = 38,
+        "INVALID_ARGUMENT learningRateWarmupSteps: 38 steps of warm-up are not less than the 38 of the whole training",
+    );
+    refused(
+        |r| (r.learning_rate_warmup_steps, r.epochs) = (-1, 2),
+        "INVALID_ARGUMENT learningRateWarmupSteps: -1 is not between 0 and 1000000 (0 is the default)",
+    );
+    refused(
         |r| (r.dataset, r.epochs) = (String::new(), -1),
         "INVALID_ARGUMENT dataset: is required; epochs: -1 is not between 0 and 100 (0 is the default)",
     );
@@ -223,12 +286,16 @@ fn facts_decide() {
         let error = resolve(&request(), &facts).expect_err(expect);
         assert_eq!(format!("{} {error}", error.code().name()), expect);
     };
-    check(|f| f.dataset = None, "NOT_FOUND dataset: there is no dataset rows");
+    check(|f| f.dataset = None, "FAILED_PRECONDITION dataset: dataset rows does not exist or was deleted");
     check(
         |f| f.dataset.as_mut().unwrap().state = DatasetState::Uploading,
         "FAILED_PRECONDITION dataset: dataset rows is not READY; upload its files and call validateUpload first",
     );
     check(|f| f.base_model = None, "NOT_FOUND baseModel: there is no model accounts/fireworks/models/tiny");
+    refused(
+        |r| r.evaluation_dataset = "gone".into(),
+        "FAILED_PRECONDITION evaluationDataset: dataset gone does not exist or was deleted",
+    );
 }
 
 #[test]

@@ -30,6 +30,13 @@ pub const BATCH_SIZE_MAX: i32 = 1 << 20;
 pub const GRADIENT_ACCUMULATION_STEPS_MAX: i32 = 1024;
 /// Most steps of warm-up.
 pub const WARMUP_STEPS_MAX: i32 = 1_000_000;
+/// Steps that the default rate counts with when nobody knows them, because the rows lie elsewhere: the end of the formula
+/// that cannot destroy a long run.
+const STEPS_UNKNOWN: u64 = 1000;
+/// With `evalAutoCarveout`, one row of so many is set aside, rounded down; one at least, if there are two.
+pub const CARVEOUT_ROWS_PER_ROW: u64 = 10;
+/// Most rows that are set aside so.
+pub const CARVEOUT_ROWS_MAX: u64 = 100;
 /// Bytes of JSONL that make about one token, to guess the steps of a job whose batches are counted in tokens.
 const BYTES_PER_TOKEN: u64 = 4;
 /// Evaluations in a row without a gain after which a job with `earlyStop` ends. There are two in each epoch.
@@ -124,17 +131,32 @@ pub(super) fn lr_scheduler(check: &mut Checker, given: LrScheduler) -> LrSchedul
     }
 }
 
-/// The interval that is given, if it does not keep too many checkpoints. Of
-/// batches that are counted in tokens, only the trainer knows the steps.
+/// The rate when none is given.
+pub(super) fn rate_by_default(weights: u64, rank: u32, steps: Option<u64>) -> f32 {
+    learning_rate_default(weights, rank, steps.unwrap_or(STEPS_UNKNOWN))
+}
+
+/// A warm-up that the training does not outlast: no step would have the rate that was asked for.
+pub(super) fn warmup(check: &mut Checker, numbers: &Numbers, batch: &Batch, steps: Option<u64>) {
+    let warmup = u64::from(numbers.learning_rate_warmup_steps);
+    if let Some(steps) = steps.filter(|steps| batch.samples > 0 && warmup >= *steps && warmup > 0) {
+        let what = format!("{warmup} steps of warm-up are not less than the {steps} of the whole training");
+        check.add(Code::InvalidArgument, "learningRateWarmupSteps", what);
+    }
+}
+
+/// The interval that is given, if it does not keep too many checkpoints. Of batches that are counted in tokens, and of
+/// rows that lie elsewhere, only the trainer knows the steps.
 pub(super) fn sampler_checkpoints(
     check: &mut Checker,
     request: &JobRequest,
     batch: &Batch,
-    steps: u64,
+    steps: Option<u64>,
 ) -> u32 {
     const FIELD: &str = "samplerCheckpointSaveIntervalSteps";
     let given = request.sampler_checkpoint_save_interval_steps;
     let interval = check.whole(FIELD, given, i32::MAX, 0);
+    let steps = steps.unwrap_or(0);
     let count = steps.checked_div(u64::from(interval)).unwrap_or(0);
     if batch.samples > 0 && count > SAMPLER_CHECKPOINTS_MAX {
         let what = format!(
@@ -147,18 +169,34 @@ pub(super) fn sampler_checkpoints(
     interval
 }
 
-/// Optimiser steps of the whole job. Exact when batches are counted in samples; when they are counted in tokens, from
-/// the size of the files.
-pub(super) fn steps(numbers: &Numbers, batch: &Batch, dataset: Option<&Dataset>) -> u64 {
-    let Some(dataset) = dataset else { return 1 };
+/// Optimiser steps of the whole job; `None` if the rows lie elsewhere and nobody has said how many they are. When
+/// batches are counted in samples, so many at most: rows that are too long are left out. When they are counted in tokens,
+/// a guess from the size of the files.
+pub(super) fn steps(
+    numbers: &Numbers,
+    batch: &Batch,
+    dataset: Option<&Dataset>,
+    is_carved_out: bool,
+) -> Option<u64> {
+    let dataset = dataset?;
     let batches = match batch.samples {
         0 => {
             let bytes: u64 = dataset.files.iter().map(|file| file.size_bytes).sum();
             (bytes / BYTES_PER_TOKEN).div_ceil(u64::from(batch.tokens.max(1)))
         }
-        samples => dataset.example_count.div_ceil(u64::from(samples)),
+        samples => {
+            let rows = dataset.example_count;
+            let carved_out = if is_carved_out { carved_out(rows) } else { 0 };
+            (rows - carved_out).div_ceil(u64::from(samples))
+        }
     };
-    batches.div_ceil(u64::from(numbers.gradient_accumulation_steps)) * u64::from(numbers.epochs)
+    let steps = batches.div_ceil(u64::from(numbers.gradient_accumulation_steps));
+    (steps > 0).then(|| steps.saturating_mul(u64::from(numbers.epochs)))
+}
+
+/// How many of so many rows the trainer sets aside for evaluation, if none is too long.
+fn carved_out(rows: u64) -> u64 {
+    (rows / CARVEOUT_ROWS_PER_ROW).clamp(1, CARVEOUT_ROWS_MAX).min(rows.saturating_sub(1))
 }
 
 pub(super) struct Batch {

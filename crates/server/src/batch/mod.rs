@@ -2,7 +2,8 @@
 //!
 //! One job runs at a time, the oldest first. Its rows become chat requests, a few at once, and each answer is a line of
 //! the job's journal, in the order of the rows. A server that is killed goes on behind the last whole line. At the end
-//! the journal becomes the files of the output dataset.
+//! the journal becomes the files of the output dataset. Jobs of a suspended account wait until that ends, and others go
+//! before them.
 
 mod dir;
 mod journal;
@@ -72,7 +73,8 @@ async fn work(state: AppState, stop: CancellationToken) {
     }
 }
 
-/// Runs the oldest job that is not at its end, until it is or until `stop`. False if there is none.
+/// Runs the oldest job that is not at its end and whose account is not suspended, until it is at its end, its account is
+/// suspended, or until `stop`. False if there is none.
 async fn step(state: &AppState, stop: &CancellationToken) -> Result<bool, ServerError> {
     if stop.is_cancelled() {
         return Ok(false);

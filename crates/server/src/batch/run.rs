@@ -6,6 +6,7 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use hearth_data::request::Request;
 use hearth_domain::{BatchInferenceJob, BatchProgress, BatchState, Status};
+use hearth_store::StoreError;
 use http::StatusCode;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -45,9 +46,12 @@ enum RowEnd {
     Job(Status),
     /// The server stops.
     Stopped,
+    /// The job's account is suspended.
+    Suspended,
 }
 
-/// Answers all rows that are not done, and writes the output.
+/// Answers all rows that are not done, and writes the output. Ends before that if the server stops, or if the account is
+/// suspended: then the job waits again.
 pub(super) async fn run(
     state: &AppState,
     job: &BatchInferenceJob,
@@ -73,10 +77,12 @@ pub(super) async fn run(
         let entry = match entry? {
             Ok(entry) => entry,
             Err(RowEnd::Job(status)) => return Err(Ended::Failed(status)),
-            Err(RowEnd::Stopped) => {
+            Err(end @ (RowEnd::Stopped | RowEnd::Suspended)) => {
                 journal = blocking(move || journal.sync().map(|()| journal)).await?;
                 drop(journal);
-                return save(state, job, progress, BatchState::Running).await;
+                let waits = matches!(end, RowEnd::Suspended);
+                let to = if waits { BatchState::Pending } else { BatchState::Running };
+                return save(state, job, progress, to).await;
             }
         };
         entry.add_to(&mut progress);
@@ -144,7 +150,7 @@ async fn earlier(state: &AppState, job: &BatchInferenceJob) -> Result<Option<Pat
         crate::gateway::names::batch_inference_job("continuedFromJobName", &job.continued_from)?;
     match state.store().get::<BatchInferenceJob>(&account, id.as_str()).await {
         Ok(earlier) => Ok(Some(JobDir::of(state, &earlier).journal()).filter(|path| path.is_file())),
-        Err(hearth_store::StoreError::NotFound { .. }) => Err(gone()),
+        Err(StoreError::NotFound { .. }) => Err(gone()),
         Err(error) => Err(error.into()),
     }
 }
@@ -224,6 +230,11 @@ async fn answer(
         // The dataset was checked; this one holds something else than requests.
         Err(what) => return Ok(Err(RowEnd::Job(Status::new(hearth_domain::Code::InvalidArgument, what)))),
     };
+    match state.store().account_check(&job.account).await {
+        Ok(()) => {}
+        Err(StoreError::Suspended { .. }) => return Ok(Err(RowEnd::Suspended)),
+        Err(error) => return Err(error.into()),
+    }
     let custom_id = row.custom_id.clone();
     let reply = match row::body(job, row) {
         Ok(body) => tokio::select! {
@@ -265,4 +276,60 @@ async fn ask(state: &AppState, caller: &Caller, body: Map<String, Value>) -> Res
         }
     }
     answer_chat(state, caller, &body).await
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::{
+        Account, AccountId, BatchInferenceJobId, BatchParameters, DatasetId, DatasetRef, ModelId, ModelRef,
+        SuspendState,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_of_a_suspended_account_are_not_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = crate::state::tests::state(dir.path()).await;
+        let (store, account) = (state.store(), AccountId::new("acme").unwrap());
+        let dataset = |id: &str| DatasetRef { account: account.clone(), id: DatasetId::new(id).unwrap() };
+        let job = BatchInferenceJob {
+            account: account.clone(),
+            id: BatchInferenceJobId::new("b").unwrap(),
+            display_name: String::new(),
+            model: ModelRef { account: account.clone(), id: ModelId::new("absent").unwrap() },
+            input: dataset("rows"),
+            output: dataset("answers"),
+            parameters: BatchParameters::default(),
+            continued_from: String::new(),
+            state: BatchState::Pending,
+            status: Status::default(),
+            progress: BatchProgress::default(),
+            created_by: String::new(),
+            create_time_ms: 1,
+            update_time_ms: 1,
+        };
+        store.account_create(&Account::new(account.clone(), "", "", 1)).await.unwrap();
+        store.create(&job).await.unwrap();
+        let input = dir.path().join("batch/acme/b-1/input");
+        std::fs::create_dir_all(&input).unwrap();
+        let row = r#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}]}}"#;
+        std::fs::write(input.join("0000.jsonl"), format!("{row}\n")).unwrap();
+        let stop = CancellationToken::new();
+
+        store.account_suspend(&account, SuspendState::BlockedByAbuseRule, 2).await.unwrap();
+        assert!(run(&state, &job, &stop).await.is_ok());
+        let found: BatchInferenceJob = store.get(&account, "b").await.unwrap();
+        assert_eq!(
+            (found.state, found.progress.total, found.progress.processed()),
+            (BatchState::Pending, 1, 0)
+        );
+        assert!(store.batch_inference_job_next().await.unwrap().is_none());
+
+        // Afterwards its model is asked, and is not there.
+        store.account_suspend(&account, SuspendState::Unsuspended, 3).await.unwrap();
+        assert_eq!(store.batch_inference_job_next().await.unwrap().unwrap().id, job.id);
+        let Err(Ended::Failed(status)) = run(&state, &job, &stop).await else { panic!("it was not asked") };
+        assert!(status.message.contains("cannot be asked any more"), "{status:?}");
+    }
 }

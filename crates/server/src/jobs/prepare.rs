@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hearth_data::carve;
 use hearth_data::template::source_of;
 use hearth_domain::JobSettings;
 use hearth_domain::job::{self, EARLY_STOP_MIN_GAIN, EARLY_STOP_PATIENCE, LrScheduler};
@@ -28,6 +29,9 @@ const EVAL_INTERVAL_STEPS: u32 = 0;
 const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 // What a job is refused for and what its run would fail at is the same number.
 const _: () = assert!(SAMPLER_CHECKPOINTS_MAX == job::SAMPLER_CHECKPOINTS_MAX);
+// Steps are counted without the rows that the trainer sets aside.
+const _: () = assert!(carve::ROWS_PER_ROW as u64 == job::CARVEOUT_ROWS_PER_ROW);
+const _: () = assert!(carve::ROWS_MAX as u64 == job::CARVEOUT_ROWS_MAX);
 
 /// Fills the run directory, unless it is filled already. `job.json` comes last: what has it is complete.
 ///
@@ -141,10 +145,12 @@ fn link_adapter(store: &Store, dir: &RunDir, adapter: &ModelRef) -> Result<PathB
     if to.exists() {
         fs::remove_dir_all(&to).map_err(failed)?;
     }
-    fs::create_dir_all(&to).map_err(failed)?;
+    dir.create_dir(&to).map_err(|error| run_status("making the run directory", dir, error))?;
     for file in ADAPTER_FILES {
         link_or_copy(&model.dir.join(file), &to.join(file)).map_err(failed)?;
     }
+    // As with the rows.
+    fs::File::open(&to).and_then(|to| to.sync_all()).map_err(failed)?;
     Ok(to)
 }
 

@@ -48,6 +48,10 @@ pub(super) fn read(job: &Job, events: &[Event], unwatched: u64) -> (RunReport, O
                 vec![JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
             }
         };
+        // Before the rows are read, a trainer warns of what it goes on from: a checkpoint or a log that is damaged.
+        if let (JobState::Validating, EventKind::Warning { message }) = (state, &event.kind) {
+            report.run_note = Some(message.clone());
+        }
         report.notes.extend(news(event).map(|news| (report.events.len(), news)));
         // A step says that the rows are read, whether or not they were said to be: what has happened is skipped.
         for next in moves {
@@ -181,5 +185,43 @@ pub(super) fn failure_code(kind: FailureKind) -> Code {
         FailureKind::Changed => Code::Aborted,
         FailureKind::Unreachable => Code::Unavailable,
         FailureKind::Damaged | FailureKind::Internal => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_domain::{AccountId, JobId};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_trainer_goes_on_from_is_told_and_what_else_it_warns_of_is_not() {
+        let named = |id: &str| json!({"account": "acme", "id": id});
+        let settings = json!({
+            "display_name": "", "dataset": named("rows"), "evaluation_dataset": null, "base_model": named("base"),
+            "output_model": named("j"), "jinja_template": null, "epochs": 1, "learning_rate": 1e-3,
+            "learning_rate_warmup_steps": 0, "optimizer_weight_decay": 0.01, "lora_rank": 8, "lora_alpha": 16.0,
+            "max_context_length": 128, "batch_size": 0, "batch_size_samples": 8, "gradient_accumulation_steps": 1,
+        });
+        let settings = serde_json::from_value(settings).unwrap();
+        let (account, id) = (AccountId::new("acme").unwrap(), JobId::new("j").unwrap());
+        let mut job = Job::new(account, id, settings, "", 0);
+        job.apply(&JobEvent::Start, 1).unwrap();
+        let warning = |message: &str| EventKind::Warning { message: message.to_owned() };
+        let kinds = [
+            EventKind::Started { pid: 1, resumed_from_step: 20 },
+            warning("checkpoint 40 is damaged; going on from step 20"),
+            EventKind::Checkpoint { step: 40, path: "step-00000040".to_owned() },
+            warning("more memory than planned"),
+        ];
+        let events: Vec<Event> =
+            (1..).zip(kinds).map(|(seq, kind)| Event { seq, time_ms: 1, kind }).collect();
+        let (report, _) = read(&job, &events);
+        assert_eq!(report.run_note.as_deref(), Some("checkpoint 40 is damaged; going on from step 20"));
+        assert_eq!(report.notes.len(), 4);
+        // Later reports leave it as it is.
+        let (report, _) = read(&Job { state: JobState::Running, ..job }, &events[2..]);
+        assert_eq!(report.run_note, None);
     }
 }

@@ -70,7 +70,7 @@ impl Store {
             .await
             .map_err(StoreError::Database)?;
         job::set_suspended(&mut tx, id, state != SuspendState::Unsuspended, now_ms).await?;
-        tx.commit().await.map_err(StoreError::Database)?;
+        self.commit_job(tx).await?;
         Ok(account)
     }
 

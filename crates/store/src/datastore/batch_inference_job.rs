@@ -7,11 +7,14 @@ use crate::error::StoreError;
 use crate::page::parse;
 
 impl Store {
-    /// The oldest job of all accounts that is not at its end.
+    /// The oldest job that is not at its end, of all accounts that are not suspended.
     pub async fn batch_inference_job_next(&self) -> Result<Option<BatchInferenceJob>, StoreError> {
         let found: Option<(String, String)> = sqlx::query_as(
             "SELECT id, record FROM batch_inference_job
              WHERE record ->> '$.state' NOT IN ('COMPLETED', 'FAILED')
+               AND NOT EXISTS (
+                   SELECT 1 FROM account WHERE account.id = batch_inference_job.account
+                   AND coalesce(account.record ->> '$.suspend_state', 'UNSUSPENDED') <> 'UNSUSPENDED')
              ORDER BY create_time_ms, account, id LIMIT 1",
         )
         .fetch_optional(&self.pool)

@@ -8,7 +8,7 @@ use hearth_domain::{
 };
 use secrecy::SecretString;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Row, Sqlite, SqliteExecutor, Transaction};
 
 use super::account::must_not_be_suspended;
 use super::job_event::{self, Change};
@@ -16,9 +16,12 @@ use super::{Store, model, wandb, webhook};
 use crate::columns::Listed;
 use crate::condition::{Comparator, Condition, Value};
 use crate::error::StoreError;
+use crate::installed;
 use crate::page::{ListPage, ListQuery, Source, insert_error, list, parse, record};
 
 const KIND: &str = "job";
+/// What errors call the model that a job makes.
+const OUTPUT: &str = "output model";
 
 /// States in which a job does not count as open, as the partial indexes of migration 25 say it word for word.
 macro_rules! closed {
@@ -53,6 +56,8 @@ pub struct RunReport {
     pub progress: JobProgress,
     /// What it said of its rows, if it said something.
     pub rows_note: Option<String>,
+    /// What was wrong with what it went on from, if something was.
+    pub run_note: Option<String>,
     /// What it tells besides, in order; each with the number of `events` that stand before it in the log.
     pub notes: Vec<(usize, JobNews)>,
     /// What it means for the job, in order.
@@ -78,23 +83,7 @@ impl Store {
     ) -> Result<StoredJob, StoreError> {
         let mut tx = self.begin_write().await?;
         must_not_be_suspended(&mut tx, &job.account).await?;
-        let output = &job.settings.output_model;
-        let taken: bool = sqlx::query_scalar(concat!(
-            "SELECT EXISTS (SELECT 1 FROM model WHERE account = ?1 AND id = ?2)
-             OR EXISTS (SELECT 1 FROM job WHERE account = ?1 AND id <> ?3
-                        AND record ->> '$.settings.output_model.id' = ?2 AND state NOT IN ",
-            closed!(),
-            ")"
-        ))
-        .bind(output.account.as_str())
-        .bind(output.id.as_str())
-        .bind(job.id.as_str())
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(StoreError::Database)?;
-        if taken {
-            return Err(StoreError::AlreadyExists { kind: "output model", name: output.to_string() });
-        }
+        self.must_be_free(&mut tx, OUTPUT, &job.settings.output_model, Some(&job.id)).await?;
         let done = sqlx::query(
             "INSERT INTO job (account, id, state, create_time_ms, record, lane) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )
@@ -119,17 +108,35 @@ impl Store {
 
     /// Whether a job that is not at its end will make the model of this name.
     pub async fn job_will_make(&self, model: &ModelRef) -> Result<bool, StoreError> {
-        sqlx::query_scalar(concat!(
-            "SELECT EXISTS (SELECT 1 FROM job WHERE account = ?1 AND record ->> '$.settings.output_model.id' = ?2
-                            AND state NOT IN ",
-            closed!(),
-            ")"
-        ))
-        .bind(model.account.as_str())
-        .bind(model.id.as_str())
-        .fetch_one(&self.pool)
-        .await
-        .map_err(StoreError::Database)
+        will_make(&self.pool, model, None).await
+    }
+
+    /// `ALREADY_EXISTS` if there is a model of this name, installed or being uploaded, or if a job that is not at its end
+    /// will make it. The job of the id `except` does not count. `kind` is what the error calls the model.
+    pub(super) async fn must_be_free(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        kind: &'static str,
+        name: &ModelRef,
+        except: Option<&JobId>,
+    ) -> Result<(), StoreError> {
+        let has_row: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM model WHERE account = ?1 AND id = ?2)")
+                .bind(name.account.as_str())
+                .bind(name.id.as_str())
+                .fetch_one(&mut **tx)
+                .await
+                .map_err(StoreError::Database)?;
+        if has_row || installed::model_dir(&self.data_dir, &name.account, &name.id).exists() {
+            return Err(StoreError::AlreadyExists { kind, name: name.to_string() });
+        }
+        if will_make(&mut **tx, name, except).await? {
+            return Err(StoreError::AlreadyExists {
+                kind: "a job with output model",
+                name: name.to_string(),
+            });
+        }
+        Ok(())
     }
 
     /// Reads a job that is not deleted.
@@ -230,16 +237,20 @@ impl Store {
         }
     }
 
-    /// A job that is not at its end and has this base model.
-    pub async fn job_with_base(&self, base: &ModelRef) -> Result<Option<String>, StoreError> {
+    /// A job that needs this model: one that is not at its end and has it as its base, or that is to go on from it and has
+    /// not read it yet.
+    pub async fn job_that_needs(&self, model: &ModelRef) -> Result<Option<String>, StoreError> {
         let found: Option<(String, String)> = sqlx::query_as(concat!(
             "SELECT account, id FROM job WHERE state NOT IN ",
-            at_rest!(),
-            " AND record ->> '$.settings.base_model.account' = ?1 AND record ->> '$.settings.base_model.id' = ?2
+            closed!(),
+            " AND (record ->> '$.settings.base_model.account' = ?1 AND record ->> '$.settings.base_model.id' = ?2
+                   OR record ->> '$.settings.warm_start_from.account' = ?1
+                      AND record ->> '$.settings.warm_start_from.id' = ?2
+                      AND record ->> '$.progress.total_steps' = 0)
              LIMIT 1",
         ))
-        .bind(base.account.as_str())
-        .bind(base.id.as_str())
+        .bind(model.account.as_str())
+        .bind(model.id.as_str())
         .fetch_optional(&self.pool)
         .await
         .map_err(StoreError::Database)?;
@@ -289,13 +300,15 @@ impl Store {
     }
 
     /// Grants a user's wish, unless it has taken effect before: then nothing changes. `FAILED_PRECONDITION` if the job
-    /// is in no state for it.
+    /// is in no state for it. `ALREADY_EXISTS` if it is to go on, and the model that it is to make exists by now or is being
+    /// made by another job.
     pub async fn job_wish(&self, key: i64, wish: Wish, now_ms: i64) -> Result<Job, StoreError> {
         let mut tx = self.begin_write().await?;
         let job = read(&mut tx, key).await?;
         let Some(event) = job.wish(wish)? else { return Ok(job) };
         if event == JobEvent::Resume {
             must_not_be_suspended(&mut tx, &job.account).await?;
+            self.must_be_free(&mut tx, OUTPUT, &job.settings.output_model, Some(&job.id)).await?;
         }
         let job = transition(&mut tx, key, None, &event, now_ms).await?;
         self.commit_job(tx).await?;
@@ -334,6 +347,7 @@ impl Store {
         if active {
             job.advance(report.progress, now_ms);
             job.rows_note = report.rows_note.clone().unwrap_or(job.rows_note);
+            job.run_note = report.run_note.clone().unwrap_or(job.run_note);
         }
         write(&mut tx, key, &job).await?;
         if active {
@@ -366,6 +380,26 @@ fn stored_jobs(rows: &[SqliteRow]) -> Result<Vec<StoredJob>, StoreError> {
     rows.iter()
         .map(|row| Ok(StoredJob { key: row.get("key"), job: parse(KIND, row.get("id"), row.get("record"))? }))
         .collect()
+}
+
+/// Whether a job that is not at its end will make this model; that of the id `except` does not count.
+async fn will_make<'a>(
+    database: impl SqliteExecutor<'a>,
+    model: &ModelRef,
+    except: Option<&JobId>,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(concat!(
+        "SELECT EXISTS (SELECT 1 FROM job WHERE account = ?1 AND record ->> '$.settings.output_model.id' = ?2
+                        AND id IS NOT ?3 AND state NOT IN ",
+        closed!(),
+        ")"
+    ))
+    .bind(model.account.as_str())
+    .bind(model.id.as_str())
+    .bind(except.map(JobId::as_str))
+    .fetch_one(database)
+    .await
+    .map_err(StoreError::Database)
 }
 
 /// Reads a job, if it is there.

@@ -7,6 +7,7 @@ use hearth_domain::{AccountId, Model, ModelAbout, ModelKind, ModelRef};
 use sqlx::{Sqlite, Transaction};
 
 use super::Store;
+use super::owned::insert;
 use crate::error::StoreError;
 use crate::installed::{self, Installed, InstalledKind};
 use crate::page::{ListPage, ListQuery, parse, record};
@@ -142,13 +143,14 @@ impl Store {
         Ok(damaged)
     }
 
-    /// Adds a model whose files are still to come. `ALREADY_EXISTS` if the id is taken, in the table or on disk.
+    /// Adds a model whose files are still to come. `ALREADY_EXISTS` if the id is taken, in the table or on disk, or if a job
+    /// that is not at its end will make a model of this name.
     pub async fn model_create(&self, model: &Model) -> Result<(), StoreError> {
         assert!(model.upload.is_some(), "an installed model gets its row from its directory");
-        if installed::model_dir(&self.data_dir, &model.account, &model.id).exists() {
-            return Err(StoreError::AlreadyExists { kind: KIND, name: model.name().to_string() });
-        }
-        self.create(model).await
+        let mut tx = self.begin_write().await?;
+        self.must_be_free(&mut tx, KIND, &model.name(), None).await?;
+        insert(&mut *tx, model).await?;
+        tx.commit().await.map_err(StoreError::Database)
     }
 
     /// Writes the row of a model that was installed just now, with what its directory does not know.

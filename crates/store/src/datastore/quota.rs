@@ -32,7 +32,7 @@ impl Store {
             }
             QuotaKind::OpenSupervisedFineTuningJobs => &[OPEN_JOBS],
             QuotaKind::RunningSupervisedFineTuningJobs => &["SELECT count(*) FROM job WHERE account = ?1
-                 AND state IN ('VALIDATING', 'RUNNING', 'WRITING_RESULTS')"],
+                 AND state IN ('CREATING_INPUT_DATASET', 'VALIDATING', 'RUNNING', 'WRITING_RESULTS')"],
             QuotaKind::Secrets => &["SELECT count(*) FROM secret WHERE account = ?1"],
             QuotaKind::Users => &["SELECT count(*) FROM user WHERE account = ?1"],
         };

@@ -91,10 +91,10 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
     }
 }
 
-/// Why the job failed or rests; else what is to be known of its rows.
+/// Why the job failed or rests; else what is to be known of its rows and its run.
 fn shown_status(job: &Job) -> Status {
     if job.status == Status::default() {
-        return Status::new(Code::Ok, job.rows_note.clone());
+        return Status::new(Code::Ok, job.note());
     }
     job.status.clone()
 }

@@ -5,8 +5,8 @@ use hearth_proto::gateway as pb;
 use crate::error::ServerError;
 use crate::gateway::{Call, names};
 
-/// Removes a model and its directory, or what was uploaded of it. Models of the catalogue belong to the operator; a
-/// base that a job still needs stays, and so does what is deployed.
+/// Removes a model and its directory, or what was uploaded of it. Models of the catalogue belong to the operator; what
+/// a job still needs stays, and so does what is deployed.
 pub(in crate::gateway) async fn model_delete(
     call: &Call,
     request: pb::DeleteModelRequest,
@@ -15,9 +15,9 @@ pub(in crate::gateway) async fn model_delete(
     call.caller.may_change(&name.account)?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
-    if let Some(job) = store.job_with_base(&name).await? {
+    if let Some(job) = store.job_that_needs(&name).await? {
         return Err(ServerError::FailedPrecondition(format!(
-            "model {name} is the base of {job}, which is not at its end; cancel or delete the job first"
+            "model {name} is needed by {job}, which is not at its end; cancel or delete the job first"
         )));
     }
     let _lock = call.state.model_lock(&name).await;

@@ -1,5 +1,9 @@
 //! What a job does with its rows.
 
+use hearth_domain::{
+    AccountId, BatchInferenceJob, BatchInferenceJobId, BatchProgress, BatchState, SuspendState,
+};
+use hearth_store::Store;
 use serde_json::json;
 
 use super::{JOBS, create, lines, server, wait};
@@ -63,6 +67,34 @@ fn a_server_that_starts_again_goes_on_and_changes_nothing() {
             .collect()
     };
     assert_eq!(shown(&found), shown(&expect));
+}
+
+#[test]
+fn jobs_of_a_suspended_account_wait_until_that_ends() {
+    let server = server(6);
+    create(&server, "first", json!({}));
+    wait(&server, "first");
+    let dir = server.stop();
+    let account = AccountId::new("default").unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = Store::open(dir.path(), 1).await.unwrap();
+        let first: BatchInferenceJob = store.get(&account, "first").await.unwrap();
+        let waiting = BatchInferenceJob {
+            id: BatchInferenceJobId::new("waiting").unwrap(),
+            state: BatchState::Pending,
+            progress: BatchProgress::default(),
+            ..first
+        };
+        store.create(&waiting).await.unwrap();
+        store.account_suspend(&account, SuspendState::FailedPayments, 2).await.unwrap();
+        store.close().await;
+    });
+    let server = Server::start_in(dir);
+    let state = || server.get(&format!("{JOBS}/waiting")).ok()["state"].clone();
+    assert_eq!(state(), "JOB_STATE_PENDING");
+    server.post("/v1/accounts/default:unsuspend", &json!({})).ok();
+    let job = wait(&server, "waiting");
+    assert_eq!((&job["state"], &job["jobProgress"]["percent"]), (&json!("JOB_STATE_COMPLETED"), &json!(100)));
 }
 
 #[test]

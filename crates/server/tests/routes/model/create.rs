@@ -48,6 +48,21 @@ fn models_begin_without_files() {
 }
 
 #[test]
+fn the_model_that_a_job_makes_cannot_be_made_by_hand() {
+    let server = Server::start();
+    install_model(server.dir.path(), "fireworks", "tiny", None);
+    server.ready_dataset("rows");
+    let job = json!({"dataset": "rows", "baseModel": "tiny", "outputModel": "mine"});
+    let job = server.post("/v1/accounts/default/supervisedFineTuningJobs", &job).ok();
+    let make = || server.post(MODELS, &json!({"modelId": "mine", "model": {"kind": "HF_BASE_MODEL"}}));
+    let (status, code, message) = make().error();
+    let expect = "a job with output model accounts/default/models/mine exists already";
+    assert_eq!((status, code, message.as_str()), (409, 6, expect));
+    server.post(&format!("/v1/{}:cancel", job["name"].as_str().unwrap()), &json!({})).ok();
+    make().ok();
+}
+
+#[test]
 fn what_has_no_effect_is_refused_by_name() {
     let server = Server::start();
     install_model(server.dir.path(), "fireworks", "tiny", None);

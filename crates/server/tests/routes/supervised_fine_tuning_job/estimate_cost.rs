@@ -91,7 +91,7 @@ fn a_job_that_could_not_be_made_has_the_same_error() {
         assert!(message.contains(part), "{message}");
         assert_eq!(server.post(JOBS, &job).error(), (status, code, message));
     };
-    check(json!({"dataset": "gone"}), (404, 5), "gone");
+    check(json!({"dataset": "gone"}), (400, 9), "dataset gone does not exist or was deleted");
     check(json!({"dataset": "empty"}), (400, 9), "not READY");
     check(json!({"dataset": ""}), (400, 3), "is required");
     check(json!({"baseModel": "adapter"}), (400, 3), "is an adapter");

@@ -32,3 +32,30 @@ fn a_job_whose_output_model_exists_by_now_does_not_go_on() {
     assert_eq!((status, code), (409, 6), "{message}");
     assert!(message.contains("accounts/default/models/j exists"), "{message}");
 }
+
+#[test]
+fn a_job_whose_output_model_somebody_else_makes_by_now_does_not_go_on() {
+    let server = server();
+    let resume = |id: &str| server.post(&format!("{JOBS}/{id}:resume"), &json!({}));
+    let refused = |id: &str, part: &str| {
+        let (status, code, message) = resume(id).error();
+        assert!((status, code) == (409, 6) && message.contains(part), "{status} {code} {message}");
+    };
+    create(&server, "j");
+    server.post(&format!("{JOBS}/j:cancel"), &json!({})).ok();
+    let other = json!({"dataset": "rows", "baseModel": "tiny", "outputModel": "j"});
+    server.post(&format!("{JOBS}?supervisedFineTuningJobId=other"), &other).ok();
+    refused("j", "a job with output model accounts/default/models/j exists already");
+    server.delete(&format!("{JOBS}/other")).ok();
+
+    // One that is being uploaded is no less there.
+    let upload = json!({"modelId": "j", "model": {"kind": "HF_BASE_MODEL"}});
+    server.post("/v1/accounts/default/models", &upload).ok();
+    refused("j", "output model accounts/default/models/j exists already");
+    server.delete("/v1/accounts/default/models/j").ok();
+    resume("j").ok();
+
+    // A paused job is no obstacle to itself.
+    server.post(&format!("{JOBS}/j:pause"), &json!({})).ok();
+    resume("j").ok();
+}

@@ -58,6 +58,22 @@ fn what_an_adapter_is_carries_over_and_the_run_keeps_it() {
 }
 
 #[test]
+fn an_adapter_stays_while_a_job_waits_to_go_on_from_it() {
+    let server = server();
+    // The only place of a trainer is taken.
+    begin_with(&server, "first", &json!({"baseModel": BASE}));
+    let job = create(&server, &json!({"warmStartFrom": "tuned"})).ok();
+    let name = job["name"].as_str().unwrap();
+    let (status, code, message) = server.delete("/v1/accounts/default/models/tuned").error();
+    assert!(
+        (status, code) == (400, 9) && message.contains(&format!("is needed by {name}")),
+        "{status} {code} {message}"
+    );
+    server.post(&format!("/v1/{name}:cancel"), &json!({})).ok();
+    server.delete("/v1/accounts/default/models/tuned").ok();
+}
+
+#[test]
 fn a_template_of_the_job_comes_before_that_of_the_adapter() {
     let server = server();
     let base = hearth_data::template::source_of(&server.dir.path().join("models/fireworks/tiny")).unwrap();
