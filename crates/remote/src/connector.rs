@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
+use crate::endpoint::Endpoint;
 use crate::error::RemoteError;
 use crate::services::Services;
 
@@ -74,6 +75,15 @@ impl Connector {
             }
         }
         Ok(Self::with(is_plain, RootCerts::from(certificates)))
+    }
+
+    /// For what gives tokens.
+    pub(crate) fn for_tokens(
+        url: &Endpoint,
+        is_official: bool,
+        services: &Services,
+    ) -> Result<Self, RemoteError> {
+        if is_official { Ok(Self::official()) } else { Self::named(url.is_plain(), services) }
     }
 
     fn with(allow_http: bool, roots: RootCerts) -> Self {
@@ -201,5 +211,32 @@ fn kind(error: &ureq::Error) -> HttpErrorKind {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => HttpErrorKind::Connect,
         ureq::Error::Io(_) => HttpErrorKind::Request,
         _ => HttpErrorKind::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::role::Role;
+    use crate::services::{AzureIdentity, StsConfig};
+
+    #[test]
+    fn authorities_are_those_of_services_that_are_named() {
+        let with = |url: Option<&str>| Services {
+            sts: Some(StsConfig::new(url, None, "token".into()).unwrap()),
+            azure_identity: Some(AzureIdentity::new(url, "token".into()).unwrap()),
+            ca_file: Some("no-such-authorities.pem".into()),
+            ..Services::default()
+        };
+        let role = |services: &Services| Role::new(services, "arn", "session").map(drop);
+        let identity = |services: &Services| Identity::new(services, "client", "tenant").map(drop);
+        for asked in [role, identity] {
+            asked(&with(None)).unwrap();
+            // Over the pipe to the process that reads rows, too.
+            let text = serde_json::to_string(&with(None)).unwrap();
+            asked(&serde_json::from_str(&text).unwrap()).unwrap();
+            assert!(asked(&with(Some("https://login.example"))).is_err());
+        }
     }
 }

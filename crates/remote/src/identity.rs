@@ -36,7 +36,7 @@ impl Identity {
                     .to_owned(),
             )
         })?;
-        let connector = Connector::named(config.url.is_plain(), services)?;
+        let connector = Connector::for_tokens(&config.url, config.is_official, services)?;
         let (client_id, tenant_id) = (client_id.to_owned(), tenant_id.to_owned());
         Ok(Self { connector, config, client_id, tenant_id, kept: Kept::new() })
     }

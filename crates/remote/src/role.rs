@@ -36,7 +36,7 @@ impl Role {
                     .to_owned(),
             )
         })?;
-        let connector = Connector::named(config.url.is_plain(), services)?;
+        let connector = Connector::for_tokens(&config.url, config.is_official, services)?;
         Ok(Self { connector, config, arn: arn.to_owned(), session: session.to_owned(), kept: Kept::new() })
     }
 
