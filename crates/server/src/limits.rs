@@ -159,9 +159,12 @@ pub const WANDB_HEARTBEAT: Duration = Duration::from_secs(30);
 pub const WANDB_ROWS_AT_ONCE: usize = 500;
 /// Longest pause before a piece that was not taken in is sent again; the first is a second, and each is twice the last.
 pub const WANDB_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Refusals in a row (a wrong key, a wrong project) after which nothing more is sent.
+/// Refusals in a row after which nothing more is sent: for a wrong key at once, for others when they have lasted.
 pub const WANDB_REFUSALS_MAX: u32 = 5;
-/// Time after a job's end in which its history is still sent to a service that was away.
+/// How long others must have lasted: what stands before a service that is made anew refuses as well.
+pub const WANDB_REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
+/// Time after a job's end in which its history is still sent to a service that was away, and in which the key of a job
+/// that can be resumed is kept.
 pub const WANDB_AFTER_END_MAX: Duration = Duration::from_secs(24 * 3600);
 /// What of an answer a warning repeats.
 pub const WANDB_MESSAGE_MAX_CHARS: usize = 200;

@@ -112,6 +112,35 @@ async fn the_key_goes_when_the_sending_is_done_or_the_job_is_deleted() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_job_that_may_be_resumed_is_kept_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    let key = logged(&store, "j").await.key;
+    let is_open = async || !store.wandb_open().await.unwrap().is_empty();
+    let cancelled = store.job_transition(key, None, &JobEvent::Cancel, 10).await.unwrap();
+    assert!(is_open().await, "its end is still to be told");
+    store.wandb_end_told(key, &cancelled, 11).await.unwrap();
+    assert!(!is_open().await);
+    store.job_transition(key, None, &JobEvent::Resume, 12).await.unwrap();
+    assert!(is_open().await);
+    // Told of an end that is none any more.
+    store.wandb_end_told(key, &cancelled, 13).await.unwrap();
+    store.wandb_forget(100).await.unwrap();
+    assert!(is_open().await);
+    let cancelled = store.job_transition(key, None, &JobEvent::Cancel, 20).await.unwrap();
+    store.wandb_end_told(key, &cancelled, 21).await.unwrap();
+    let stored = store.job_by_key(key).await.unwrap().unwrap();
+    for (before_ms, is_kept) in [(21, true), (22, false)] {
+        store.wandb_forget(before_ms).await.unwrap();
+        assert_eq!(store.wandb_key(&stored).await.unwrap().is_some(), is_kept);
+    }
+    store.job_transition(key, None, &JobEvent::Resume, 30).await.unwrap();
+    assert!(!is_open().await);
+    let last = store.job_event_list(key).await.unwrap().pop().unwrap();
+    assert!(last.message.contains("but not its run of Weights & Biases"), "{last:?}");
+}
+
+#[tokio::test]
 async fn of_one_job_the_oldest_is_told_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
