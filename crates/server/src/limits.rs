@@ -139,6 +139,8 @@ pub const EVENT_STREAMS_MAX: usize = 256;
 pub const EVENT_STREAMS_PER_ACCOUNT_MAX: usize = 32;
 /// Events of a job that such a stream reads at once.
 pub const EVENT_STREAM_PAGE: u32 = 100;
+/// Shortest time from one look at its job to the next, however much changes here.
+pub const EVENT_STREAM_PAUSE_MIN: Duration = Duration::from_millis(250);
 /// Longest silence of such a stream; a comment ends it.
 pub const EVENT_STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// Longest key of Weights & Biases.
@@ -176,12 +178,16 @@ pub const WEBHOOK_POLL: Duration = Duration::from_secs(1);
 pub const WEBHOOK_DELIVERIES_AT_ONCE: usize = 16;
 /// The same to one webhook.
 pub const WEBHOOK_DELIVERIES_PER_HOOK: usize = 2;
+/// The same to all webhooks together that did not take in their last one: the others are not kept waiting.
+pub const WEBHOOK_DELIVERIES_FAILING: usize = 8;
 /// Longest time for one delivery.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before a failed delivery is tried again; each is twice the last.
 pub const WEBHOOK_BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause.
 pub const WEBHOOK_BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// Pause before a delivery is made again of which nothing could be taken down: the disk may be full.
+pub const WEBHOOK_STORE_PAUSE: Duration = Duration::from_secs(30);
 /// Times that a delivery is tried.
 pub const WEBHOOK_ATTEMPTS_MAX: u32 = 30;
 /// Time after which a delivery is given up.
