@@ -141,6 +141,8 @@ pub const EVENT_STREAMS_PER_ACCOUNT_MAX: usize = 32;
 pub const EVENT_STREAM_PAGE: u32 = 100;
 /// Shortest time from one look at its job to the next, however much changes here.
 pub const EVENT_STREAM_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Looks that may follow each other at once after a while without any.
+pub const EVENT_STREAM_LOOKS_AT_ONCE: u32 = 4;
 /// Longest silence of such a stream; a comment ends it.
 pub const EVENT_STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// Longest key of Weights & Biases.
