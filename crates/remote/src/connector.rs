@@ -60,18 +60,18 @@ impl Connector {
     /// For one that the operator has named.
     pub(crate) fn named(is_plain: bool, services: &Services) -> Result<Self, RemoteError> {
         let Some(file) = &services.ca_file else { return Ok(Self::with(is_plain, RootCerts::WebPki)) };
-        let doing = "reading the authorities of storage services";
-        let pem = std::fs::read(file).map_err(|source| RemoteError::internal(doing, source))?;
+        let wrong = |why: String| {
+            RemoteError::Refused(format!(
+                "the authorities of storage services cannot be read ({why}); the operator must see to the file {}",
+                file.display()
+            ))
+        };
+        let pem = std::fs::read(file).map_err(|source| wrong(source.kind().to_string()))?;
         let mut certificates = Vec::new();
         for item in ureq::tls::parse_pem(&pem) {
-            match item.map_err(|source| RemoteError::internal(doing, source))? {
-                PemItem::Certificate(certificate) => certificates.push(certificate),
-                _ => {
-                    return Err(RemoteError::internal(
-                        doing,
-                        "the file holds something else than certificates",
-                    ));
-                }
+            match item {
+                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+                _ => return Err(wrong("it holds something else than certificates".to_owned())),
             }
         }
         Ok(Self::with(is_plain, RootCerts::from(certificates)))
@@ -223,11 +223,12 @@ mod tests {
 
     #[test]
     fn authorities_are_those_of_services_that_are_named() {
-        let with = |url: Option<&str>| Services {
-            sts: Some(StsConfig::new(url, None, "token".into()).unwrap()),
-            azure_identity: Some(AzureIdentity::new(url, "token".into()).unwrap()),
-            ca_file: Some("no-such-authorities.pem".into()),
-            ..Services::default()
+        let with = |url: Option<&str>| {
+            let mut services = Services::default();
+            services.sts = Some(StsConfig::new(url, None, "token".into()).unwrap());
+            services.azure_identity = Some(AzureIdentity::new(url, "token".into()).unwrap());
+            services.ca_file = Some("no-such-authorities.pem".into());
+            services
         };
         let role = |services: &Services| Role::new(services, "arn", "session").map(drop);
         let identity = |services: &Services| Identity::new(services, "client", "tenant").map(drop);
@@ -236,7 +237,11 @@ mod tests {
             // Over the pipe to the process that reads rows, too.
             let text = serde_json::to_string(&with(None)).unwrap();
             asked(&serde_json::from_str(&text).unwrap()).unwrap();
-            assert!(asked(&with(Some("https://login.example"))).is_err());
+            let error = asked(&with(Some("https://login.example"))).unwrap_err();
+            assert!(
+                matches!(&error, RemoteError::Refused(text) if text.contains("no-such-authorities.pem")),
+                "{error}"
+            );
         }
     }
 }
