@@ -63,6 +63,15 @@ class Aws:
         key = self.iam.create_access_key(UserName=name)["AccessKey"]
         return key["AccessKeyId"], key["SecretAccessKey"]
 
+    def session(self):
+        """An access key of a role, as it stands in a secret."""
+        self.check(False)
+        role = f"arn:aws:iam::{ACCOUNT}:role/reader"
+        given = self.client("sts").assume_role(RoleArn=role, RoleSessionName="given")["Credentials"]
+        self.check(True)
+        return {"aws_access_key_id": given["AccessKeyId"], "aws_secret_access_key": given["SecretAccessKey"],
+                "aws_session_token": given["SessionToken"]}
+
     def check(self, whether):
         """Whether moto checks signatures and policies from now on."""
         body = b"0" if whether else b"1000000000"
@@ -125,6 +134,12 @@ def whole_jobs(aws, jobs, folder, rows):
     assert jobs.rows("by-key") == b"".join(rows[key] for key in sorted(rows) if key.startswith("team/train/"))
     assert jobs.rows("by-key", "eval") == rows["team/eval.jsonl"]
     aws.proxy.calm()
+    # A key that is given for a while has a token.
+    given = aws.session()
+    session = jobs.secret("session", given)
+    jobs.create("by-session", "eval", awsS3Config={"credentialsSecret": session})
+    jobs.completed("by-session")
+    must_be_nowhere([given["aws_secret_access_key"], given["aws_session_token"]], folder / "data")
     by_role = {"awsS3Config": {"iamRoleArn": f"arn:aws:iam::{ACCOUNT}:role/reader"}}
     jobs.create("by-role", "folder", **by_role)
     jobs.completed("by-role")
@@ -157,6 +172,10 @@ def failures(aws, jobs, by_key):
     jobs.dataset("nothing", f"s3://{BUCKET}/team/none/")
     jobs.create("nothing", "nothing", **by_key)
     jobs.failed("nothing", "NOT_FOUND", f"s3://{BUCKET}/team/none/")
+    aws.put("odd//rows.jsonl", b"{}\n")
+    jobs.dataset("odd", f"s3://{BUCKET}/odd/")
+    jobs.create("odd", "odd", **by_key)
+    jobs.failed("odd", "INVALID_ARGUMENT", f"s3://{BUCKET}/odd", "single slashes")
     for name, part in (("stranger", "AccessDenied"), ("outsider", f"s3://{BUCKET}/")):
         arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
         jobs.create(name, "folder", awsS3Config={"iamRoleArn": arn})

@@ -1,8 +1,9 @@
 """A server that records what a client of Weights & Biases sends, and answers what the official client asks.
 
-It knows the calls that the official client makes (GraphQL `Viewer`, `UpsertBucket`, `CreateRunFiles`, the file stream)
+It knows the calls that the official client makes (GraphQL `Viewer`, `RunResumeStatus`, `UpsertBucket`, `CreateRunFiles`,
+the file stream)
 and those with which `wandb.Api` reads a run. Rows of a file stand at the places that the client's offsets say. It can
-be away, answer 500, or refuse keys.
+be away, answer with an error, or refuse keys.
 """
 
 import base64
@@ -140,6 +141,10 @@ class Recorder:
     def graphql(self, query, variables):
         if "upsertBucket" in query:
             return self.upsert(variables)
+        if "RunResumeStatus" in query:
+            run = self.runs.get((variables.get("entity") or "team", variables["project"], variables["name"]))
+            return {"model": run and {"bucket": {"id": run.id, "name": run.name, "historyLineCount":
+                                                 len(run.files.get("wandb-history.jsonl", {}))}}}
         if "createRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "", "uploadHeaders": [], "files": files}}

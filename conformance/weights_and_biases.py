@@ -31,7 +31,7 @@ import sys, time, wandb
 settings = wandb.Settings(base_url=sys.argv[1], api_key=sys.argv[2], console="off", x_disable_meta=True,
                           x_stats_sampling_interval=1.0, disable_git=True, save_code=False)
 run = wandb.init(project=sys.argv[3], entity=sys.argv[4], id="official", name="the official one", config={"epochs": 100},
-                 settings=settings)
+                 settings=settings, resume="never")
 for step in range(1, 6):
     run.log({"train/loss": 1 / step}, step=step)
     time.sleep(0.3)
@@ -69,7 +69,11 @@ def shape(requests, run):
             assert all(isinstance(line, str) and isinstance(json.loads(line), dict) for line in chunk["content"]), chunk
             files.setdefault(name, set()).update(key for line in chunk["content"] for key in json.loads(line))
     query = upserts[0]["body"]["query"]
+    asked = [request["body"] for request in requests if request["path"] == "/graphql"
+             and "RunResumeStatus" in request["body"]["query"] and request["body"]["variables"]["name"] == run]
     return {
+        "asked": [set(one["variables"]) for one in asked],
+        "looked for": set(re.findall(r"\w+", asked[0]["query"])),
         "order": [(request["method"], request["path"].replace(run, "RUN")) for request in (upserts[0], streams[0])],
         "first": requests.index(upserts[0]) < requests.index(streams[0]),
         "user": {request["user"] for request in upserts + streams},
@@ -87,9 +91,9 @@ def shape(requests, run):
 
 def compare(official, ours):
     """Ours has the form of the official one, and nothing that it does not have."""
-    for same in ("order", "first", "user", "key", "type", "config", "last", "ends"):
+    for same in ("order", "asked", "first", "user", "key", "type", "config", "last", "ends"):
         assert official[same] == ours[same], (same, official[same], ours[same])
-    for within in ("input", "variables", "body"):
+    for within in ("looked for", "input", "variables", "body"):
         assert ours[within] <= official[within], (within, ours[within] - official[within])
     assert set(ours["files"]) == set(official["files"]), ours["files"]
     for file, own in (("wandb-history.jsonl", "train/loss"), ("wandb-summary.json", "train/loss")):
@@ -197,7 +201,8 @@ def undisturbed(folder, recorder, jobs, official):
 
 
 def away(recorder, jobs):
-    """The service is not there while the job runs; when it is back it answers 500 for a while."""
+    """The service is not there while the job runs; then it answers with 500 for a while, and what stands before it with 404
+    for more tries than a wrong key gets."""
     recorder.stop()
     jobs.create("away")
     jobs.until("away", "COMPLETED")
@@ -205,10 +210,12 @@ def away(recorder, jobs):
     assert len(warnings) == 1 and "sent again later" in warnings[0], warnings
     recorder.answer = 500
     recorder.start()
-    deadline = time.monotonic() + DELIVERY_TIMEOUT_S
-    while not any(request["status"] == 500 for request in recorder.requests):
-        assert time.monotonic() < deadline, "nobody asked again"
-        time.sleep(0.1)
+    for status, times in ((500, 1), (404, 6)):
+        recorder.answer = status
+        deadline = time.monotonic() + DELIVERY_TIMEOUT_S * times
+        while sum(request["status"] == status for request in recorder.requests) < times:
+            assert time.monotonic() < deadline, "nobody asked again"
+            time.sleep(0.1)
     recorder.answer = None
     check_history(delivered(recorder, "away"))
     print("weights and biases: a history that could not be sent was sent later")
@@ -254,13 +261,36 @@ def refused(recorder, jobs):
     print(f"weights and biases: a wrong key is tried {tries} times, and the job completes")
 
 
+def taken(recorder, jobs):
+    """A run that has rows is left as it is."""
+    theirs = recorder.runs[(ENTITY, PROJECT, "run-plain")]
+    before = (theirs.display_name, theirs.config, theirs.rewritten)
+    wandb = {"apiKey": KEY, "project": PROJECT, "entity": ENTITY, "runId": "run-plain"}
+    jobs.create("taken", wandbConfig=wandb)
+    jobs.until("taken", "COMPLETED")
+    warnings = jobs.warnings("taken", 1)
+    assert len(warnings) == 1 and f"has a run run-plain with {STEPS} rows" in warnings[0], warnings
+    check_history(theirs)
+    assert (theirs.display_name, theirs.config, theirs.rewritten) == before, theirs.__dict__
+    print("weights and biases: a run that others have written is left as it is")
+
+
 def cancelled(recorder, jobs):
     jobs.create("cancelled", epochs=100)
     jobs.until("cancelled", "RUNNING")
     jobs.server.request("POST", f"{JOBS}/cancelled:cancel", {})
     run = delivered(recorder, "cancelled")
     assert (run.exit_code, run.state) == (1, "failed")
-    print("weights and biases: a job that is cancelled is a run that failed")
+    jobs.server.request("POST", f"{JOBS}/cancelled:resume", {})
+    jobs.until("cancelled", "COMPLETED")
+    deadline = time.monotonic() + DELIVERY_TIMEOUT_S
+    while run.state != "finished":
+        assert time.monotonic() < deadline, "the run did not go on with its job"
+        time.sleep(0.1)
+    # An evaluation may belong to the step whose row was the last of the cancelled run.
+    assert [row["_step"] for row in run.rows("wandb-history.jsonl")] == list(range(1, STEPS + 1))
+    assert jobs.warnings("cancelled") == []
+    print("weights and biases: a job that is cancelled is a run that failed, and goes on when it is resumed")
 
 
 def no_key_on_disk(data_dir):
@@ -289,6 +319,7 @@ def main():
             away(recorder, jobs)
             killed(recorder, jobs)
             refused(recorder, jobs)
+            taken(recorder, jobs)
             cancelled(recorder, jobs)
             no_key_on_disk(data_dir)
         finally:

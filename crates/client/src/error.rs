@@ -67,6 +67,15 @@ impl ClientError {
         }
     }
 
+    /// Whether the same request may be answered a little later: the server is away, stops, or has too much to do.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Transport { .. } => true,
+            Self::Api { http_status, .. } => matches!(http_status, 429 | 503),
+            _ => false,
+        }
+    }
+
     /// Reads the error body of either face: `{code, message}` of the control plane, `{error: {...}}` of chat.
     pub(crate) fn from_body(http_status: u16, request_id: Option<String>, body: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);

@@ -29,6 +29,9 @@ pub struct AccessKey {
     /// Its secret.
     #[serde(serialize_with = "expose", deserialize_with = "conceal")]
     pub secret: SecretString,
+    /// What belongs to a key that is given for a while.
+    #[serde(default, serialize_with = "expose_some", deserialize_with = "conceal_some")]
+    pub token: Option<SecretString>,
 }
 
 /// What opens a container of Azure.
@@ -62,6 +65,14 @@ pub enum AzureAccess {
 /// Only into the pipe to the process that reads the files.
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
+}
+
+fn expose_some<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
+}
+
+fn conceal_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Into::into))
 }
 
 fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {

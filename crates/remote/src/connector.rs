@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
+use crate::endpoint::Endpoint;
 use crate::error::RemoteError;
 use crate::services::Services;
 
@@ -59,21 +60,30 @@ impl Connector {
     /// For one that the operator has named.
     pub(crate) fn named(is_plain: bool, services: &Services) -> Result<Self, RemoteError> {
         let Some(file) = &services.ca_file else { return Ok(Self::with(is_plain, RootCerts::WebPki)) };
-        let doing = "reading the authorities of storage services";
-        let pem = std::fs::read(file).map_err(|source| RemoteError::internal(doing, source))?;
+        let wrong = |why: String| {
+            RemoteError::Refused(format!(
+                "the authorities of storage services cannot be read ({why}); the operator must see to the file {}",
+                file.display()
+            ))
+        };
+        let pem = std::fs::read(file).map_err(|source| wrong(source.kind().to_string()))?;
         let mut certificates = Vec::new();
         for item in ureq::tls::parse_pem(&pem) {
-            match item.map_err(|source| RemoteError::internal(doing, source))? {
-                PemItem::Certificate(certificate) => certificates.push(certificate),
-                _ => {
-                    return Err(RemoteError::internal(
-                        doing,
-                        "the file holds something else than certificates",
-                    ));
-                }
+            match item {
+                Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+                _ => return Err(wrong("it holds something else than certificates".to_owned())),
             }
         }
         Ok(Self::with(is_plain, RootCerts::from(certificates)))
+    }
+
+    /// For what gives tokens.
+    pub(crate) fn for_tokens(
+        url: &Endpoint,
+        is_official: bool,
+        services: &Services,
+    ) -> Result<Self, RemoteError> {
+        if is_official { Ok(Self::official()) } else { Self::named(url.is_plain(), services) }
     }
 
     fn with(allow_http: bool, roots: RootCerts) -> Self {
@@ -201,5 +211,37 @@ fn kind(error: &ureq::Error) -> HttpErrorKind {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => HttpErrorKind::Connect,
         ureq::Error::Io(_) => HttpErrorKind::Request,
         _ => HttpErrorKind::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::role::Role;
+    use crate::services::{AzureIdentity, StsConfig};
+
+    #[test]
+    fn authorities_are_those_of_services_that_are_named() {
+        let with = |url: Option<&str>| {
+            let mut services = Services::default();
+            services.sts = Some(StsConfig::new(url, None, "token".into()).unwrap());
+            services.azure_identity = Some(AzureIdentity::new(url, "token".into()).unwrap());
+            services.ca_file = Some("no-such-authorities.pem".into());
+            services
+        };
+        let role = |services: &Services| Role::new(services, "arn", "session").map(drop);
+        let identity = |services: &Services| Identity::new(services, "client", "tenant").map(drop);
+        for asked in [role, identity] {
+            asked(&with(None)).unwrap();
+            // Over the pipe to the process that reads rows, too.
+            let text = serde_json::to_string(&with(None)).unwrap();
+            asked(&serde_json::from_str(&text).unwrap()).unwrap();
+            let error = asked(&with(Some("https://login.example"))).unwrap_err();
+            assert!(
+                matches!(&error, RemoteError::Refused(text) if text.contains("no-such-authorities.pem")),
+                "{error}"
+            );
+        }
     }
 }

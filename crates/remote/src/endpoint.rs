@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 /// `https://host` or `http://host:port`, without anything behind.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Endpoint(String);
+pub struct Endpoint(String);
 
 impl Endpoint {
     /// Reads a URL. The error says what is expected.
-    pub(crate) fn new(url: &str) -> Result<Self, String> {
+    pub fn new(url: &str) -> Result<Self, String> {
         let is_base = url.parse::<http::Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && matches!(uri.path(), "" | "/")

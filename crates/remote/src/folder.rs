@@ -1,5 +1,6 @@
 //! A folder of a bucket that can be read, whatever service it is of.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 
 use crate::access::{AwsAccess, AzureAccess};
+use crate::cause::unreachable;
 use crate::connector::Connector;
 use crate::error::RemoteError;
 use crate::services::Services;
@@ -97,8 +99,7 @@ impl Folder {
                 Some(parts) => parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"),
                 None => continue,
             };
-            // Consoles make empty objects that stand for folders.
-            if name.is_empty() || (object.size == 0 && object.location.as_ref().ends_with('/')) {
+            if name.is_empty() {
                 continue;
             }
             if found.len() == most {
@@ -106,7 +107,7 @@ impl Folder {
             }
             found.push(file(name, object));
         }
-        Ok(found)
+        Ok(without_folders(found))
     }
 
     /// What is known of one file, by its key.
@@ -166,19 +167,36 @@ impl Folder {
             Error::Generic { source, .. } => match source.downcast::<RemoteError>() {
                 // What gives tokens says itself what is wrong.
                 Ok(error) => *error,
-                Err(_) => match self.connector.last_status() {
+                Err(error) => match self.connector.last_status() {
                     404 => not_found(),
                     401 | 403 => denied(),
                     416 => RemoteError::Changed(format!("{what} changed while it was copied; begin again")),
                     status @ (300..=407 | 409..=428 | 430..=499) => RemoteError::Refused(format!(
                         "{service} answers the request for {what} with status {status}"
                     )),
-                    _ => RemoteError::Unreachable(format!("{service} cannot be reached for {what}")),
+                    0 => unreachable(&format!("{service} cannot be reached for {what}"), &*error),
+                    status => RemoteError::Unreachable(format!(
+                        "{service} cannot be reached for {what} (status {status})"
+                    )),
                 },
             },
+            Error::InvalidPath { .. } => RemoteError::Invalid(format!(
+                "a key below {what}{} is not a path of names divided by single slashes; rename or move it",
+                self.prefix
+            )),
             other => RemoteError::internal("reading from a storage service", other),
         }
     }
+}
+
+/// Without the empty objects that consoles make to stand for folders.
+fn without_folders(mut found: Vec<RemoteFile>) -> Vec<RemoteFile> {
+    let folders: HashSet<String> = found
+        .iter()
+        .flat_map(|file| file.name.match_indices('/').map(|(end, _)| file.name[..end].to_owned()))
+        .collect();
+    found.retain(|file| file.size_bytes > 0 || !folders.contains(&file.name));
+    found
 }
 
 fn file(name: String, object: ObjectMeta) -> RemoteFile {
@@ -205,4 +223,39 @@ fn parsed_prefix(text: &str) -> Result<ObjectPath, RemoteError> {
 /// Fails if this is no folder's path.
 pub fn check_prefix(text: &str) -> Result<(), RemoteError> {
     parsed_prefix(text).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    async fn folder(keys: &[(&str, &'static str)]) -> Folder {
+        let store = InMemory::new();
+        for (key, content) in keys {
+            store.put(&ObjectPath::from(*key), Bytes::from_static(content.as_bytes()).into()).await.unwrap();
+        }
+        let prefix = parsed_prefix("train/").unwrap();
+        Folder::new(Arc::new(store), Connector::official(), "S3", "s3://b/".to_owned(), prefix, "this key")
+    }
+
+    #[tokio::test]
+    async fn what_stands_for_a_folder_is_no_file() {
+        let keys = [("train", ""), ("train/sub", ""), ("train/sub/a.jsonl", "x"), ("train/empty.jsonl", "")];
+        let found = folder(&keys).await.list(10).await.unwrap();
+        let mut names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["empty.jsonl", "sub/a.jsonl"]);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_a_path_is_named_as_what_it_is() {
+        let source = ObjectPath::parse("train//old.jsonl").unwrap_err();
+        let error = folder(&[]).await.refused("", object_store::Error::InvalidPath { source });
+        assert!(
+            matches!(&error, RemoteError::Invalid(text) if text.contains("a key below s3://b/train is")),
+            "{error}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::connector::Connector;
 use crate::error::RemoteError;
 use crate::services::{AzureIdentity, Services};
-use crate::token::{Kept, Lasting, own_token, plain_code, post};
+use crate::token::{Kept, Lasting, own_token, post, refused};
 
 /// What the service is called in errors.
 const SERVICE: &str = "the token service of Azure";
@@ -36,7 +36,7 @@ impl Identity {
                     .to_owned(),
             )
         })?;
-        let connector = Connector::named(config.url.is_plain(), services)?;
+        let connector = Connector::for_tokens(&config.url, config.is_official, services)?;
         let (client_id, tenant_id) = (client_id.to_owned(), tenant_id.to_owned());
         Ok(Self { connector, config, client_id, tenant_id, kept: Kept::new() })
     }
@@ -54,12 +54,11 @@ impl Identity {
         let (status, text) = post(&self.connector, SERVICE, url, &fields).await?;
         if status != 200 {
             let error: Refusal = serde_json::from_str(&text).unwrap_or_default();
-            return Err(RemoteError::Denied(format!(
-                "{SERVICE} does not let this server take identity {} of tenant {} (status {status}, {})",
-                self.client_id,
-                self.tenant_id,
-                plain_code(&error.error)
-            )));
+            let what = format!(
+                "{SERVICE} does not let this server take identity {} of tenant {}",
+                self.client_id, self.tenant_id
+            );
+            return Err(refused(&what, status, &error.error));
         }
         let given: Given = serde_json::from_str(&text).map_err(|_| {
             RemoteError::Unreachable(format!("{SERVICE} answers with something else than a token"))

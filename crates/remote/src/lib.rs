@@ -20,6 +20,7 @@
 
 mod access;
 mod azure;
+mod cause;
 mod connector;
 mod endpoint;
 mod error;
@@ -33,6 +34,7 @@ mod token;
 
 pub use access::{AccessKey, AwsAccess, AzureAccess};
 pub use azure::access_of_secret as azure_access_of_secret;
+pub use endpoint::Endpoint;
 pub use error::RemoteError;
 pub use folder::{ByteStream, Folder, Retries, check_prefix};
 pub use s3::access_key_of_secret;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::connector::Connector;
 use crate::error::RemoteError;
 use crate::services::{Services, StsConfig};
-use crate::token::{Kept, Lasting, own_token, plain_code, post};
+use crate::token::{Kept, Lasting, own_token, post, refused};
 
 /// What the service is called in errors.
 const SERVICE: &str = "the token service of AWS (STS)";
@@ -36,7 +36,7 @@ impl Role {
                     .to_owned(),
             )
         })?;
-        let connector = Connector::named(config.url.is_plain(), services)?;
+        let connector = Connector::for_tokens(&config.url, config.is_official, services)?;
         Ok(Self { connector, config, arn: arn.to_owned(), session: session.to_owned(), kept: Kept::new() })
     }
 
@@ -55,11 +55,8 @@ impl Role {
         if status != 200 {
             let error: Result<ErrorResponse, _> = quick_xml::de::from_str(&text);
             let code = error.map(|answer| answer.error.code).unwrap_or_default();
-            return Err(RemoteError::Denied(format!(
-                "{SERVICE} does not let this server take role {} (status {status}, {})",
-                self.arn,
-                plain_code(&code)
-            )));
+            let what = format!("{SERVICE} does not let this server take role {}", self.arn);
+            return Err(refused(&what, status, &code));
         }
         let answer: Response = quick_xml::de::from_str(&text).map_err(|_| {
             RemoteError::Unreachable(format!("{SERVICE} answers with something else than credentials"))

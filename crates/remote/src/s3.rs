@@ -7,6 +7,7 @@ use object_store::path::Path as ObjectPath;
 use secrecy::ExposeSecret;
 
 use crate::access::{AccessKey, AwsAccess};
+use crate::cause::unreachable;
 use crate::connector::Connector;
 use crate::error::RemoteError;
 use crate::folder::{Folder, Retries};
@@ -19,6 +20,8 @@ const REGION_HEADER: &str = "x-amz-bucket-region";
 const SECRET_KEY_ID: &str = "aws_access_key_id";
 /// See [`SECRET_KEY_ID`].
 const SECRET_KEY: &str = "aws_secret_access_key";
+/// See [`SECRET_KEY_ID`]; access keys that are given for a while have it.
+const SESSION_TOKEN: &str = "aws_session_token";
 
 /// Opens a bucket. Asks Amazon where it is, unless the operator has named another service.
 pub(crate) async fn open(
@@ -43,10 +46,15 @@ pub(crate) async fn open(
     };
     let (builder, reader) = match access {
         AwsAccess::Public => (builder.with_skip_signature(true), "everybody"),
-        AwsAccess::Key(key) => (
-            builder.with_access_key_id(&key.id).with_secret_access_key(key.secret.expose_secret()),
-            "this access key",
-        ),
+        AwsAccess::Key(key) => {
+            let builder =
+                builder.with_access_key_id(&key.id).with_secret_access_key(key.secret.expose_secret());
+            let builder = match &key.token {
+                Some(token) => builder.with_token(token.expose_secret()),
+                None => builder,
+            };
+            (builder, "this access key")
+        }
         AwsAccess::Role { arn, session } => {
             (builder.with_credentials(Arc::new(Role::new(services, arn, session)?)), "this role")
         }
@@ -63,7 +71,7 @@ async fn region_of(connector: &Connector, bucket: &str) -> Result<String, Remote
     let answer = tokio::task::spawn_blocking(move || connector.head(&url))
         .await
         .map_err(|source| RemoteError::internal("asking where a bucket is", source))?;
-    let answer = answer.map_err(|_| RemoteError::Unreachable("S3 cannot be reached".to_owned()))?;
+    let answer = answer.map_err(|error| unreachable("S3 cannot be reached", &error))?;
     if answer.status() == http::StatusCode::NOT_FOUND {
         return Err(RemoteError::NotFound(format!("S3 has no such bucket: {bucket}")));
     }
@@ -74,20 +82,22 @@ async fn region_of(connector: &Connector, bucket: &str) -> Result<String, Remote
     }
 }
 
-/// The access key that a secret's value holds: JSON with both parts or, with an `id` from elsewhere, the secret part
-/// alone. The error says what is missing, and nothing of the value.
+/// The access key that a secret's value holds: JSON with both parts, and the token of one that is given for a while, or,
+/// with an `id` from elsewhere, the secret part alone. The error says what is missing, and nothing of the value.
 pub fn access_key_of_secret(id: &str, value: &str) -> Result<AccessKey, String> {
     let json: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(value).ok();
     let Some(json) = json else {
         if id.is_empty() {
             return Err(format!("is not JSON with {SECRET_KEY_ID} and {SECRET_KEY}"));
         }
-        return Ok(AccessKey { id: id.to_owned(), secret: value.to_owned().into() });
+        return Ok(AccessKey { id: id.to_owned(), secret: value.to_owned().into(), token: None });
     };
     let text = |key: &str| json.get(key).and_then(|value| value.as_str()).map(str::to_owned);
     let id = text(SECRET_KEY_ID).or_else(|| Some(id.to_owned()));
     match (id.filter(|id| !id.is_empty()), text(SECRET_KEY).filter(|secret| !secret.is_empty())) {
-        (Some(id), Some(secret)) => Ok(AccessKey { id, secret: secret.into() }),
+        (Some(id), Some(secret)) => {
+            Ok(AccessKey { id, secret: secret.into(), token: text(SESSION_TOKEN).map(Into::into) })
+        }
         _ => Err(format!("is JSON without {SECRET_KEY_ID} or {SECRET_KEY}")),
     }
 }
@@ -107,6 +117,10 @@ mod tests {
         check("", r#"{"aws_access_key_id": "a", "aws_secret_access_key": "hush"}"#, Some(("a", "hush")));
         check("b", r#"{"aws_secret_access_key": "hush"}"#, Some(("b", "hush")));
         check("b", "hush", Some(("b", "hush")));
+        let lasting = r#"{"aws_access_key_id": "a", "aws_secret_access_key": "hush", "aws_session_token": "hush-token"}"#;
+        check("", lasting, Some(("a", "hush")));
+        let token = access_key_of_secret("", lasting).unwrap().token.unwrap();
+        assert_eq!(token.expose_secret(), "hush-token");
         check("", "hush", None);
         check("", r#"{"aws_secret_access_key": "hush"}"#, None);
         check("", r#"{"aws_access_key_id": "a", "aws_secret_access_key": ""}"#, None);

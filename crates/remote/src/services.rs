@@ -23,7 +23,8 @@ pub struct Services {
     azure: Option<Endpoint>,
     /// How identities at Azure are taken; `None`: they cannot be.
     pub azure_identity: Option<AzureIdentity>,
-    /// PEM file of authorities that are trusted besides the usual ones.
+    /// PEM file of the authorities of the services that are named, in place of the usual ones. Amazon's and Microsoft's
+    /// own are checked with the usual ones all the same.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -66,6 +67,9 @@ impl S3Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StsConfig {
     pub(crate) url: Endpoint,
+    /// Whether it is Amazon's own.
+    #[serde(default)]
+    pub(crate) is_official: bool,
     /// File with the token (a JWT of an authority that the roles trust). It is read anew each time.
     pub(crate) token_file: PathBuf,
 }
@@ -74,11 +78,12 @@ impl StsConfig {
     /// With a URL, or Amazon's service in a region. The error says what is expected.
     pub fn new(url: Option<&str>, region: Option<&str>, token_file: PathBuf) -> Result<Self, String> {
         let region = checked_region(region.unwrap_or(DEFAULT_REGION))?;
+        let is_official = url.is_none();
         let url = match url {
             Some(url) => Endpoint::new(url)?,
             None => Endpoint::new(&format!("https://sts.{region}.amazonaws.com"))?,
         };
-        Ok(Self { url, token_file })
+        Ok(Self { url, is_official, token_file })
     }
 }
 
@@ -86,6 +91,9 @@ impl StsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AzureIdentity {
     pub(crate) url: Endpoint,
+    /// Whether it is Microsoft's own.
+    #[serde(default)]
+    pub(crate) is_official: bool,
     /// File with the token (a JWT of an authority that the identities trust). It is read anew each time.
     pub(crate) token_file: PathBuf,
 }
@@ -93,7 +101,9 @@ pub struct AzureIdentity {
 impl AzureIdentity {
     /// With a URL, or Microsoft's service. The error says what is expected.
     pub fn new(url: Option<&str>, token_file: PathBuf) -> Result<Self, String> {
-        Ok(Self { url: Endpoint::new(url.unwrap_or("https://login.microsoftonline.com"))?, token_file })
+        let is_official = url.is_none();
+        let url = Endpoint::new(url.unwrap_or("https://login.microsoftonline.com"))?;
+        Ok(Self { url, is_official, token_file })
     }
 }
 

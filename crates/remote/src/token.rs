@@ -8,11 +8,24 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use crate::cause::unreachable;
 use crate::connector::Connector;
 use crate::error::RemoteError;
 
 /// How long before its end a token is replaced.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
+/// Codes of refusals that go away, though they have the status of a wrong request: AWS' of its own load, of the authority
+/// behind a token, and of a token that the platform is just replacing; Azure's of its own load.
+const PASSING: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "IDPCommunicationError",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "temporarily_unavailable",
+    "server_error",
+];
 /// Longest token that says who this server is.
 const OWN_TOKEN_MAX_BYTES: usize = 64 << 10;
 
@@ -82,16 +95,46 @@ pub(crate) async fn post(
     let answer = tokio::task::spawn_blocking(move || connector.post_form(&url, &form))
         .await
         .map_err(|source| RemoteError::internal("asking for a token", source))?;
-    let (status, text) = answer.map_err(|_| RemoteError::Unreachable(format!("{who} cannot be reached")))?;
+    let (status, text) = answer.map_err(|error| unreachable(&format!("{who} cannot be reached"), &error))?;
     match status {
         408 | 429 | 500.. => Err(RemoteError::Unreachable(format!("{who} answers with status {status}"))),
         _ => Ok((status, text)),
     }
 }
 
+/// The error of a service that gives nothing: `what` it does not do, with its status and code.
+pub(crate) fn refused(what: &str, status: u16, code: &str) -> RemoteError {
+    let message = format!("{what} (status {status}, {})", plain_code(code));
+    if PASSING.contains(&code) { RemoteError::Unreachable(message) } else { RemoteError::Denied(message) }
+}
+
 /// A code that a service gives, if it is a plain word: other texts may repeat what it was sent.
-pub(crate) fn plain_code(code: &str) -> &str {
+fn plain_code(code: &str) -> &str {
     let is_plain = (1..=64).contains(&code.len())
         && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     if is_plain { code } else { "no code" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_refusals_go_away() {
+        let check = |code: &str, expect: hearth_domain::Code, shown: &str| {
+            let error = refused("no", 400, code);
+            assert_eq!((error.code(), error.to_string()), (expect, format!("no (status 400, {shown})")));
+        };
+        use hearth_domain::Code::{PermissionDenied, Unavailable};
+        for code in
+            ["Throttling", "IDPCommunicationError", "ExpiredTokenException", "temporarily_unavailable"]
+        {
+            check(code, Unavailable, code);
+        }
+        for code in ["AccessDenied", "InvalidIdentityToken", "invalid_client"] {
+            check(code, PermissionDenied, code);
+        }
+        check("a secret", PermissionDenied, "no code");
+        check("", PermissionDenied, "no code");
+    }
 }

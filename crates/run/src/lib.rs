@@ -23,6 +23,7 @@ mod estimate;
 mod event;
 mod heartbeat;
 mod job;
+mod metrics;
 
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
@@ -32,6 +33,7 @@ pub use job::{
     Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision,
     SAMPLER_CHECKPOINTS_MAX,
 };
+pub use metrics::{EvalMetrics, Metrics, StepMetrics};
 
 /// Exit code of a trainer that was asked to stop (SIGTERM) and has written a checkpoint: "paused".
 pub const EXIT_PAUSED: i32 = 75;

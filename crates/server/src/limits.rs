@@ -144,6 +144,10 @@ pub const EVENT_STREAMS_MAX: usize = 256;
 pub const EVENT_STREAMS_PER_ACCOUNT_MAX: usize = 32;
 /// Events of a job that such a stream reads at once.
 pub const EVENT_STREAM_PAGE: u32 = 100;
+/// Shortest time from one look at its job to the next, however much changes here.
+pub const EVENT_STREAM_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Looks that may follow each other at once after a while without any.
+pub const EVENT_STREAM_LOOKS_AT_ONCE: u32 = 4;
 /// Longest silence of such a stream; a comment ends it.
 pub const EVENT_STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// Longest key of Weights & Biases.
@@ -164,9 +168,12 @@ pub const WANDB_HEARTBEAT: Duration = Duration::from_secs(30);
 pub const WANDB_ROWS_AT_ONCE: usize = 500;
 /// Longest pause before a piece that was not taken in is sent again; the first is a second, and each is twice the last.
 pub const WANDB_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Refusals in a row (a wrong key, a wrong project) after which nothing more is sent.
+/// Refusals in a row after which nothing more is sent: for a wrong key at once, for others when they have lasted.
 pub const WANDB_REFUSALS_MAX: u32 = 5;
-/// Time after a job's end in which its history is still sent to a service that was away.
+/// How long others must have lasted: what stands before a service that is made anew refuses as well.
+pub const WANDB_REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
+/// Time after a job's end in which its history is still sent to a service that was away, and in which the key of a job
+/// that can be resumed is kept.
 pub const WANDB_AFTER_END_MAX: Duration = Duration::from_secs(24 * 3600);
 /// What of an answer a warning repeats.
 pub const WANDB_MESSAGE_MAX_CHARS: usize = 200;
@@ -178,12 +185,16 @@ pub const WEBHOOK_POLL: Duration = Duration::from_secs(1);
 pub const WEBHOOK_DELIVERIES_AT_ONCE: usize = 16;
 /// The same to one webhook.
 pub const WEBHOOK_DELIVERIES_PER_HOOK: usize = 2;
+/// The same to all webhooks together that did not take in their last one: the others are not kept waiting.
+pub const WEBHOOK_DELIVERIES_FAILING: usize = 8;
 /// Longest time for one delivery.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before a failed delivery is tried again; each is twice the last.
 pub const WEBHOOK_BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause.
 pub const WEBHOOK_BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// Pause before a delivery is made again of which nothing could be taken down: the disk may be full.
+pub const WEBHOOK_STORE_PAUSE: Duration = Duration::from_secs(30);
 /// Times that a delivery is tried.
 pub const WEBHOOK_ATTEMPTS_MAX: u32 = 30;
 /// Time after which a delivery is given up.

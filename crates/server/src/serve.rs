@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::Uri;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::any;
 use hearth_domain::{Account, AccountId, KeyRights, TrainingPrices, User, UserId};
 use hearth_inference::{Cpu, CpuOptions, Limits, Service};
-use hearth_remote::Services;
+use hearth_remote::{Endpoint, Services};
 use hearth_store::{NewApiKey, NewUserId, SecretKeys, Store, StoreError, installed, write_secret_file};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
@@ -323,18 +322,8 @@ async fn keep_fresh(tls: Arc<Tls>, stop: CancellationToken) {
 
 /// Scheme, host and perhaps a port: paths are appended to it.
 fn check_base_url(what: &str, url: &str) -> Result<(), ServerError> {
-    let is_base = url.parse::<Uri>().is_ok_and(|parsed| {
-        matches!(parsed.scheme_str(), Some("http" | "https"))
-            && matches!(parsed.path(), "" | "/")
-            && parsed.query().is_none()
-            && parsed.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-    });
-    if is_base {
-        return Ok(());
-    }
-    Err(ServerError::FailedPrecondition(format!(
-        "the {what} {url:?} is not of the form https://host or https://host:port"
-    )))
+    let refused = |why| ServerError::FailedPrecondition(format!("the {what} {why}"));
+    Endpoint::new(url).map(drop).map_err(refused)
 }
 
 /// A socket that has the address and takes no connections yet.

@@ -1,8 +1,9 @@
 //! Tells webhooks what the store has for them, as the Standard Webhooks specification says (version 1).
 //!
 //! What is to be told stands in the store from the moment in which it happened, and goes when it was taken in or given up:
-//! each event arrives at least once, with the same `webhook-id` each time. Those of one job arrive in order. One webhook
-//! that does not answer holds up none of the others.
+//! each event arrives at least once, with the same `webhook-id` each time. Those of one job arrive in order. Webhooks that
+//! do not answer hold up none of the others: each has a few deliveries at the same time, and those that fail have a part
+//! of all.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,14 +21,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::{
     WEBHOOK_AFTER_MAX, WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BACKOFF_MAX, WEBHOOK_BACKOFF_MIN,
-    WEBHOOK_DELIVERIES_AT_ONCE, WEBHOOK_DELIVERIES_PER_HOOK, WEBHOOK_POLL, WEBHOOK_TIMEOUT,
+    WEBHOOK_DELIVERIES_AT_ONCE, WEBHOOK_DELIVERIES_FAILING, WEBHOOK_DELIVERIES_PER_HOOK, WEBHOOK_POLL,
+    WEBHOOK_STORE_PAUSE, WEBHOOK_TIMEOUT,
 };
 use crate::outgoing::{Outgoing, Reach};
 
 /// What a webhook's secret begins with; the rest is base64.
 pub(crate) const SECRET_PREFIX: &str = "whsec_";
-/// Deliveries that a round looks at: more than it can make, since a webhook may have its share already.
+/// Deliveries that a round looks at: more than it can make, since webhooks may have their share already.
 const DUE_MAX: u32 = 256;
+/// The same of one webhook.
+const DUE_MAX_PER_HOOK: u32 = WEBHOOK_DELIVERIES_PER_HOOK as u32;
 /// Pause between two rounds, however much changes.
 const ROUND_PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,6 +64,8 @@ impl WebhookSender {
 struct Running {
     deliveries: HashSet<i64>,
     of_hook: HashMap<(String, String), usize>,
+    /// How many of them are to webhooks that failed before.
+    failing: usize,
 }
 
 impl Running {
@@ -72,16 +78,19 @@ impl Running {
         let own = self.of_hook.get(&Self::hook(delivery)).copied().unwrap_or(0);
         if self.deliveries.len() >= WEBHOOK_DELIVERIES_AT_ONCE
             || own >= WEBHOOK_DELIVERIES_PER_HOOK
+            || (delivery.has_failed && self.failing >= WEBHOOK_DELIVERIES_FAILING)
             || !self.deliveries.insert(delivery.seq)
         {
             return false;
         }
         self.of_hook.insert(Self::hook(delivery), own + 1);
+        self.failing += usize::from(delivery.has_failed);
         true
     }
 
     fn end(&mut self, delivery: &WebhookDelivery) {
         self.deliveries.remove(&delivery.seq);
+        self.failing -= usize::from(delivery.has_failed);
         let hook = Self::hook(delivery);
         match self.of_hook.get_mut(&hook) {
             Some(own) if *own > 1 => *own -= 1,
@@ -96,14 +105,16 @@ async fn run(store: Store, outgoing: Outgoing, stop: CancellationToken) {
     let mut tasks: JoinSet<WebhookDelivery> = JoinSet::new();
     while !stop.is_cancelled() {
         changed.borrow_and_update();
-        match store.webhook_due(crate::now_ms(), DUE_MAX).await {
+        match store.webhook_due(crate::now_ms(), DUE_MAX, DUE_MAX_PER_HOOK).await {
             Ok(due) => {
                 for delivery in due.into_iter().filter(|delivery| running.begin(delivery)).collect::<Vec<_>>()
                 {
-                    let (store, outgoing) = (store.clone(), outgoing.clone());
+                    let (store, outgoing, stop) = (store.clone(), outgoing.clone(), stop.clone());
                     tasks.spawn(async move {
                         if let Err(error) = deliver(&store, &outgoing, &delivery).await {
                             tracing::error!(%error, "telling a webhook failed");
+                            // It keeps its place meanwhile, and is not made again.
+                            let _ = stop.run_until_cancelled(tokio::time::sleep(WEBHOOK_STORE_PAUSE)).await;
                         }
                         delivery
                     });
@@ -194,7 +205,9 @@ fn sign(secret: &SecretString, id: &str, time_s: i64, body: &str) -> Result<Stri
 
 #[cfg(test)]
 mod tests {
-    use hearth_domain::AccountId;
+    use hearth_domain::{
+        Account, AccountId, Job, JobEvent, JobId, Sealed, SuspendState, WebhookHealth, WebhookId,
+    };
 
     use super::*;
 
@@ -217,6 +230,7 @@ mod tests {
             body: "{}".to_owned(),
             attempts: 0,
             create_time_ms: 0,
+            has_failed: false,
         }
     }
 
@@ -253,5 +267,96 @@ mod tests {
         running.end(&delivery(3, "w"));
         running.end(&delivery(4, "x"));
         assert!(running.of_hook.is_empty() && running.deliveries.is_empty());
+    }
+
+    #[test]
+    fn webhooks_that_fail_leave_room_for_others() {
+        let mut running = Running::default();
+        let failing = |seq: i64| WebhookDelivery { has_failed: true, ..delivery(seq, &format!("w{seq}")) };
+        let taken: Vec<WebhookDelivery> = (0..20).map(failing).filter(|one| running.begin(one)).collect();
+        assert_eq!(taken.len(), WEBHOOK_DELIVERIES_FAILING);
+        assert!(running.begin(&delivery(20, "x")));
+        running.end(&taken[0]);
+        assert!(running.begin(&failing(21)) && !running.begin(&failing(22)));
+    }
+
+    /// Lines of the log that begin a failure.
+    #[derive(Clone, Default)]
+    struct Failures(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Failures {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Failures {
+        fn count(&self) -> usize {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).matches("telling a webhook failed").count()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_taken_down_is_not_tried_again_at_once() {
+        let log = Failures::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 1).await.unwrap();
+        let account = AccountId::new("a").unwrap();
+        store
+            .account_create(&Account {
+                id: account.clone(),
+                display_name: String::new(),
+                email: String::new(),
+                create_time_ms: 1,
+                update_time_ms: 1,
+                suspend_state: SuspendState::default(),
+            })
+            .await
+            .unwrap();
+        let webhook = Webhook {
+            account: account.clone(),
+            id: WebhookId::new("w").unwrap(),
+            display_name: String::new(),
+            url: "http://127.0.0.1:1/".to_owned(),
+            event_types: vec![],
+            created_by: String::new(),
+            sealed: Sealed { key_id: String::new(), nonce: String::new(), ciphertext: String::new() },
+            health: WebhookHealth::default(),
+            create_time_ms: 1,
+            update_time_ms: 1,
+        };
+        store.webhook_create(webhook, &SecretString::from("whsec_MfKQ")).await.unwrap();
+        let reference = |id: &str| serde_json::json!({"account": "a", "id": id});
+        let settings = serde_json::from_value(serde_json::json!({
+            "display_name": "", "dataset": reference("d"), "evaluation_dataset": null, "base_model": reference("b"),
+            "output_model": reference("o"), "jinja_template": null, "epochs": 1, "learning_rate": 0.1,
+            "learning_rate_warmup_steps": 0, "optimizer_weight_decay": 0.0, "lora_rank": 8, "lora_alpha": 16,
+            "max_context_length": 512, "batch_size": 0, "batch_size_samples": 1, "gradient_accumulation_steps": 1,
+        }))
+        .unwrap();
+        let job = Job::new(account, JobId::new("j").unwrap(), settings, "", 1);
+        let key = store.job_create(&job).await.unwrap().key;
+        store.job_transition(key, None, &JobEvent::Cancel, 1).await.unwrap();
+        // The keys cannot be read, as little as anything can be written to a full disk.
+        let keys = dir.path().join("secrets-key");
+        std::fs::remove_file(&keys).unwrap();
+        std::fs::create_dir(&keys).unwrap();
+        let sender = WebhookSender::start(store, Reach::Everywhere);
+        let begun = std::time::Instant::now();
+        while log.count() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it was not tried");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(20 * ROUND_PAUSE).await;
+        assert_eq!(log.count(), 1);
+        sender.shutdown().await;
     }
 }

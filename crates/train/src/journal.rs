@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use hearth_run::{Event, EventKind, EventTail, EventWriter, Lock, RunDir};
+use hearth_run::{Event, EventKind, EventTail, EventWriter, Lock, Metrics, RunDir};
 
 use crate::error::TrainError;
 use crate::memory::Size;
-use crate::metrics::{EvalMetrics, MetricsFile, StepMetrics};
+use crate::metrics::MetricsFile;
 
 /// Writes one line to the log, which is standard error. A log that cannot be written stops no run.
 pub(crate) fn log(line: &str) {
@@ -65,8 +65,8 @@ impl Journal {
     /// Appends an event, its metrics if it has any, and its log line.
     pub fn append(&mut self, kind: EventKind) -> Result<(), TrainError> {
         log(&log_line(&kind));
-        if let Some(metrics) = &mut self.metrics {
-            append_metrics(metrics, &kind)?;
+        if let (Some(file), Some(metrics)) = (&mut self.metrics, Metrics::of(&kind)) {
+            file.append(&metrics)?;
         }
         let event = self.events.append(kind)?;
         if self.began_ms.is_none() {
@@ -81,40 +81,6 @@ impl Journal {
     pub fn sync(&self) -> Result<u64, TrainError> {
         self.events.sync()?;
         self.metrics.as_ref().map_or(Ok(0), MetricsFile::sync)
-    }
-}
-
-fn append_metrics(metrics: &mut MetricsFile, kind: &EventKind) -> Result<(), TrainError> {
-    match kind {
-        EventKind::Step {
-            step,
-            total_steps,
-            epoch,
-            loss,
-            learning_rate,
-            grad_norm,
-            total_tokens,
-            tokens_per_second,
-            seconds_remaining,
-            rss_bytes,
-            ..
-        } => metrics.append(&StepMetrics {
-            step: *step,
-            train_step: *step,
-            total_steps: *total_steps,
-            loss: *loss,
-            learning_rate: *learning_rate,
-            total_tokens: *total_tokens,
-            tokens_per_second: *tokens_per_second,
-            epoch: *epoch,
-            grad_norm: *grad_norm,
-            seconds_remaining: *seconds_remaining,
-            rss_bytes: *rss_bytes,
-        }),
-        EventKind::Eval { step, loss, trained_tokens } => {
-            metrics.append(&EvalMetrics { step: *step, loss: *loss, trained_tokens: *trained_tokens })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -11,56 +11,6 @@ use serde::Serialize;
 
 use crate::error::{TrainError, io_error};
 
-/// A training step's line.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepMetrics {
-    /// Step, from 1.
-    pub step: u64,
-    /// The same, under the name that plotting tools expect.
-    #[serde(rename = "train/step")]
-    pub train_step: u64,
-    /// Steps of the whole run.
-    #[serde(rename = "train/total_steps")]
-    pub total_steps: u64,
-    /// Mean loss per trained token.
-    #[serde(rename = "train/loss")]
-    pub loss: f64,
-    /// Learning rate.
-    #[serde(rename = "train/lr")]
-    pub learning_rate: f64,
-    /// Tokens processed since the run began.
-    #[serde(rename = "train/total_tokens")]
-    pub total_tokens: u64,
-    /// Tokens per second of this step.
-    #[serde(rename = "train/tokens_per_sec")]
-    pub tokens_per_second: f64,
-    /// Epochs done, as a fraction.
-    #[serde(rename = "train/epoch")]
-    pub epoch: f64,
-    /// L2 norm of the gradient.
-    #[serde(rename = "train/grad_norm")]
-    pub grad_norm: f64,
-    /// Estimate of the time to the end of training.
-    #[serde(rename = "train/seconds_remaining")]
-    pub seconds_remaining: f64,
-    /// Resident memory of the trainer.
-    #[serde(rename = "perf/rss_bytes")]
-    pub rss_bytes: u64,
-}
-
-/// An evaluation's line.
-#[derive(Clone, Debug, Serialize)]
-pub struct EvalMetrics {
-    /// After this step.
-    pub step: u64,
-    /// Mean loss per trained token of the evaluation rows.
-    #[serde(rename = "eval/loss")]
-    pub loss: f64,
-    /// Trained tokens scored.
-    #[serde(rename = "eval/tokens")]
-    pub trained_tokens: u64,
-}
-
 /// Appends to `metrics.jsonl`.
 #[derive(Debug)]
 pub struct MetricsFile {

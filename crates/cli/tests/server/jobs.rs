@@ -80,6 +80,18 @@ fn a_template_is_tried_trained_with_stored_and_used_in_chats() {
     assert_eq!((&progress["percent"], &progress["totalInputRequests"]), (&json!(100), &json!(30)));
     assert_eq!(progress["totalProcessedRequests"], 27);
 
+    let events = |more: &[&str]| {
+        let shown = server.run(&data, &[&["sftj", "events", "j", "--json"], more].concat(), "");
+        assert_eq!(shown.code, Some(0), "{}", shown.error);
+        shown.out
+    };
+    let followed = events(&["--follow"]);
+    assert_eq!(followed, events(&[]));
+    let followed: Vec<Value> =
+        serde_json::Deserializer::from_str(&followed).into_iter().map(Result::unwrap).collect();
+    assert_eq!(followed[0]["sequenceNumber"], "1");
+    assert_eq!(followed.last().unwrap()["stateChange"]["to"], "JOB_STATE_COMPLETED");
+
     let stored = std::fs::read_to_string(data.join("models/default/mine/chat_template.jinja")).unwrap();
     assert_eq!(stored, TEMPLATE);
     let tokens = |template: Option<&str>| {

@@ -72,10 +72,13 @@ impl FetchError {
         }
     }
 
-    /// For the user. The causes of what a service did stay inside: they may repeat what it was sent.
+    /// For the user. Of causes only this machine's are told: others may repeat what a service was sent.
     fn message(&self) -> String {
         match self {
             Self::Run(RunError::Io { source, .. }) => format!("the rows cannot be fetched: {self}: {source}"),
+            Self::Remote(RemoteError::Internal { source, .. }) if source.is::<std::io::Error>() => {
+                format!("the rows cannot be fetched: {self}: {source}")
+            }
             _ => format!("the rows cannot be fetched: {self}"),
         }
     }

@@ -58,7 +58,11 @@ mod tests {
         let location = Location::parse("s3://bucket/rows.jsonl").unwrap();
         let request = Request {
             parts: vec![Part { name: "train".to_owned(), location }],
-            aws: AwsAccess::Key(AccessKey { id: "id".to_owned(), secret: "hush".to_owned().into() }),
+            aws: AwsAccess::Key(AccessKey {
+                id: "id".to_owned(),
+                secret: "hush".to_owned().into(),
+                token: Some("hush-token".to_owned().into()),
+            }),
             azure: AzureAccess::Sas { token: "sig=hush".to_owned().into() },
             services: Services::default().with_azure("http://127.0.0.1:1").unwrap(),
         };
@@ -67,6 +71,7 @@ mod tests {
         let read = Request::from_json(&text).unwrap();
         assert_eq!((&read.parts, &read.services), (&request.parts, &request.services));
         assert_eq!(read.to_json().unwrap(), text);
+        assert!(String::from_utf8_lossy(&text).contains("hush-token"));
         let error = Request::from_json(b"{\"hush\": 1}").unwrap_err();
         assert!(!format!("{error:?}").contains("hush"));
     }

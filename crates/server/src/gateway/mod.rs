@@ -201,3 +201,8 @@ fn list_query(
 fn total_size(total: u64) -> i32 {
     i32::try_from(total).unwrap_or(i32::MAX)
 }
+
+/// A count as the API has it.
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,4 +1,5 @@
-//! The protocol of Weights & Biases: one GraphQL call that makes a run, and the file stream that its rows go into.
+//! The protocol of Weights & Biases: GraphQL calls that look for a run and make it, and the file stream that its rows go
+//! into.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,17 +18,25 @@ const PUBLIC_API: &str = "https://api.wandb.ai";
 /// Where these are.
 const PUBLIC_PAGES: &str = "https://wandb.ai";
 
+/// Asks whether there is a run, as the official client does before it goes on with one.
+const RUN_RESUME_STATUS: &str = "query RunResumeStatus($project: String, $entity: String, $name: String!) { \
+    model(name: $project, entityName: $entity) { bucket(name: $name, missingOk: true) { historyLineCount } } }";
+
 /// Makes a run, or finds it, and sets what is known of it.
 const UPSERT_BUCKET: &str = "mutation UpsertBucket($name: String, $project: String, $entity: String, \
     $displayName: String, $config: JSONString, $host: String, $jobType: String, $state: String) { \
     upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, displayName: $displayName, \
     config: $config, host: $host, jobType: $jobType, state: $state}) { \
-    bucket { id name displayName project { name entity { name } } historyLineCount } inserted } }";
+    bucket { id name displayName project { name entity { name } } } } }";
 
 /// Why something was not taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The service does not want it, and will not want it later: the key is wrong, or the names are.
+    /// It never will be.
+    Final(String),
+    /// The service does not know the key.
+    WrongKey(String),
+    /// The service does not want it, or what stands before the service: names may be wrong, and it may pass.
     Refused(String),
     /// It does not answer, or not now.
     Away(String),
@@ -76,6 +85,14 @@ impl Api {
         format!("{base}/{}/{}/runs/{}", part(entity), part(project), part(run))
     }
 
+    /// Rows that the history of a run has already; 0 if there is no such run.
+    pub(super) async fn rows(&self, key: &SecretString, wanted: &Place) -> Result<u64, Trouble> {
+        let entity = (!wanted.entity.is_empty()).then_some(&wanted.entity);
+        let variables = json!({ "project": wanted.project, "entity": entity, "name": wanted.run });
+        let data = self.ask(key, "RunResumeStatus", RUN_RESUME_STATUS, &variables).await?;
+        Ok(data["model"]["bucket"]["historyLineCount"].as_u64().unwrap_or(0))
+    }
+
     /// Makes the run, or finds it. `config` holds the job's settings.
     pub(super) async fn begin(
         &self,
@@ -85,27 +102,18 @@ impl Api {
         config: &Value,
     ) -> Result<Place, Trouble> {
         let entity = (!wanted.entity.is_empty()).then_some(&wanted.entity);
-        let body = json!({
-            "query": UPSERT_BUCKET,
-            "operationName": "UpsertBucket",
-            "variables": {
-                "name": wanted.run,
-                "project": wanted.project,
-                "entity": entity,
-                "displayName": display_name,
-                "config": config.to_string(),
-                "host": null,
-                "jobType": "supervised-fine-tuning",
-                "state": null,
-            },
+        let variables = json!({
+            "name": wanted.run,
+            "project": wanted.project,
+            "entity": entity,
+            "displayName": display_name,
+            "config": config.to_string(),
+            "host": null,
+            "jobType": "supervised-fine-tuning",
+            "state": null,
         });
-        let answer = self.post(key, "/graphql", &body).await?;
-        let reply: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| Trouble::Away("it answered with something that is not JSON".to_owned()))?;
-        if let Some(message) = reply["errors"][0]["message"].as_str() {
-            return Err(Trouble::Refused(shown(message, key)));
-        }
-        let bucket = &reply["data"]["upsertBucket"]["bucket"];
+        let data = self.ask(key, "UpsertBucket", UPSERT_BUCKET, &variables).await?;
+        let bucket = &data["upsertBucket"]["bucket"];
         let text = |value: &Value, otherwise: &str| value.as_str().unwrap_or(otherwise).to_owned();
         if !bucket.is_object() {
             return Err(Trouble::Away("its answer names no run".to_owned()));
@@ -125,6 +133,24 @@ impl Api {
         self.post(key, &path, &body(chunk)).await.map(drop)
     }
 
+    /// A GraphQL call. Returns its data.
+    async fn ask(
+        &self,
+        key: &SecretString,
+        name: &str,
+        query: &str,
+        variables: &Value,
+    ) -> Result<Value, Trouble> {
+        let body = json!({ "query": query, "operationName": name, "variables": variables });
+        let answer = self.post(key, "/graphql", &body).await?;
+        let mut reply: Value = serde_json::from_slice(&answer.body)
+            .map_err(|_| Trouble::Away("it answered with something that is not JSON".to_owned()))?;
+        if let Some(message) = reply["errors"][0]["message"].as_str() {
+            return Err(Trouble::Refused(shown(message, key)));
+        }
+        Ok(reply["data"].take())
+    }
+
     async fn post(&self, key: &SecretString, path: &str, body: &Value) -> Result<Answer, Trouble> {
         let basic = STANDARD.encode(format!("api:{}", key.expose_secret()));
         let request = http::Request::post(format!("{}{path}", self.base_url))
@@ -132,14 +158,12 @@ impl Api {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("hearth/", env!("CARGO_PKG_VERSION")))
             .body(body.to_string().into_bytes())
-            .map_err(|_| Trouble::Refused("the key cannot be sent in a header".to_owned()))?;
+            .map_err(|_| Trouble::Final("the key cannot be sent in a header".to_owned()))?;
         let answer = self.outgoing.send(request).await;
         let answer = answer.map_err(|message| Trouble::Away(shown(&message, key)))?;
         match answer.status {
             200..=299 => Ok(answer),
-            status @ (401 | 403) => {
-                Err(Trouble::Refused(format!("it refuses the key (HTTP {status}): {}", said(&answer, key))))
-            }
+            401 => Err(Trouble::WrongKey(format!("it refuses the key (HTTP 401): {}", said(&answer, key)))),
             status @ (408 | 429 | 500..) => Err(Trouble::Away(format!("it answered with HTTP {status}"))),
             status => Err(Trouble::Refused(format!("HTTP {status}: {}", said(&answer, key)))),
         }

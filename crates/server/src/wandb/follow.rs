@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hearth_domain::job::WandbSettings;
-use hearth_domain::{Job, JobNews, JobNote, JobSettings, JobState};
+use hearth_domain::{Job, JobEvent, JobNews, JobNote, JobSettings, JobState, transition};
 use hearth_run::{EventKind, EventTail, RunDir};
 use hearth_store::{Store, StoreError, StoredJob, WandbProgress};
 use secrecy::SecretString;
@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use super::api::{Api, Chunk, Place, Trouble};
 use super::figures::Watched;
 use super::history::History;
+use super::patience::Patience;
 use crate::limits::{
-    WANDB_AFTER_END_MAX, WANDB_BACKOFF_MAX, WANDB_FIGURES_INTERVAL, WANDB_HEARTBEAT, WANDB_REFUSALS_MAX,
-    WANDB_ROWS_AT_ONCE, WANDB_SEND_INTERVAL,
+    WANDB_AFTER_END_MAX, WANDB_FIGURES_INTERVAL, WANDB_HEARTBEAT, WANDB_ROWS_AT_ONCE, WANDB_SEND_INTERVAL,
 };
 
 /// What is known of a run between two looks; all that must survive stands in the store.
@@ -30,9 +30,7 @@ pub(super) struct Follow {
     trainer: Option<Watched>,
     place: Option<Place>,
     sent: Option<Instant>,
-    /// Times in a row that something was not taken in.
-    failures: u32,
-    refusals: u32,
+    patience: Patience,
 }
 
 /// What comes after a look.
@@ -60,8 +58,7 @@ impl Follow {
             trainer: None,
             place: None,
             sent: None,
-            failures: 0,
-            refusals: 0,
+            patience: Patience::default(),
         }))
     }
 
@@ -81,9 +78,9 @@ impl Follow {
         self.read(store, &stored.job);
         match self.send(store, api, &key, &stored, &wandb).await? {
             Ok(is_over) => {
-                (self.failures, self.refusals) = (0, 0);
+                self.patience = Patience::default();
                 if is_over {
-                    store.wandb_done(self.key).await?;
+                    self.end(store, &stored.job).await?;
                     return Ok(Next::Never);
                 }
                 Ok(Next::In(if stored.job.state.is_active() { WANDB_SEND_INTERVAL } else { WANDB_HEARTBEAT }))
@@ -146,7 +143,7 @@ impl Follow {
         let job = &stored.job;
         let place = match &self.place {
             Some(place) => place.clone(),
-            None => match api.begin(key, &wanted(wandb), &display_name(job), &config(&job.settings)).await {
+            None => match begin(api, key, job, wandb).await {
                 Ok(place) => {
                     store.wandb_begun(self.key, &place.entity, &api.page(&place)).await?;
                     self.place.insert(place).clone()
@@ -194,31 +191,31 @@ impl Follow {
 
     /// Something was not taken in: it is tried again later, or given up.
     async fn fail(&mut self, store: &Store, job: &Job, trouble: Trouble) -> Result<Next, StoreError> {
-        self.failures += 1;
-        let why = match trouble {
-            Trouble::Refused(why) => {
-                self.refusals += 1;
-                if self.refusals >= WANDB_REFUSALS_MAX {
-                    return self.give_up(store, &why).await;
-                }
-                why
-            }
-            Trouble::Away(why) => why,
-        };
+        let pause = self.patience.after(&trouble, Instant::now());
+        let (Trouble::Final(why) | Trouble::WrongKey(why) | Trouble::Refused(why) | Trouble::Away(why)) =
+            trouble;
+        let Some(pause) = pause else { return self.give_up(store, &why).await };
         if let Some(ended_ms) = job.completed_time_ms.filter(|_| job.state.is_final()) {
             let since = crate::now_ms().saturating_sub(ended_ms);
             if since > i64::try_from(WANDB_AFTER_END_MAX.as_millis()).unwrap_or(i64::MAX) {
                 return self.give_up(store, &why).await;
             }
         }
-        if self.failures == 1 {
+        if self.patience.is_first() {
             let message = format!(
                 "Weights & Biases did not take in the metrics: {why}; the job goes on, and they are sent again later"
             );
             self.warn(store, message).await?;
         }
-        let pause = Duration::from_secs(1).saturating_mul(1 << (self.failures - 1).min(16));
-        Ok(Next::In(pause.min(WANDB_BACKOFF_MAX)))
+        Ok(Next::In(pause))
+    }
+
+    /// All was sent. The key of a job that can be resumed is kept for a while.
+    async fn end(&self, store: &Store, job: &Job) -> Result<(), StoreError> {
+        match transition(job.state, &JobEvent::Resume) {
+            Ok(_) => store.wandb_end_told(self.key, job, crate::now_ms()).await,
+            Err(_) => store.wandb_done(self.key).await,
+        }
     }
 
     async fn give_up(&self, store: &Store, why: &str) -> Result<Next, StoreError> {
@@ -234,12 +231,25 @@ impl Follow {
     }
 }
 
-fn run_dir(store: &Store, job: &Job) -> RunDir {
-    crate::jobs::run_dir(store.data_dir(), &job.account, &job.id)
+/// Makes the run, or finds that of an earlier server. One that others have written is left as it is.
+async fn begin(api: &Api, key: &SecretString, job: &Job, wandb: &WandbSettings) -> Result<Place, Trouble> {
+    let wanted =
+        Place { entity: wandb.entity.clone(), project: wandb.project.clone(), run: wandb.run_id.clone() };
+    // Its address is taken down before the first row is sent.
+    if wandb.url.is_empty() {
+        let rows = api.rows(key, &wanted).await?;
+        if rows > 0 {
+            return Err(Trouble::Final(format!(
+                "project {} has a run {} with {rows} rows already; leave runId out, or choose another",
+                wanted.project, wanted.run
+            )));
+        }
+    }
+    api.begin(key, &wanted, &display_name(job), &config(&job.settings)).await
 }
 
-fn wanted(wandb: &WandbSettings) -> Place {
-    Place { entity: wandb.entity.clone(), project: wandb.project.clone(), run: wandb.run_id.clone() }
+fn run_dir(store: &Store, job: &Job) -> RunDir {
+    crate::jobs::run_dir(store.data_dir(), &job.account, &job.id)
 }
 
 fn display_name(job: &Job) -> String {

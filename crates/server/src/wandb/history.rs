@@ -1,7 +1,7 @@
 //! From the events of a run to the rows of a history: one for each step, in order, and none twice. Pure.
 
-use hearth_run::{Event, EventKind};
-use serde_json::{Map, Value, json};
+use hearth_run::{Event, Metrics};
+use serde_json::{Map, Value};
 
 /// A row that can be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,39 +45,8 @@ impl History {
     /// Takes in an event.
     pub(super) fn take(&mut self, event: &Event) {
         self.first_time_ms.get_or_insert(event.time_ms);
-        let (step, values) = match &event.kind {
-            EventKind::Step {
-                step,
-                total_steps,
-                epoch,
-                loss,
-                learning_rate,
-                grad_norm,
-                total_tokens,
-                tokens_per_second,
-                seconds_remaining,
-                rss_bytes,
-                ..
-            } => (
-                *step,
-                json!({
-                    "train/step": step,
-                    "train/total_steps": total_steps,
-                    "train/loss": loss,
-                    "train/lr": learning_rate,
-                    "train/total_tokens": total_tokens,
-                    "train/tokens_per_sec": tokens_per_second,
-                    "train/epoch": epoch,
-                    "train/grad_norm": grad_norm,
-                    "train/seconds_remaining": seconds_remaining,
-                    "perf/rss_bytes": rss_bytes,
-                }),
-            ),
-            EventKind::Eval { step, loss, trained_tokens } => {
-                (*step, json!({ "eval/loss": loss, "eval/tokens": trained_tokens }))
-            }
-            _ => return,
-        };
+        let Some(metrics) = Metrics::of(&event.kind) else { return };
+        let step = metrics.step();
         if self.last_step.is_some_and(|last| step <= last) {
             return;
         }
@@ -90,7 +59,9 @@ impl History {
         let time_s = event.time_ms as f64 / 1000.0;
         let runtime = self.runtime(event.time_ms);
         let row = self.held.get_or_insert_with(|| Row { step, values: Map::new() });
-        row.values.extend(values.as_object().cloned().unwrap_or_default());
+        if let Ok(Value::Object(values)) = serde_json::to_value(&metrics) {
+            row.values.extend(values.into_iter().filter(|(name, _)| name != "step"));
+        }
         row.values.insert("_step".to_owned(), step.into());
         row.values.insert("_runtime".to_owned(), runtime.into());
         row.values.insert("_timestamp".to_owned(), time_s.into());
@@ -117,6 +88,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use hearth_run::EventKind;
+
     use super::*;
 
     fn step(step: u64, loss: f64) -> EventKind {

@@ -530,7 +530,7 @@ async fn transition(
     webhook::enqueue(tx, key, &job, &change, number, now_ms).await?;
     match event {
         JobEvent::Delete => wandb::put_key(tx, key, None).await?,
-        JobEvent::Resume => wandb::warn_if_ended(tx, key, &job, now_ms).await?,
+        JobEvent::Resume => wandb::go_on(tx, key, &job, now_ms).await?,
         _ => {}
     }
     Ok(job)

@@ -151,7 +151,7 @@ async fn append(
 }
 
 /// The beginning of a long message.
-fn cut(message: &str) -> &str {
+pub(super) fn cut(message: &str) -> &str {
     &message[..message.floor_char_boundary(JOB_EVENT_MESSAGE_MAX_BYTES)]
 }
 

@@ -57,13 +57,18 @@ pub(super) async fn put_key(
     Ok(())
 }
 
-/// Says in the log of a job that goes on that its run there does not: the key went when the job ended.
-pub(super) async fn warn_if_ended(
+/// Lets the run of a job that is resumed go on. If the key went, the job's log says that it does not.
+pub(super) async fn go_on(
     tx: &mut Transaction<'static, Sqlite>,
     job_key: i64,
     job: &Job,
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    sqlx::query("UPDATE wandb_run SET end_told_ms = NULL WHERE job_key = ?1")
+        .bind(job_key)
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::Database)?;
     let ended: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM wandb_run WHERE job_key = ?1 AND sealed IS NULL)")
             .bind(job_key)
@@ -73,8 +78,7 @@ pub(super) async fn warn_if_ended(
     if !ended {
         return Ok(());
     }
-    let message =
-        "the job goes on, but not its run of Weights & Biases: the key was removed when the run had ended";
+    let message = "the job goes on, but not its run of Weights & Biases: the key is not kept any more";
     let news = JobNews { time_ms: now_ms, note: JobNote::Warning, message: message.to_owned() };
     job_event::append_news(tx, job_key, job.state, &news).await
 }
@@ -103,7 +107,7 @@ impl Store {
     pub async fn wandb_open(&self) -> Result<Vec<(i64, JobState)>, StoreError> {
         let rows: Vec<(i64, String)> = sqlx::query_as(
             "SELECT job.key, job.state FROM wandb_run JOIN job ON job.key = job_key
-             WHERE sealed IS NOT NULL ORDER BY job.key",
+             WHERE sealed IS NOT NULL AND end_told_ms IS NULL ORDER BY job.key",
         )
         .fetch_all(&self.pool)
         .await
@@ -173,6 +177,42 @@ impl Store {
         .execute(&self.pool)
         .await
         .map_err(StoreError::Database)?;
+        Ok(())
+    }
+
+    /// Ends the sending until the job is resumed: the service was told of its end. Nothing happens if the job is resumed
+    /// already.
+    pub async fn wandb_end_told(&self, key: i64, ended: &Job, now_ms: i64) -> Result<(), StoreError> {
+        let mut tx = self.begin_write().await?;
+        let end = |job: &Job| (job.state, job.completed_time_ms);
+        if job::find(&mut tx, key).await?.is_none_or(|job| end(&job) != end(ended)) {
+            return Ok(());
+        }
+        sqlx::query("UPDATE wandb_run SET end_told_ms = ?2 WHERE job_key = ?1")
+            .bind(key)
+            .bind(now_ms)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::Database)?;
+        tx.commit().await.map_err(StoreError::Database)
+    }
+
+    /// Removes the keys of jobs whose end was told before a time, and which nobody resumed.
+    pub async fn wandb_forget(&self, before_ms: i64) -> Result<(), StoreError> {
+        let there: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM wandb_run WHERE sealed IS NOT NULL AND end_told_ms < ?1)",
+        )
+        .bind(before_ms)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::Database)?;
+        if there {
+            sqlx::query("UPDATE wandb_run SET sealed = NULL WHERE end_told_ms < ?1")
+                .bind(before_ms)
+                .execute(&self.pool)
+                .await
+                .map_err(StoreError::Database)?;
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::Store;
-use super::job_event::Change;
+use super::job_event::{Change, cut};
 use super::owned::{get_in, insert, put_in};
 use crate::error::StoreError;
 use crate::page::parse;
@@ -35,6 +35,8 @@ pub struct WebhookDelivery {
     pub attempts: u32,
     /// When what it tells happened.
     pub create_time_ms: i64,
+    /// Whether the last attempt to tell the webhook something failed.
+    pub has_failed: bool,
 }
 
 /// What became of an attempt.
@@ -88,7 +90,7 @@ pub(super) async fn enqueue(
                 "name": job.name(),
                 "state": format!("JOB_STATE_{}", change.to.name()),
                 "previousState": format!("JOB_STATE_{}", change.from.name()),
-                "message": change.message,
+                "message": cut(change.message),
                 "sequenceNumber": number.to_string(),
             },
         });
@@ -171,18 +173,29 @@ impl Store {
         Ok((webhook, secret))
     }
 
-    /// Deliveries that can be tried now, the longest due first. Of one webhook and one job only the oldest: the next
-    /// waits for it.
-    pub async fn webhook_due(&self, now_ms: i64, most: u32) -> Result<Vec<WebhookDelivery>, StoreError> {
+    /// Deliveries that can be tried now: those of webhooks that took in the last one first, then the longest due. Of one
+    /// webhook only so many, and of one job only the oldest: the next waits for it.
+    pub async fn webhook_due(
+        &self,
+        now_ms: i64,
+        most: u32,
+        most_per_webhook: u32,
+    ) -> Result<Vec<WebhookDelivery>, StoreError> {
         let rows = sqlx::query(
-            "SELECT * FROM webhook_delivery AS one WHERE next_attempt_ms <= ?1 AND NOT EXISTS (
-                 SELECT 1 FROM webhook_delivery AS earlier
-                 WHERE earlier.account = one.account AND earlier.webhook = one.webhook
-                 AND earlier.job_key = one.job_key AND earlier.seq < one.seq
-             ) ORDER BY next_attempt_ms, seq LIMIT ?2",
+            "SELECT due.*, (webhook.record ->> '$.health.consecutive_failures') > 0 AS has_failed
+             FROM webhook JOIN webhook_delivery AS due ON due.seq IN (
+                 SELECT seq FROM webhook_delivery AS one
+                 WHERE one.account = webhook.account AND one.webhook = webhook.id AND next_attempt_ms <= ?1
+                 AND NOT EXISTS (
+                     SELECT 1 FROM webhook_delivery AS earlier
+                     WHERE earlier.account = one.account AND earlier.webhook = one.webhook
+                     AND earlier.job_key = one.job_key AND earlier.seq < one.seq
+                 ) ORDER BY next_attempt_ms, seq LIMIT ?3
+             ) ORDER BY has_failed, next_attempt_ms, seq LIMIT ?2",
         )
         .bind(now_ms)
         .bind(most)
+        .bind(most_per_webhook)
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::Database)?;
@@ -275,5 +288,6 @@ fn delivery(row: &SqliteRow) -> Result<WebhookDelivery, StoreError> {
         body: row.get("body"),
         attempts: u32::try_from(row.get::<i64, _>("attempts")).unwrap_or(u32::MAX),
         create_time_ms: row.get("create_time_ms"),
+        has_failed: row.get("has_failed"),
     })
 }

@@ -5,7 +5,7 @@ use hearth_proto::gateway as pb;
 
 use super::{create, money_to_pb, request, resources_to_pb};
 use crate::error::ServerError;
-use crate::gateway::{Call, names};
+use crate::gateway::{Call, int, names};
 
 /// Reads, renders and packs the rows as the trainer of this job would, and counts what it would be paid for. A job that
 /// could not be created, or would fail at a row, has the same error here. Bounded by time; a caller that goes away
@@ -41,7 +41,6 @@ pub(in crate::gateway) async fn job_estimate_cost(
     let estimators = call.state.estimators();
     let counted = estimators.count(&job, 0).await.map_err(ServerError::Ended)?;
     let estimate = estimators.known(parameters, &counted);
-    let int = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Ok(pb::EstimateSupervisedFineTuningJobCostResponse {
         estimated_cost: Some(money_to_pb(&estimate.cost)),
         tokens_per_epoch: int(counted.tokens_per_epoch),

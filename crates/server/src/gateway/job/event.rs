@@ -7,6 +7,7 @@ use hearth_store::JobEventRow;
 
 use super::state_to_pb;
 use crate::context::Face;
+use crate::gateway::int;
 use crate::gateway::time::timestamp;
 
 /// The record as clients see it.
@@ -46,10 +47,6 @@ pub(super) fn event_to_pb(row: &JobEventRow, face: Face) -> pb::SupervisedFineTu
         message: row.message.clone(),
         detail,
     }
-}
-
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn state_change(row: &JobEventRow, face: Face) -> event::Detail {

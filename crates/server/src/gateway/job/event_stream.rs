@@ -16,13 +16,17 @@ use hearth_store::{JobEventQuery, JobEventRow};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::event::event_to_pb;
 use crate::context::Face;
 use crate::error::ServerError;
 use crate::event_streams::StreamPermit;
 use crate::gateway::names;
-use crate::limits::{EVENT_STREAM_HEARTBEAT, EVENT_STREAM_PAGE};
+use crate::limits::{
+    EVENT_STREAM_HEARTBEAT, EVENT_STREAM_LOOKS_AT_ONCE, EVENT_STREAM_PAGE, EVENT_STREAM_PAUSE_MIN,
+};
 use crate::state::AppState;
 use crate::transcode::to_json;
 
@@ -52,7 +56,8 @@ pub(crate) async fn job_event_stream(
         ready: VecDeque::new(),
         shown: JobProgress::default(),
         is_over: false,
-        changed,
+        looks: Looks { changed, paid: Instant::now() },
+        has_more: false,
         state,
         _permit: permit,
     };
@@ -85,8 +90,38 @@ struct Events {
     shown: JobProgress,
     /// Nothing comes behind `ready`.
     is_over: bool,
-    changed: watch::Receiver<()>,
+    /// There was more than one page: the next is read when this one is sent.
+    has_more: bool,
+    looks: Looks,
     _permit: StreamPermit,
+}
+
+/// Says when the job is looked at. What is told is that some job changed: of many that are busy, each stream hears.
+struct Looks {
+    changed: watch::Receiver<()>,
+    /// Until when the looks that there were would have lasted, with a pause after each.
+    paid: Instant,
+}
+
+impl Looks {
+    /// A look begins.
+    fn begin(&mut self) {
+        self.changed.borrow_and_update();
+        self.paid = self.paid.max(Instant::now()) + EVENT_STREAM_PAUSE_MIN;
+    }
+
+    /// Waits for the next. False if there is none: the server stops.
+    async fn wait(&mut self, draining: &CancellationToken) -> bool {
+        tokio::select! {
+            () = draining.cancelled() => return false,
+            // A store that is gone changes nothing more; the look finds out.
+            _ = self.changed.changed() => {}
+            () = sleep(LOOK_INTERVAL) => {}
+        }
+        let ahead = self.paid.saturating_duration_since(Instant::now());
+        let pause = ahead.saturating_sub(EVENT_STREAM_PAUSE_MIN * EVENT_STREAM_LOOKS_AT_ONCE);
+        draining.run_until_cancelled(sleep(pause)).await.is_some()
+    }
 }
 
 impl Events {
@@ -99,11 +134,8 @@ impl Events {
                 return None;
             }
             let draining = self.state.stop().draining.clone();
-            tokio::select! {
-                () = draining.cancelled() => return None,
-                // A store that is gone changes nothing more; the look finds out.
-                _ = self.changed.changed() => {}
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            if !self.has_more && !self.looks.wait(&draining).await {
+                return None;
             }
             if let Err(error) = self.read().await {
                 tracing::error!(%error, "a stream of events breaks off");
@@ -114,7 +146,7 @@ impl Events {
 
     /// Reads what is new, one page at most: the rest is read when that is sent.
     async fn read(&mut self) -> Result<(), ServerError> {
-        self.changed.borrow_and_update();
+        self.looks.begin();
         let store = self.state.store();
         // The job first: if it is at its end, its last event is there.
         let Some(job) = store.job_by_key(self.key).await?.map(|stored| stored.job) else {
@@ -128,9 +160,8 @@ impl Events {
             self.after = row.number;
             self.ready.push_back(event(row)?);
         }
-        if rows.len() == EVENT_STREAM_PAGE as usize {
-            // Woken at once when these are sent.
-            self.changed.mark_changed();
+        self.has_more = rows.len() == EVENT_STREAM_PAGE as usize;
+        if self.has_more {
             return Ok(());
         }
         self.is_over = job.state.is_final() || job.state == JobState::Deleting;
@@ -160,4 +191,44 @@ fn progress(job: &Job) -> SseEvent {
         "tokens": tokens.to_string(),
     });
     SseEvent::default().event("progress").data(data.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_changes_are_few_looks() {
+        let (change, changed) = watch::channel(());
+        let (mut looks, draining) = (Looks { changed, paid: Instant::now() }, CancellationToken::new());
+        let (stop, begun) = (draining.clone(), Instant::now());
+        tokio::spawn(async move {
+            for _ in 0..500 {
+                sleep(Duration::from_millis(10)).await;
+                change.send_replace(());
+            }
+            stop.cancel();
+        });
+        let mut count = 0;
+        while looks.wait(&draining).await {
+            looks.begin();
+            count += 1;
+        }
+        // Four a second, and those at the beginning.
+        assert_eq!(begun.elapsed().as_secs(), 5);
+        assert!((20..=26).contains(&count), "{count}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn some_changes_are_seen_at_once() {
+        let (change, changed) = watch::channel(());
+        let mut looks = Looks { changed, paid: Instant::now() };
+        let begun = Instant::now();
+        for _ in 0..EVENT_STREAM_LOOKS_AT_ONCE {
+            looks.begin();
+            change.send_replace(());
+            assert!(looks.wait(&CancellationToken::new()).await);
+        }
+        assert!(begun.elapsed() < EVENT_STREAM_PAUSE_MIN);
+    }
 }

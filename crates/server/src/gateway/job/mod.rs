@@ -11,6 +11,7 @@ pub(super) mod event_list;
 pub(crate) mod event_stream;
 pub(super) mod get;
 pub(super) mod list;
+mod page;
 pub(super) mod pause;
 mod request;
 pub(super) mod resume;
@@ -24,7 +25,7 @@ use hearth_proto::gateway as pb;
 use pb::supervised_fine_tuning_job::Purpose;
 
 use super::time::timestamp;
-use super::{Call, status_to_pb};
+use super::{Call, int, status_to_pb};
 use crate::context::Face;
 
 /// The record as clients see it. Its URLs are signed anew each time.
@@ -108,7 +109,6 @@ fn money_to_pb(money: &Money) -> hearth_proto::google::r#type::Money {
 }
 
 fn resources_to_pb(estimate: &Estimate) -> pb::ResourceEstimate {
-    let int = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     pb::ResourceEstimate {
         seconds_low: estimate.seconds_low,
         seconds_high: estimate.seconds_high,

@@ -8,6 +8,7 @@ pub(super) mod list;
 use hearth_domain::Webhook;
 use hearth_proto::gateway as pb;
 
+use super::int;
 use super::time::timestamp;
 
 /// The record as clients see it.
@@ -28,6 +29,6 @@ fn to_pb(webhook: &Webhook) -> pb::Webhook {
         last_error: health.last_error.clone(),
         last_attempt_time: health.last_attempt_ms.map(timestamp),
         last_success_time: health.last_success_ms.map(timestamp),
-        dropped_events: i64::try_from(health.dropped).unwrap_or(i64::MAX),
+        dropped_events: int(health.dropped),
     }
 }

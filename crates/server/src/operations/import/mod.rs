@@ -172,7 +172,7 @@ async fn access(
         }
         ImportCredentials::Given { access_key_id, sealed } => {
             let secret = state.store().operation_unseal(&operation.name(), sealed).await?;
-            AwsAccess::Key(AccessKey { id: access_key_id.clone(), secret })
+            AwsAccess::Key(AccessKey { id: access_key_id.clone(), secret, token: None })
         }
         ImportCredentials::Secret { access_key_id, secret } => {
             let name = SecretRef { account: operation.account.clone(), id: secret.clone() };

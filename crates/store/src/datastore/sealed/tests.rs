@@ -1,7 +1,8 @@
 //! Keys of Weights & Biases and webhooks: rotations, ends, order, and limits.
 
 use hearth_domain::{
-    Account, AccountId, Job, JobEvent, JobId, JobSettings, Sealed, Webhook, WebhookHealth, WebhookId,
+    Account, AccountId, Code, Job, JobEvent, JobId, JobSettings, Sealed, Status, Webhook, WebhookHealth,
+    WebhookId,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -112,6 +113,35 @@ async fn the_key_goes_when_the_sending_is_done_or_the_job_is_deleted() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_job_that_may_be_resumed_is_kept_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    let key = logged(&store, "j").await.key;
+    let is_open = async || !store.wandb_open().await.unwrap().is_empty();
+    let cancelled = store.job_transition(key, None, &JobEvent::Cancel, 10).await.unwrap();
+    assert!(is_open().await, "its end is still to be told");
+    store.wandb_end_told(key, &cancelled, 11).await.unwrap();
+    assert!(!is_open().await);
+    store.job_transition(key, None, &JobEvent::Resume, 12).await.unwrap();
+    assert!(is_open().await);
+    // Told of an end that is none any more.
+    store.wandb_end_told(key, &cancelled, 13).await.unwrap();
+    store.wandb_forget(100).await.unwrap();
+    assert!(is_open().await);
+    let cancelled = store.job_transition(key, None, &JobEvent::Cancel, 20).await.unwrap();
+    store.wandb_end_told(key, &cancelled, 21).await.unwrap();
+    let stored = store.job_by_key(key).await.unwrap().unwrap();
+    for (before_ms, is_kept) in [(21, true), (22, false)] {
+        store.wandb_forget(before_ms).await.unwrap();
+        assert_eq!(store.wandb_key(&stored).await.unwrap().is_some(), is_kept);
+    }
+    store.job_transition(key, None, &JobEvent::Resume, 30).await.unwrap();
+    assert!(!is_open().await);
+    let last = store.job_event_list(key).await.unwrap().pop().unwrap();
+    assert!(last.message.contains("but not its run of Weights & Biases"), "{last:?}");
+}
+
+#[tokio::test]
 async fn of_one_job_the_oldest_is_told_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
@@ -127,7 +157,7 @@ async fn of_one_job_the_oldest_is_told_first() {
         let kind = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap()["type"].to_string();
         due.iter().map(|one| format!("{} {}", one.webhook, kind(&one.body))).collect()
     };
-    let due = store.webhook_due(20, 10).await.unwrap();
+    let due = store.webhook_due(20, 10, 2).await.unwrap();
     assert_eq!(
         shown(&due),
         [
@@ -140,15 +170,52 @@ async fn of_one_job_the_oldest_is_told_first() {
     // All of a webhook that failed waits, and what it took in makes room for the next.
     let failed = WebhookAttempt::Failed { error: "no".to_owned(), again_ms: 100 };
     store.webhook_attempted(&due[0], &failed, 20).await.unwrap();
-    assert_eq!(store.webhook_due(99, 10).await.unwrap().len(), 2);
+    assert_eq!(store.webhook_due(99, 10, 2).await.unwrap().len(), 2);
     let again =
-        store.webhook_due(100, 10).await.unwrap().into_iter().find(|one| one.seq == due[0].seq).unwrap();
+        store.webhook_due(100, 10, 2).await.unwrap().into_iter().find(|one| one.seq == due[0].seq).unwrap();
     assert_eq!((again.attempts, &again.message_id), (1, &due[0].message_id));
     store.webhook_attempted(&again, &WebhookAttempt::Delivered, 30).await.unwrap();
-    let next = store.webhook_due(30, 10).await.unwrap();
+    let next = store.webhook_due(30, 10, 2).await.unwrap();
     assert_eq!(shown(&next).iter().filter(|one| one.starts_with("all")).count(), 2, "{next:?}");
     store.delete::<Webhook>(&account(), "ends").await.unwrap();
-    assert_eq!(store.webhook_due(30, 10).await.unwrap().len(), 2);
+    assert_eq!(store.webhook_due(30, 10, 2).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_webhook_with_many_deliveries_hides_none_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    webhook(&store, "busy", &[]).await;
+    for i in 0..20 {
+        let key = store.job_create(&job(&format!("j{i}"))).await.unwrap().key;
+        store.job_transition(key, None, &JobEvent::Cancel, i).await.unwrap();
+    }
+    webhook(&store, "calm", &[]).await;
+    let key = store.job_create(&job("last")).await.unwrap().key;
+    store.job_transition(key, None, &JobEvent::Cancel, 30).await.unwrap();
+    let due = async |now_ms: i64| store.webhook_due(now_ms, 10, 2).await.unwrap();
+    let shown = |due: &[crate::WebhookDelivery]| -> Vec<String> {
+        due.iter().map(|one| format!("{} {}", one.webhook, one.has_failed)).collect()
+    };
+    assert_eq!(shown(&due(40).await), ["busy false", "busy false", "calm false"]);
+    // One that fails comes last.
+    let failed = WebhookAttempt::Failed { error: "no".to_owned(), again_ms: 20 };
+    store.webhook_attempted(&due(40).await[0], &failed, 40).await.unwrap();
+    assert_eq!(shown(&due(40).await), ["calm false", "busy true", "busy true"]);
+}
+
+#[tokio::test]
+async fn long_messages_are_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    webhook(&store, "w", &["fine_tuning.job.failed"]).await;
+    let key = store.job_create(&job("j")).await.unwrap().key;
+    let status = Status::new(Code::Internal, "x".repeat(100_000));
+    for event in [JobEvent::Start, JobEvent::Fail(status)] {
+        store.job_transition(key, None, &event, 1).await.unwrap();
+    }
+    let due = store.webhook_due(1, 10, 2).await.unwrap();
+    assert!(due.len() == 1 && due[0].body.len() < 8 << 10, "{}", due[0].body.len());
 }
 
 #[tokio::test]
@@ -166,5 +233,5 @@ async fn what_waits_has_a_limit() {
     let waiting: i64 =
         sqlx::query_scalar("SELECT count(*) FROM webhook_delivery").fetch_one(store.pool()).await.unwrap();
     assert_eq!((waiting, webhook.health.dropped), (WEBHOOK_QUEUE_MAX, 4));
-    assert_eq!(store.webhook_due(count, 10).await.unwrap()[0].create_time_ms, 4);
+    assert_eq!(store.webhook_due(count, 10, 2).await.unwrap()[0].create_time_ms, 4);
 }
