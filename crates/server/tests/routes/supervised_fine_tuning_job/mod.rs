@@ -15,6 +15,7 @@ mod list;
 mod pause;
 mod placement;
 mod resume;
+mod run_settings;
 mod storage;
 mod template;
 mod training;
