@@ -217,11 +217,11 @@ mod tests {
         ];
         let events: Vec<Event> =
             (1..).zip(kinds).map(|(seq, kind)| Event { seq, time_ms: 1, kind }).collect();
-        let (report, _) = read(&job, &events);
+        let (report, _) = read(&job, &events, 0);
         assert_eq!(report.run_note.as_deref(), Some("checkpoint 40 is damaged; going on from step 20"));
         assert_eq!(report.notes.len(), 4);
         // Later reports leave it as it is.
-        let (report, _) = read(&Job { state: JobState::Running, ..job }, &events[2..]);
+        let (report, _) = read(&Job { state: JobState::Running, ..job }, &events[2..], 0);
         assert_eq!(report.run_note, None);
     }
 }

@@ -116,6 +116,71 @@ fn splits_into_micro_batches_and_accumulation_agree() {
     }
 }
 
+/// One step: B is zero at its beginning, so that A has no gradient, and nothing but the decay moves it.
+#[test]
+fn weight_decay_takes_its_share_of_the_rate_of_each_weight() {
+    let fixture = Fixture::new();
+    let job = JobSpec {
+        batch_size_samples: 24,
+        epochs: 1,
+        learning_rate: 0.04,
+        learning_rate_warmup_steps: 0,
+        ..fixture.job()
+    };
+    let [without, with] = [("without", 0.0), ("with", 0.5)].map(|(name, weight_decay)| {
+        let ended = fixture.run(name, &JobSpec { weight_decay, ..job.clone() });
+        ended.output();
+        ended
+    });
+    let (plain, decayed) = (adapter(&without), adapter(&with));
+    assert!(plain.keys().eq(decayed.keys()));
+    for (name, values) in &plain {
+        // Of B, which begins with zero, nothing can be taken.
+        let left = if name.contains("lora_A") { 1.0 - 0.04 * 0.5 } else { 1.0 };
+        assert!(values.iter().any(|x| *x != 0.0), "{name}");
+        for (x, y) in values.iter().zip(&decayed[name]) {
+            assert!((x * left - y).abs() <= 1e-6 * x.abs(), "{name}: {x} and {y}");
+        }
+    }
+}
+
+#[test]
+fn the_adapter_has_the_rank_and_the_scale_of_the_job() {
+    let fixture = Fixture::new();
+    let job = JobSpec { epochs: 1, lora_rank: 3, lora_alpha: 6.0, ..fixture.job() };
+    let ended = fixture.run("run", &job);
+    ended.output();
+    let config = fs::read_to_string(ended.dir.output_path().join("adapter_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!((config["r"].as_f64(), config["lora_alpha"].as_f64()), (Some(3.0), Some(6.0)));
+    let weights = adapter(&ended);
+    let of = |part: &str| {
+        let name =
+            weights.keys().find(|name| name.ends_with(&format!("layers.0.self_attn.q_proj.{part}.weight")));
+        weights[name.unwrap()].len()
+    };
+    // Both sides of the layer have 32.
+    assert_eq!((of("lora_A"), of("lora_B")), (3 * 32, 32 * 3));
+}
+
+#[test]
+fn evaluation_rows_are_scored_after_each_epoch_and_never_trained_on() {
+    let fixture = Fixture::new();
+    let job = JobSpec { eval_interval_steps: 0, ..fixture.job() };
+    let with = fixture.run("with", &job);
+    let without = fixture.run("without", &JobSpec { eval_files: vec![], ..job });
+    let weights = "adapter_model.safetensors";
+    assert_eq!(with.output()[weights], without.output()[weights]);
+    let scored = |ended: &Ended| -> Vec<u64> {
+        let step = |event: &hearth_run::Event| match event.kind {
+            EventKind::Eval { step, .. } => Some(step),
+            _ => None,
+        };
+        ended.events.iter().filter_map(step).collect()
+    };
+    assert_eq!((scored(&with), scored(&without)), (vec![12, 24], vec![]));
+}
+
 #[test]
 fn seeds_and_only_seeds_change_the_adapter() {
     let fixture = Fixture::new();

@@ -1,5 +1,5 @@
-//! `docs/job-fields.md`: what each field of a job does, and the test that shows it. A field of the API without a row fails,
-//! and so does a row whose test is not there.
+//! `docs/job-fields.md`: what each field of a job does, and the tests that show it. A field of the API without a row fails,
+//! and so does a row whose tests are not there, are not run, or do not speak of the field.
 
 mod table;
 
@@ -26,8 +26,10 @@ struct Row {
     field: &'static str,
     /// What it does.
     behaviour: &'static str,
-    /// `path::function`, from the root of the repository; or a suite of `conformance`.
-    proof: &'static str,
+    /// `path::function`, from the root of the repository. All that is claimed is shown by them together.
+    proofs: &'static [&'static str],
+    /// What tests call the field where that is neither its JSON name nor the one of the proto.
+    spelled: &'static [&'static str],
 }
 
 fn root() -> PathBuf {
@@ -84,40 +86,109 @@ fn what_is_refused_is_said_to_be() {
 
 #[test]
 fn every_row_is_proven() {
+    let ci = fs::read_to_string(root().join("xtask/src/ci.rs")).unwrap();
     for row in FIELDS {
-        let (path, function) = row.proof.split_once("::").unwrap_or((row.proof, ""));
-        let text = fs::read_to_string(root().join(path)).unwrap_or_default();
-        assert!(!text.is_empty(), "{}: there is no {path}", row.field);
-        let is_there = match path.ends_with(".py") {
-            true => function.is_empty() || text.contains(&format!("def {function}(")),
-            false => {
-                text.contains(&format!("fn {function}("))
-                    && text.contains("#[test]") | text.contains("#[tokio::test")
+        let json = row.field.rsplit('.').next().expect("a name has an end");
+        let snake = snake_case(json);
+        let mut unused: BTreeSet<&str> = row.spelled.iter().copied().collect();
+        assert!(!row.proofs.is_empty(), "{}: nothing shows it", row.field);
+        for proof in row.proofs {
+            let (path, name) = proof.split_once("::").expect("a proof is path::function");
+            let text = fs::read_to_string(root().join(path)).unwrap_or_default();
+            let body = match path.strip_prefix("conformance/") {
+                // A suite that nobody runs proves nothing.
+                Some(suite) if !ci.contains(&format!("\"{suite}\"")) => None,
+                Some(_) => python_function(&text, name),
+                None => test_function(&text, name),
+            };
+            let Some(body) = body else { panic!("{}: there is no test {name} in {path}", row.field) };
+            if has_word(body, json) || has_word(body, &snake) {
+                continue;
             }
-        };
-        assert!(is_there, "{}: {path} has no test {function}", row.field);
-        // A suite that nobody runs proves nothing.
-        if let Some(suite) = path.strip_prefix("conformance/") {
-            let ci = fs::read_to_string(root().join("xtask/src/ci.rs")).unwrap();
-            assert!(ci.contains(&format!("\"{suite}\"")), "{}: {path} is not run", row.field);
+            let spelled: Vec<&str> =
+                row.spelled.iter().copied().filter(|word| has_word(body, word)).collect();
+            assert!(!spelled.is_empty(), "{}: {name} in {path} does not speak of it", row.field);
+            unused.retain(|word| !spelled.contains(word));
         }
+        assert!(unused.is_empty(), "{}: no test spells it {unused:?}", row.field);
     }
+}
+
+/// From its `fn` to the brace that ends it; `None` if it is not there, or not run as a test.
+fn test_function<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let start = text.find(&format!("fn {name}("))?;
+    let line = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let before: Vec<&str> = text[..line]
+        .lines()
+        .rev()
+        .map(str::trim_start)
+        .take_while(|line| line.starts_with("#[") || line.starts_with("///"))
+        .collect();
+    let is = |attribute: &str| before.iter().any(|line| line.starts_with(attribute));
+    if !is("#[test]") && !is("#[tokio::test") || is("#[ignore") {
+        return None;
+    }
+    let indent = text[line..start].len() - text[line..start].trim_start().len();
+    let end = format!("\n{}}}\n", &text[line..line + indent]);
+    Some(&text[start..start + text[start..].find(&end)?])
+}
+
+/// A function of a suite, to the next thing that is not indented; `None` if it is not there or nobody calls it.
+fn python_function<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let start = text.find(&format!("\ndef {name}("))? + 1;
+    let is_called = text.lines().any(|line| line.starts_with(' ') && line.contains(&format!("{name}(")));
+    let body = &text[start..];
+    let is_end = |at: &usize| body[*at..].starts_with(|c: char| !c.is_whitespace());
+    let end = body.match_indices('\n').map(|(at, _)| at + 1).find(is_end).unwrap_or(body.len());
+    is_called.then_some(&body[..end])
+}
+
+/// Whether `word` stands in `text` and is no part of another one.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
+}
+
+fn snake_case(json: &str) -> String {
+    json.chars()
+        .flat_map(|c| c.is_ascii_uppercase().then_some('_').into_iter().chain(c.to_lowercase()))
+        .collect()
+}
+
+#[test]
+fn a_proof_is_a_test_that_is_run() {
+    let text = "#[test]\nfn good() {\n    let x = 1;\n}\n\n#[test]\n#[ignore]\nfn left_out() {\n}\n\nfn helper() {\n}\n\n\
+        mod tests {\n    /// Why.\n    #[tokio::test]\n    async fn inner() {\n        y();\n    }\n}\n";
+    assert_eq!(test_function(text, "good"), Some("fn good() {\n    let x = 1;"));
+    assert_eq!(test_function(text, "inner"), Some("fn inner() {\n        y();"));
+    for name in ["left_out", "helper", "none"] {
+        assert_eq!(test_function(text, name), None, "{name}");
+    }
+    let text = "import x\n\n\ndef called(a):\n    b()\n\n    c()\n\n\ndef alone():\n    pass\n\n\ndef main():\n    called(1)\n";
+    assert_eq!(python_function(text, "called"), Some("def called(a):\n    b()\n\n    c()\n\n\n"));
+    assert_eq!(python_function(text, "alone"), None);
+    assert!(has_word("job[\"epochs\"]", "epochs") && !has_word("total_epochs", "epochs"));
+    assert_eq!(snake_case("batchSizeSamples"), "batch_size_samples");
 }
 
 fn document() -> String {
     let output: BTreeSet<String> =
         fields().into_iter().filter(|(_, is_output)| *is_output).map(|(name, _)| name).collect();
     let mut text = "# The fields of a job\n\n\
-        What each field of a supervised fine-tuning job does here, and the test that shows it. Zero and empty mean \"not \
+        What each field of a supervised fine-tuning job does here, and the tests that show it. Zero and empty mean \"not \
         given\"; the reply has every default filled in. This page is made of \
         `crates/server/tests/routes/job_fields/table.rs`, and a test fails when a field of the API has no row.\n\n\
         | field | written by | what it does | shown by |\n|---|---|---|---|\n"
         .to_owned();
     for row in FIELDS {
         let by = if output.contains(row.field) { "server" } else { "client" };
-        let (path, function) = row.proof.split_once("::").unwrap_or((row.proof, ""));
-        let function = if function.is_empty() { String::new() } else { format!(", {function}") };
-        text.push_str(&format!("| {} | {by} | {} | `{path}`{function} |\n", row.field, row.behaviour));
+        let shown = |proof: &&str| {
+            let (path, function) = proof.split_once("::").expect("a proof is path::function");
+            format!("`{path}`, {function}")
+        };
+        let shown: Vec<String> = row.proofs.iter().map(shown).collect();
+        text.push_str(&format!("| {} | {by} | {} | {} |\n", row.field, row.behaviour, shown.join("; ")));
     }
     text
 }

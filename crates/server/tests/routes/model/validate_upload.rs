@@ -93,6 +93,10 @@ fn a_base_and_an_adapter_come_in_and_answer() {
     assert_eq!(model["peftDetails"]["r"], 4);
     assert_eq!(model["peftDetails"]["targetModules"], json!(["q_proj", "v_proj", "down_proj"]));
     assert_ne!(answer(&server, TUNED), first);
+    // Training can go on from it.
+    let job = json!({"dataset": "rows", "warmStartFrom": "tuned"});
+    let job = server.post("/v1/accounts/default/supervisedFineTuningJobs", &job).ok();
+    assert_eq!((&job["baseModel"], &job["loraRank"]), (&json!(BASE), &json!(4)));
     let urls = server.get(&format!("/v1/{TUNED}:getDownloadEndpoint")).ok();
     let manifest = urls["filenameToSignedUrls"]["hearth-model.json"].as_str().unwrap();
     let manifest = server.request(&[], "GET", manifest, b"").json();

@@ -23,8 +23,9 @@ fn defaults_are_filled_in() {
     let wrapped = json!({"supervisedFineTuningJob": {"dataset": "rows", "baseModel": "tiny", "epochs": 3}});
     let job = server.post(JOBS, &wrapped).ok();
     assert_eq!((&job["epochs"], &job["baseModel"]), (&json!(3), &json!("accounts/fireworks/models/tiny")));
+    assert_eq!(job["dataset"], "accounts/default/datasets/rows");
     let id = job["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    assert_eq!(id.len(), 8);
+    assert!(id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
     assert_eq!(job["outputModel"], format!("accounts/default/models/{id}"));
 }
 

@@ -19,6 +19,13 @@ fn urls_follow_the_run() {
     std::fs::write(run.join("trainer.log"), "hello\n").unwrap();
     assert_eq!(server.request(&[], "GET", metrics, b"").body, b"{\"step\":1}\n");
     assert_eq!(server.request(&[], "GET", log, b"").body, b"hello\n");
+    // Signed anew: what is read later opens for longer.
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let later = server.get(&format!("{JOBS}/j")).ok();
+    for (field, earlier) in [("metricsFileSignedUrl", metrics), ("trainerLogsSignedUrl", log)] {
+        assert_ne!(later[field], earlier);
+        assert_eq!(server.request(&[], "GET", later[field].as_str().unwrap(), b"").status, 200);
+    }
     let altered = log.replace("trainer.log", "job.json");
     assert_eq!(server.request(&[], "GET", &altered, b"").status, 403);
     snapshot!(server.get(&format!("{JOBS}/j?readMask=name,state,jobProgress")));

@@ -89,11 +89,6 @@ fn what_is_not_here_is_refused_with_what_is() {
     refused(json!({"acceleratorCount": 1}), (400, 9), "no accelerators");
     refused(json!({"usePurpose": "fun"}), (400, 3), "there is \"pilot\"");
     refused(json!({"reservationTarget": "noon"}), (400, 9), "account default has night");
-    for field in ["baseModelWeightPrecision", "precision"] {
-        refused(json!({ field: "BFLOAT16" }), (501, 12), field);
-    }
-    refused(json!({"customImageTag": "x"}), (501, 12), "customImageTag");
-    refused(json!({"extraArgs": ["x"]}), (501, 12), "extraArgs");
     // Nobody uses what is kept for others.
     let acme = server.account("acme");
     let body = json!({"dataset": "rows", "baseModel": "tiny", "useReservation": true}).to_string();

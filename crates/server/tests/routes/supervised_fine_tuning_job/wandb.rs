@@ -1,8 +1,12 @@
 //! `wandbConfig` of jobs: what is asked, what comes back, and where the key is not.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use super::{JOBS, server};
+use crate::server::{Server, install_model};
 
 const KEY: &str = "0123456789abcdef-w4ndb";
 
@@ -52,6 +56,64 @@ fn key_and_project_are_enough() {
             assert!(!content.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "{}", path.display());
         }
     }
+}
+
+/// A service where every key belongs to the team `home`. It lives as long as the test's process.
+fn service() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let bucket = json!({"name": "mine", "project": {"name": "p", "entity": {"name": "home"}}});
+    let answer = json!({"data": {"upsertBucket": {"bucket": bucket, "inserted": true}}}).to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).unwrap_or(0) > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            if stream.read_exact(&mut vec![0; length]).is_ok() {
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length";
+                let _ = write!(stream.get_mut(), "{head}: {}\r\n\r\n{answer}", answer.len());
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn whose_project_it_is_the_key_says_unless_the_job_does() {
+    let url = service();
+    let server =
+        Server::start_with(tempfile::tempdir().unwrap(), |config| config.wandb_base_url = url.clone());
+    install_model(server.dir.path(), "fireworks", "tiny", None);
+    server.ready_dataset("rows");
+    let given = job(json!({"apiKey": KEY, "project": "p", "runId": "mine"}));
+    let made = server.post(&format!("{JOBS}?supervisedFineTuningJobId=j"), &given).ok();
+    assert_eq!((&made["wandbConfig"]["entity"], &made["wandbConfig"]["url"]), (&json!(""), &json!("")));
+    let begun = server.wait_for(&format!("{JOBS}/j"), |job| job["wandbConfig"]["url"] != "");
+    let expect = json!({
+        "enabled": true, "apiKey": "", "project": "p", "entity": "home", "runId": "mine",
+        "url": format!("{url}/home/p/runs/mine"),
+    });
+    assert_eq!(begun["wandbConfig"], expect);
+}
+
+/// A client cannot say "false": it is what is not said.
+#[test]
+fn it_is_off_when_nothing_but_that_is_said() {
+    let server = server();
+    for config in [json!({"enabled": false}), json!({})] {
+        let made = server.post(JOBS, &job(config)).ok();
+        assert_eq!(made.get("wandbConfig"), None, "{made}");
+    }
+    let made = server.post(JOBS, &job(json!({"enabled": false, "apiKey": KEY, "project": "p"}))).ok();
+    assert_eq!(
+        (&made["wandbConfig"]["enabled"], &made["wandbConfig"]["project"]),
+        (&json!(true), &json!("p"))
+    );
 }
 
 #[test]

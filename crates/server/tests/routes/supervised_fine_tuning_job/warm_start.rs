@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::JOBS;
-use super::checkpoints::{begin_with, config};
+use super::checkpoints::{RANK, begin_with, config, finish};
 use crate::openai::{self, BASE, TUNED};
 use crate::server::{Reply, Server};
 use crate::tiny;
@@ -74,12 +74,44 @@ fn an_adapter_stays_while_a_job_waits_to_go_on_from_it() {
 }
 
 #[test]
+fn what_a_job_made_is_gone_on_from() {
+    let server = server();
+    let run = begin_with(&server, "first", &json!({"baseModel": BASE}));
+    finish(&server, &run, "first");
+    begin_with(&server, "second", &json!({"warmStartFrom": "first"}));
+    let job = server.get(&format!("{JOBS}/second")).ok();
+    assert_eq!(
+        (&job["warmStartFrom"], &job["loraRank"]),
+        (&json!("accounts/default/models/first"), &json!(RANK))
+    );
+    let weights =
+        |dir: &str| std::fs::read(server.dir.path().join(dir).join("adapter_model.safetensors")).unwrap();
+    assert_eq!(weights("runs/default/second/warm-start"), weights("models/default/first"));
+}
+
+#[test]
 fn a_template_of_the_job_comes_before_that_of_the_adapter() {
     let server = server();
     let base = hearth_data::template::source_of(&server.dir.path().join("models/fireworks/tiny")).unwrap();
     let run = begin_with(&server, "j", &json!({"warmStartFrom": TUNED, "jinjaTemplate": base}));
     let spec: Value = serde_json::from_slice(&std::fs::read(run.join("job.json")).unwrap()).unwrap();
     assert_eq!(spec["chat_template"], json!(base));
+}
+
+#[test]
+fn what_a_job_made_is_gone_on_from() {
+    let server = server();
+    let run = begin_with(&server, "first", &json!({"baseModel": BASE}));
+    finish(&server, &run, "first");
+    begin_with(&server, "second", &json!({"warmStartFrom": "first"}));
+    let job = server.get(&format!("{JOBS}/second")).ok();
+    assert_eq!(
+        (&job["warmStartFrom"], &job["loraRank"]),
+        (&json!("accounts/default/models/first"), &json!(RANK))
+    );
+    let weights =
+        |dir: &str| std::fs::read(server.dir.path().join(dir).join("adapter_model.safetensors")).unwrap();
+    assert_eq!(weights("runs/default/second/warm-start"), weights("models/default/first"));
 }
 
 #[test]
