@@ -87,6 +87,17 @@ pub fn check(job: &JobSpec) -> Result<(), TrainError> {
     if problems.is_empty() { Ok(()) } else { Err(TrainError::Setting { message: problems.join("; ") }) }
 }
 
+/// What to tell if the learning rate rises to the end: how many steps batches of tokens make is known only now.
+pub fn endless_warm_up(job: &JobSpec, total_steps: u64) -> Option<String> {
+    let warm_up = u64::from(job.learning_rate_warmup_steps);
+    (warm_up >= total_steps.max(1)).then(|| {
+        format!(
+            "{warm_up} steps of warm-up are not less than the {total_steps} of the whole training, so the learning rate \
+             rises to the end; lower learning_rate_warmup_steps"
+        )
+    })
+}
+
 /// Refuses what cannot work with so many steps, as soon as they are known.
 pub fn check_steps(job: &JobSpec, total_steps: u64) -> Result<(), TrainError> {
     let interval = u64::from(job.sampler_checkpoint_interval_steps);

@@ -121,6 +121,9 @@ impl Run<'_> {
     ) -> Result<Outcome, TrainError> {
         let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
         settings::check_steps(&self.inputs.job, plan.total_steps())?;
+        if let Some(message) = settings::endless_warm_up(&self.inputs.job, plan.total_steps()) {
+            journal.append(EventKind::Warning { message })?;
+        }
         journal.append(self.inputs.validated(plan.total_steps()))?;
         let (learner, held_bytes) =
             memory::held(&self.inputs.job.base_model_dir, || self.inputs.learner(backend))?;

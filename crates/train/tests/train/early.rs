@@ -203,3 +203,24 @@ fn the_rate_of_each_step_is_that_of_the_schedule() {
     assert!((cosine[7] - 0.0055).abs() < 1e-8, "{cosine:?}");
     assert!(first != second && second != third && first != third);
 }
+
+#[test]
+fn a_warm_up_that_never_ends_is_told() {
+    let fixture = Fixture::new();
+    let warned = |learning_rate_warmup_steps| {
+        let job = JobSpec { learning_rate_warmup_steps, ..fixture.job() };
+        let ended = fixture.run(&format!("warm-up-{learning_rate_warmup_steps}"), &job);
+        let total = match ended.last() {
+            EventKind::Finished { step, .. } => *step,
+            other => panic!("the run ended with {other:?}"),
+        };
+        let told = ended.events.iter().any(|event| {
+            matches!(&event.kind, EventKind::Warning { message } if message.contains("steps of warm-up are not less"))
+        });
+        (total, told)
+    };
+    let (total, told) = warned(1);
+    assert!(!told);
+    assert!(!warned(total as u32 - 1).1);
+    assert!(warned(total as u32).1);
+}

@@ -60,8 +60,9 @@ pub(super) const FIELDS: &[Row] = &[
             "crates/server/tests/routes/supervised_fine_tuning_job/progress.rs::a_job_tells_how_far_it_is_and_why_it_failed",
             "crates/server/tests/routes/supervised_fine_tuning_job/progress.rs::a_job_that_waited_too_long_says_so",
             "crates/server/tests/routes/supervised_fine_tuning_job/pause.rs::a_paused_job_rests_until_it_is_resumed",
+            "crates/server/src/jobs/report.rs::what_a_trainer_goes_on_from_is_told_and_what_else_it_warns_of_is_not",
         ],
-        spelled: &[],
+        spelled: &["run_note"],
     },
     Row {
         field: "status.code",
@@ -156,6 +157,7 @@ pub(super) const FIELDS: &[Row] = &[
             "crates/server/tests/routes/supervised_fine_tuning_job/fields.rs::numbers_have_ranges",
             "crates/domain/src/job/tests.rs::learning_rate_follows_weights_rank_and_steps",
             "crates/domain/src/job/tests.rs::steps_of_the_default_rate_are_the_jobs",
+            "crates/domain/src/job/tests.rs::steps_of_rows_that_lie_elsewhere_are_not_known",
             "crates/server/tests/routes/supervised_fine_tuning_job/run_settings.rs::every_setting_reaches_the_run",
             "crates/train/tests/train/early.rs::the_rate_of_each_step_is_that_of_the_schedule",
         ],
@@ -218,6 +220,7 @@ pub(super) const FIELDS: &[Row] = &[
             "crates/server/tests/routes/supervised_fine_tuning_job/wandb.rs::what_is_missing_or_cannot_be_is_named",
             "conformance/weights_and_biases.py::no_key_on_disk",
             "crates/store/src/datastore/sealed/tests.rs::the_key_goes_when_the_sending_is_done_or_the_job_is_deleted",
+            "crates/store/src/datastore/sealed/tests.rs::the_key_of_a_job_that_may_be_resumed_is_kept_for_a_while",
         ],
         spelled: &["KEY", "wandb_key"],
     },
@@ -242,7 +245,10 @@ pub(super) const FIELDS: &[Row] = &[
     Row {
         field: "wandbConfig.runId",
         behaviour: "Id of the run there; by default one that the server makes. A run that has rows already is left as it is, and a warning says so.",
-        proofs: &["crates/server/tests/routes/supervised_fine_tuning_job/wandb.rs::key_and_project_are_enough"],
+        proofs: &[
+            "crates/server/tests/routes/supervised_fine_tuning_job/wandb.rs::key_and_project_are_enough",
+            "conformance/weights_and_biases.py::taken",
+        ],
         spelled: &[],
     },
     Row {
@@ -259,6 +265,7 @@ pub(super) const FIELDS: &[Row] = &[
         behaviour: "A name or a bare id, with the rules of `dataset`. Its rows are scored after each epoch and never trained on.",
         proofs: &[
             "crates/train/tests/train/learning.rs::evaluation_rows_are_scored_after_each_epoch_and_never_trained_on",
+            "crates/domain/src/job/tests.rs::facts_decide",
             "crates/server/tests/routes/supervised_fine_tuning_job/create.rs::evaluation_rows_are_set_aside_unless_a_dataset_is_given",
             "crates/server/tests/routes/supervised_fine_tuning_job/fields.rs::datasets_that_are_not_ready_are_refused",
             "crates/server/tests/routes/supervised_fine_tuning_job/run_settings.rs::the_other_settings_reach_the_run_too",
@@ -478,8 +485,9 @@ pub(super) const FIELDS: &[Row] = &[
         proofs: &[
             "conformance/datasets_s3.py::whole_jobs",
             "crates/server/tests/routes/supervised_fine_tuning_job/storage.rs::what_cannot_open_them_is_refused",
+            "crates/remote/src/s3.rs::keys_of_secrets",
         ],
-        spelled: &[],
+        spelled: &["access_key_of_secret"],
     },
     Row {
         field: "awsS3Config.iamRoleArn",
@@ -544,6 +552,7 @@ pub(super) const FIELDS: &[Row] = &[
         behaviour: "Steps of linear warm-up, fewer than those of the whole training where they are known before; 0 is none.",
         proofs: &[
             "crates/server/tests/routes/supervised_fine_tuning_job/fields.rs::numbers_have_ranges",
+            "crates/domain/src/job/tests.rs::wrong_values_are_all_told_at_once",
             "crates/server/tests/routes/supervised_fine_tuning_job/run_settings.rs::every_setting_reaches_the_run",
             "crates/train/tests/train/early.rs::the_rate_of_each_step_is_that_of_the_schedule",
         ],

@@ -99,22 +99,6 @@ fn a_template_of_the_job_comes_before_that_of_the_adapter() {
 }
 
 #[test]
-fn what_a_job_made_is_gone_on_from() {
-    let server = server();
-    let run = begin_with(&server, "first", &json!({"baseModel": BASE}));
-    finish(&server, &run, "first");
-    begin_with(&server, "second", &json!({"warmStartFrom": "first"}));
-    let job = server.get(&format!("{JOBS}/second")).ok();
-    assert_eq!(
-        (&job["warmStartFrom"], &job["loraRank"]),
-        (&json!("accounts/default/models/first"), &json!(RANK))
-    );
-    let weights =
-        |dir: &str| std::fs::read(server.dir.path().join(dir).join("adapter_model.safetensors")).unwrap();
-    assert_eq!(weights("runs/default/second/warm-start"), weights("models/default/first"));
-}
-
-#[test]
 fn what_cannot_be_gone_on_from_is_refused() {
     let server = server();
     let check = |more: Value, expect: (u16, i64), part: &str| {
