@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use hearth_domain::{Job, JobProgress, JobState};
+use hearth_domain::{Job, JobEvent, JobProgress, JobState};
 use hearth_store::{JobEventQuery, JobEventRow};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
@@ -53,6 +53,7 @@ pub(crate) async fn job_event_stream(
     let mut events = Events {
         key: stored.key,
         after,
+        state_seen: stored.job.state,
         ready: VecDeque::new(),
         shown: JobProgress::default(),
         is_over: false,
@@ -84,6 +85,8 @@ struct Events {
     key: i64,
     /// Number of the last event that was read.
     after: u64,
+    /// Where the job stood when it was last looked at.
+    state_seen: JobState,
     /// What can be sent.
     ready: VecDeque<SseEvent>,
     /// Progress that was told last.
@@ -150,9 +153,12 @@ impl Events {
         let store = self.state.store();
         // The job first: if it is at its end, its last event is there.
         let Some(job) = store.job_by_key(self.key).await?.map(|stored| stored.job) else {
+            // Its log went with it. That it was deleted is told all the same.
+            self.ready.push_back(event(&deletion(self.after + 1, self.state_seen))?);
             self.is_over = true;
             return Ok(());
         };
+        self.state_seen = job.state;
         let query =
             JobEventQuery { after: Some(self.after), is_newest_first: false, most: EVENT_STREAM_PAGE };
         let rows = store.job_event_page(self.key, &query).await?;
@@ -170,6 +176,19 @@ impl Events {
             self.ready.push_back(progress(&job));
         }
         Ok(())
+    }
+}
+
+/// The last event of a job that is gone.
+fn deletion(number: u64, from: JobState) -> JobEventRow {
+    JobEventRow {
+        number,
+        time_ms: crate::now_ms(),
+        event: JobEvent::Delete.name().to_owned(),
+        from_state: from.name().to_owned(),
+        to_state: JobState::Deleting.name().to_owned(),
+        message: String::new(),
+        note: None,
     }
 }
 
