@@ -1,5 +1,6 @@
 """A newest checkpoint that is damaged: the run goes on from the one before, and says so."""
 
+import os
 import random
 import signal
 
@@ -23,6 +24,11 @@ def empty(path, _chance):
 
 def remove(path, _chance):
     path.unlink()
+
+
+def send(processes, number):
+    for process in processes:
+        os.kill(process, number)
 
 
 DAMAGES = [("tensors.safetensors", flip), ("tensors.safetensors", truncate), ("state.json", flip), ("state.json", empty),
@@ -52,7 +58,11 @@ def damaged(folder, calm, seed):
             said = f"{newest.name} is damaged"
             it.until("a warning", lambda: any(
                 said in event.get("message", "") for event in it.events("damaged") if event["type"] == "warning"))
+            # Held while the server takes it in: it would be at its end before the next damage.
+            trainers = it.trainers("damaged")
+            send(trainers, signal.SIGSTOP)
             it.until("a status", lambda: said in it.job("damaged")["status"]["message"])
+            send(trainers, signal.SIGCONT)
         ended = it.until_ended("damaged")
         assert ended["status"]["code"] == "OK" and said in ended["status"]["message"], ended
         assert it.digest("damaged") == expected, "another adapter"
