@@ -42,7 +42,8 @@ def prepare(running):
     dataset("empty")
     dataset("spare")
     for name in ("first", "spare"):
-        post(f"/supervisedFineTuningJobs?supervisedFineTuningJobId={name}", {"dataset": "support", "baseModel": BASE_NAME})
+        post(f"/supervisedFineTuningJobs?supervisedFineTuningJobId={name}",
+             {"dataset": "support", "baseModel": BASE_NAME, "outputModel": f"of-{name}"})
         post(f"/datasetValidationJobs?datasetValidationJobId={name}",
              {"datasetName": "accounts/default/datasets/support", "format": "DATASET_VALIDATION_FORMAT_CHAT"})
         post(f"/batchInferenceJobs?batchInferenceJobId={name}",
