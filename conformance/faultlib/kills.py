@@ -14,12 +14,13 @@ from harness import BASE_DIR, BASE_NAME, HEARTH, colour_rows, write_jsonl
 from .world import ENDED, world
 
 KILLS = 50
+KILLS_MAX = 200
 PAUSE_MAX_S = 0.6
 # Of kills that should meet trainers which read, load, or do steps again.
-EARLY_PAUSES_MAX_S = (0.01, 0.2)
+EARLY_PAUSES_MAX_S = (0.0, 0.1)
 # A trainer that is lost time and again without a new step is given up after five (crates/domain). That is for jobs that cannot
-# work, so fewer kills in a row come before a new step.
-EARLY_KILLS_MAX = 3
+# work, so fewer kills in a row come before a new step: two each time.
+EARLY_KILLS_MAX = 2
 REAL_RUNS, REAL_KILLS_PER_RUN = 2, 2
 
 
@@ -43,7 +44,8 @@ def everything(folder, calm, seed):
     # How far a job had come when its trainer was killed last, and how often it was since without a new step.
     jobs, at, early, early_kills = [], {}, {}, 0
     with world(folder, "kills") as it:
-        while sum(counts.values()) < KILLS:
+        # More of them, if chance has not yet met a trainer before a new step.
+        while sum(counts.values()) < KILLS or (early_kills == 0 and sum(counts.values()) < KILLS_MAX):
             current = next((job for job in jobs if it.job(job)["state"] != "JOB_STATE_COMPLETED"), None)
             if current is None:
                 current = f"killed-{len(jobs)}"
@@ -55,6 +57,11 @@ def everything(folder, calm, seed):
                 time.sleep(chance.uniform(0, PAUSE_MAX_S))
             else:
                 soon = early.get(current, 0) < EARLY_KILLS_MAX and chance.random() < 0.5
+                if soon:
+                    # The one that comes next, and not one that has worked for long.
+                    kill(it.trainers(current))
+                    it.until("dead", lambda: not it.trainers(current))
+                    at[current] = it.steps(current)[1]
                 wait_for_trainer(it, current, -1 if soon else at.get(current, 0))
                 time.sleep(chance.uniform(0, chance.choice(EARLY_PAUSES_MAX_S) if soon else PAUSE_MAX_S))
                 trainers = it.trainers(current)
@@ -80,7 +87,7 @@ def everything(folder, calm, seed):
         left = [path for path in it.data_dir.rglob("*") if "unfinished" in path.name or path.suffix == ".tmp"]
         assert not left, f"half-written files stay behind: {left}"
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return f"{KILLS} kills ({shown}; {early_kills} before a new step), {len(jobs)} jobs with equal adapters"
+    return f"{sum(counts.values())} kills ({shown}; {early_kills} before a new step), {len(jobs)} jobs with equal adapters"
 
 
 def real_base(folder, seed):
