@@ -157,7 +157,7 @@ pub struct Job {
     /// What is to be known of its rows, for people: see [`Job::note`].
     #[serde(default)]
     pub rows_note: String,
-    /// What was wrong with what its trainer went on from, for people.
+    /// What its trainer warned of before its first step: see [`Job::note`].
     #[serde(default)]
     pub run_note: String,
     /// How far it is.

@@ -48,7 +48,8 @@ pub(super) fn read(job: &Job, events: &[Event], unwatched: u64) -> (RunReport, O
                 vec![JobEvent::Fail(Status::new(failure_code(*kind), message.clone()))]
             }
         };
-        // Before the rows are read, a trainer warns of what it goes on from: a checkpoint or a log that is damaged.
+        // Until its rows are counted, a trainer warns of what it goes on from (a checkpoint or a log that is damaged), and
+        // of a warm-up that never ends.
         if let (JobState::Validating, EventKind::Warning { message }) = (state, &event.kind) {
             report.run_note = Some(message.clone());
         }

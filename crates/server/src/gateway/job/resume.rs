@@ -9,8 +9,8 @@ use crate::gateway::{Call, names};
 use crate::quota::must_have_room;
 
 /// Queues a paused, failed, cancelled or expired job again; it goes on from its last checkpoint. Refused when its
-/// output model exists or another job is making it, so that nothing is trained that could not be installed. A job that was resumed already is
-/// answered as it is.
+/// output model exists or another job is making it, so that nothing is trained that could not be installed. A job that
+/// was resumed already is answered as it is.
 pub(in crate::gateway) async fn job_resume(
     call: &Call,
     request: pb::ResumeSupervisedFineTuningJobRequest,
