@@ -1,7 +1,8 @@
 //! What can go wrong, and where.
 
-use std::fmt;
 use std::path::PathBuf;
+
+use crate::finding::BadRow;
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub enum Error {
     Read(#[source] std::io::Error),
     /// A row is not acceptable.
     #[error(transparent)]
-    Row(#[from] RowError),
+    Row(#[from] BadRow),
     /// A tokenizer file, or text for it, is not usable.
     #[error("tokenizer: {message}")]
     Tokenizer {
@@ -50,32 +51,3 @@ impl Error {
         Error::Tokenizer { message: message.into(), source: Some(source.into()) }
     }
 }
-
-/// What is wrong with one row. The text never quotes the row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowError {
-    /// Line of the file, from 1; 0 when the error concerns the file as a whole.
-    pub line: u64,
-    /// JSON pointer (RFC 6901) to the value at fault; empty for the whole row.
-    pub pointer: String,
-    /// What is wrong and what to do, in lower case, no full stop.
-    pub message: String,
-}
-
-impl RowError {
-    pub(crate) fn new(line: u64, pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        RowError { line, pointer: pointer.into(), message: message.into() }
-    }
-}
-
-impl fmt::Display for RowError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.line, self.pointer.is_empty()) {
-            (0, _) => f.write_str(&self.message),
-            (line, true) => write!(f, "line {line}: {}", self.message),
-            (line, false) => write!(f, "line {line}, {}: {}", self.pointer, self.message),
-        }
-    }
-}
-
-impl std::error::Error for RowError {}

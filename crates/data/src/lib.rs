@@ -6,8 +6,8 @@
 //! [`Renderer`], so that the text that was trained and the text that is served cannot drift apart.
 //!
 //! # Data flow
-//! bytes → [`RowReader`] → [`Row`] → [`Renderer::sample`] → [`Sample`] → [`pack::Plan`] → micro-batches.
-//! [`check_file`] is the first two steps alone, with every error collected. For chat:
+//! bytes → [`source`] → [`RowReader`] → [`Row`] → [`Renderer::render`] → [`Sample`]s → [`pack::Plan`] → micro-batches.
+//! [`check_file`] goes the same way with every [`Finding`] collected. For chat:
 //! [`Message`]s → [`Renderer::prompt`] → ids → the model → [`StreamDecoder`] → text.
 //!
 //! # Neighbours
@@ -25,18 +25,24 @@
 //!   that calls `strftime_now` depends on the day.)
 
 pub mod carve;
+pub mod check;
 mod error;
+pub mod finding;
+pub mod json;
 pub mod pack;
 pub mod read;
 pub mod render;
 pub mod request;
 pub mod row;
+pub mod source;
 pub mod template;
 pub mod tokenizer;
 
-pub use error::{Error, RowError};
-pub use read::{CheckReport, Limits, RowReader, check_file};
-pub use render::{Renderer, Sample};
-pub use row::{Format, Message, Role, Row, RowContent, ToolCall};
+pub use check::{CheckReport, check_file};
+pub use error::Error;
+pub use finding::{BadRow, Code, Finding};
+pub use read::{Limits, RowReader};
+pub use render::{Rendered, Renderer, Sample};
+pub use row::{Conversation, Format, Message, Role, Row, RowContent, ToolCall};
 pub use template::{ChatTemplate, ToolForm};
 pub use tokenizer::{SpecialTokens, StreamDecoder, Tokenizer};

@@ -1,12 +1,11 @@
-//! Reading a dataset file line by line, with bounded memory, and checking all of it.
+//! Reading a dataset file line by line, with bounded memory.
 
 use std::io::{BufRead, BufReader, Read};
 
-use serde_json::Value;
-use serde_json::error::Category;
-
-use crate::error::{Error, RowError};
+use crate::error::Error;
+use crate::finding::{BadRow, Code, Finding};
 use crate::row::{Format, Row};
+use crate::source;
 
 /// Longest line, in bytes without the line break.
 pub const MAX_LINE_BYTES: usize = 32 << 20;
@@ -14,8 +13,6 @@ pub const MAX_LINE_BYTES: usize = 32 << 20;
 pub const MAX_ROWS: u64 = 3_000_000;
 /// Fewest rows of a dataset.
 pub const MIN_ROWS: u64 = 3;
-/// Most errors that a [`CheckReport`] lists; the rest is only counted.
-pub const MAX_LISTED_ERRORS: usize = 100;
 /// Size of the read buffer, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -35,58 +32,38 @@ impl Default for Limits {
     }
 }
 
-/// Iterator over the rows of JSONL bytes.
-///
-/// Blank lines are skipped but counted as lines; a byte order mark at the start is skipped. A bad row gives
-/// [`Error::Row`] and reading goes on behind it. [`Error::Read`] and too many rows end the iteration.
-pub struct RowReader<R> {
-    input: BufReader<R>,
-    limits: Limits,
-    format: Option<Format>,
-    buffer: Vec<u8>,
-    line: u64,
-    rows: u64,
-    ended: bool,
-}
-
-enum Line {
+/// What a reader of lines found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The end of the input.
     End,
+    /// A line; its bytes are in the buffer.
     Whole,
+    /// A line that is longer than the limit. Nothing of it is kept.
     TooLong,
 }
 
-impl<R: Read> RowReader<R> {
-    /// A reader with the default limits.
-    pub fn new(input: R) -> Self {
-        Self::with_limits(input, Limits::default())
+/// Parts bytes into lines. A byte order mark at the start is skipped.
+pub struct LineReader<R> {
+    input: BufReader<R>,
+    max_bytes: usize,
+    number: u64,
+}
+
+impl<R: Read> LineReader<R> {
+    /// A reader of lines of at most `max_bytes` bytes.
+    pub fn new(input: R, max_bytes: usize) -> Self {
+        LineReader { input: BufReader::with_capacity(BUFFER_BYTES, input), max_bytes, number: 0 }
     }
 
-    /// A reader with other limits.
-    pub fn with_limits(input: R, limits: Limits) -> Self {
-        let input = BufReader::with_capacity(BUFFER_BYTES, input);
-        RowReader { input, limits, format: None, buffer: Vec::new(), line: 0, rows: 0, ended: false }
+    /// Number of the line that was read last, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
-    /// Demands this format of every row, for the second and later files of one dataset.
-    pub fn expect_format(mut self, format: Option<Format>) -> Self {
-        self.format = format;
-        self
-    }
-
-    /// The format that all rows must have: that of the first good row, if one was read.
-    pub fn format(&self) -> Option<Format> {
-        self.format
-    }
-
-    /// Rows seen so far, good and bad.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Reads up to the next line break into `buffer`, without the break. Of a line that is too long nothing
-    /// beyond the limit is kept.
-    fn next_line(&mut self) -> Result<Line, std::io::Error> {
-        self.buffer.clear();
+    /// Appends the next line to `buffer`, without its break.
+    pub fn next_line(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<Line> {
+        let start = buffer.len();
         let mut too_long = false;
         let mut any = false;
         loop {
@@ -99,11 +76,13 @@ impl<R: Read> RowReader<R> {
                 break;
             }
             any = true;
-            let line_break = chunk.iter().position(|&byte| byte == b'\n');
+            let line_break = memchr::memchr(b'\n', chunk);
             let part = &chunk[..line_break.unwrap_or(chunk.len())];
-            too_long |= part.len() > self.limits.line_bytes - self.buffer.len();
-            if !too_long {
-                self.buffer.extend_from_slice(part);
+            too_long |= part.len() > self.max_bytes - (buffer.len() - start);
+            if too_long {
+                buffer.truncate(start);
+            } else {
+                buffer.extend_from_slice(part);
             }
             let used = part.len() + usize::from(line_break.is_some());
             self.input.consume(used);
@@ -114,42 +93,135 @@ impl<R: Read> RowReader<R> {
         if !any {
             return Ok(Line::End);
         }
-        self.line += 1;
+        self.number += 1;
         if too_long {
-            self.buffer = Vec::new();
+            // What a long line took is given back.
+            buffer.shrink_to(start.max(BUFFER_BYTES));
             return Ok(Line::TooLong);
         }
-        if self.line == 1 && self.buffer.starts_with(BOM) {
-            self.buffer.drain(..BOM.len());
+        if self.number == 1 && buffer[start..].starts_with(BOM) {
+            buffer.drain(start..start + BOM.len());
         }
         Ok(Line::Whole)
     }
+}
 
-    fn row(&mut self) -> Result<Row, RowError> {
-        let line = self.line;
-        let text = match std::str::from_utf8(&self.buffer) {
-            Ok(text) => text,
-            Err(error) => {
-                let message = format!("invalid UTF-8 at byte {} of the line", error.valid_up_to() + 1);
-                return Err(RowError::new(line, "", message));
-            }
-        };
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| RowError::new(line, "", json_message(&error)))?;
-        let row = Row::from_value(line, &value)?;
-        match self.format {
-            Some(format) if format != row.format() => {
-                let message = match format {
-                    Format::Chat => "the rows before have messages, this one has prompt and completion",
-                    Format::Completion => "the rows before have prompt and completion, this one has messages",
-                };
-                Err(RowError::new(line, "", format!("{message}; a dataset has one format")))
-            }
-            _ => {
-                self.format = Some(row.format());
-                Ok(row)
-            }
+/// The row of a line that is not blank.
+pub fn parse_row(line: u64, bytes: &[u8]) -> Result<Row, BadRow> {
+    Row::from_text(line, text_of(line, bytes)?)
+}
+
+/// The text of a line.
+pub fn text_of(line: u64, bytes: &[u8]) -> Result<&str, Finding> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let message = format!("invalid UTF-8 at byte {} of the line", error.valid_up_to() + 1);
+        Finding::new(line, "", Code::InvalidUtf8, message, "save the file as UTF-8")
+    })
+}
+
+/// What to tell of a line that is too long.
+pub fn too_long(line: u64, limits: Limits) -> Finding {
+    let message = format!("the line is longer than {} bytes", limits.line_bytes);
+    Finding::new(line, "", Code::LineTooLong, message, "divide the row; each row is a line of its own")
+}
+
+/// What to tell of the first row beyond the limit.
+pub fn too_many_rows(line: u64, limits: Limits) -> Finding {
+    let message = format!("a dataset has at most {} rows, this file has more", limits.rows);
+    Finding::new(line, "", Code::TooManyRows, message, "leave rows out")
+}
+
+/// What all rows of a dataset have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The format.
+    pub format: Format,
+    /// Whether rows have weights.
+    pub is_weighted: bool,
+}
+
+impl Kind {
+    /// That of a row.
+    pub fn of(row: &Row) -> Self {
+        Kind { format: row.format(), is_weighted: row.weight.is_some() }
+    }
+
+    /// What is wrong with a row of the kind `other` behind rows of this one.
+    pub fn mismatch(self, other: Self, line: u64) -> Option<Finding> {
+        if self.format != other.format {
+            let message = format!(
+                "the rows before have {}, this one has {}",
+                self.format.fields(),
+                other.format.fields()
+            );
+            let fix = "make a dataset of each: a dataset has one format";
+            return Some(Finding::new(line, "", Code::MixedFormats, message, fix));
         }
+        if self.is_weighted != other.is_weighted {
+            let message = match self.is_weighted {
+                true => "the rows before have a weight, this one has none",
+                false => "the rows before have no weight, this one has one",
+            };
+            let fix = "give all rows a weight, or none; 1 is what rows without one have";
+            return Some(Finding::new(line, "", Code::MixedWeights, message, fix));
+        }
+        None
+    }
+}
+
+/// Iterator over the rows of JSONL bytes.
+///
+/// Blank lines are skipped but counted as lines. A bad row gives [`Error::Row`] and reading goes on behind it.
+/// [`Error::Read`], damaged compression and too many rows end the iteration.
+pub struct RowReader<R> {
+    lines: LineReader<R>,
+    limits: Limits,
+    kind: Option<Kind>,
+    buffer: Vec<u8>,
+    rows: u64,
+    ended: bool,
+}
+
+impl<R: Read> RowReader<R> {
+    /// A reader with the default limits.
+    pub fn new(input: R) -> Self {
+        Self::with_limits(input, Limits::default())
+    }
+
+    /// A reader with other limits.
+    pub fn with_limits(input: R, limits: Limits) -> Self {
+        let lines = LineReader::new(input, limits.line_bytes);
+        RowReader { lines, limits, kind: None, buffer: Vec::new(), rows: 0, ended: false }
+    }
+
+    /// Demands this kind of every row, for the second and later files of one dataset.
+    pub fn expect_kind(mut self, kind: Option<Kind>) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// What all rows must have: that of the first good row, if one was read.
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// Rows seen so far, good and bad.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn row(&mut self) -> Result<Row, BadRow> {
+        let row = parse_row(self.lines.number(), &self.buffer)?;
+        let kind = Kind::of(&row);
+        match self.kind.get_or_insert(kind).mismatch(kind, row.line) {
+            Some(finding) => Err(finding.into()),
+            None => Ok(row),
+        }
+    }
+
+    fn last(&mut self, error: impl Into<Error>) -> Option<Result<Row, Error>> {
+        self.ended = true;
+        Some(Err(error.into()))
     }
 }
 
@@ -157,99 +229,32 @@ impl<R: Read> Iterator for RowReader<R> {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.ended {
-                return None;
-            }
-            let line = match self.next_line() {
-                Ok(Line::End) => {
-                    self.ended = true;
-                    return None;
-                }
+        while !self.ended {
+            self.buffer.clear();
+            let line = match self.lines.next_line(&mut self.buffer) {
+                Ok(Line::End) => break,
                 Ok(Line::Whole) if self.buffer.trim_ascii().is_empty() => continue,
                 Ok(line) => line,
                 Err(error) => {
-                    self.ended = true;
-                    return Some(Err(Error::Read(error)));
+                    return match source::finding(&error) {
+                        Some(finding) => self.last(BadRow::from(finding)),
+                        None => self.last(Error::Read(error)),
+                    };
                 }
             };
+            let number = self.lines.number();
             if self.rows == self.limits.rows {
-                self.ended = true;
-                let message = format!("a dataset has at most {} rows, this file has more", self.limits.rows);
-                return Some(Err(RowError::new(self.line, "", message).into()));
+                return self.last(BadRow::from(too_many_rows(number, self.limits)));
             }
             self.rows += 1;
-            if let Line::TooLong = line {
-                let message = format!("the line is longer than {} bytes", self.limits.line_bytes);
-                return Some(Err(RowError::new(self.line, "", message).into()));
+            if line == Line::TooLong {
+                return Some(Err(BadRow::from(too_long(number, self.limits)).into()));
             }
             return Some(self.row().map_err(Error::from));
         }
+        self.ended = true;
+        None
     }
-}
-
-/// The parser's sentence without its own position (it only sees one line) and without the row's text, which
-/// syntax errors never quote.
-fn json_message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-    match error.classify() {
-        Category::Eof => format!("invalid JSON at column {}: the line ends too early", error.column()),
-        _ => format!("invalid JSON at column {}: {reason}", error.column()),
-    }
-}
-
-/// What a whole file is like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckReport {
-    /// Rows, good and bad, blank lines not counted.
-    pub rows: u64,
-    /// The first [`MAX_LISTED_ERRORS`] errors, at most one for each row.
-    pub errors: Vec<RowError>,
-    /// All errors.
-    pub error_count: u64,
-    /// The format; `None` when no row is good.
-    pub format: Option<Format>,
-}
-
-impl CheckReport {
-    /// Whether the file may be trained on.
-    pub fn is_ok(&self) -> bool {
-        self.error_count == 0
-    }
-
-    fn push(&mut self, error: RowError) {
-        self.error_count += 1;
-        if self.errors.len() < MAX_LISTED_ERRORS {
-            self.errors.push(error);
-        }
-    }
-}
-
-/// Reads a whole file and reports every bad row. The error is for input that cannot be read at all.
-pub fn check_file<R: Read>(input: R, limits: Limits) -> Result<CheckReport, Error> {
-    let mut report = CheckReport { rows: 0, errors: Vec::new(), error_count: 0, format: None };
-    let mut reader = RowReader::with_limits(input, limits);
-    for row in &mut reader {
-        match row {
-            Ok(_) => {}
-            Err(Error::Row(error)) => report.push(error),
-            Err(error) => return Err(error),
-        }
-    }
-    report.rows = reader.rows();
-    report.format = reader.format();
-    if report.rows == 0 {
-        report.push(RowError::new(
-            0,
-            "",
-            format!("the file is empty; a dataset needs at least {MIN_ROWS} rows"),
-        ));
-    } else if report.rows < MIN_ROWS {
-        let message = format!("a dataset needs at least {MIN_ROWS} rows, this file has {}", report.rows);
-        report.push(RowError::new(0, "", message));
-    }
-    Ok(report)
 }
 
 #[cfg(test)]

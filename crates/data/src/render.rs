@@ -8,16 +8,25 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::error::{Error, RowError};
+use crate::error::Error;
+use crate::finding::{Code, Finding};
 use crate::row::{Message, Row, RowContent};
-use crate::template::turns::{Fault, Turns, UNSTABLE, is_trained};
+use crate::template::turns::{Fault, Text, Turns};
 use crate::template::{self, ChatTemplate};
 use crate::tokenizer::Tokenizer;
 
-const JOINED: &str = "an earlier answer begins with white space that the tokenizer joins with the text before it; \
-    remove that white space";
-const NO_END: &str = "the chat template writes no end-of-turn token after this turn, so the model would not learn to \
-    stop; use a template that writes the eos_token there";
+const JOINED: (&str, &str) = (
+    "an earlier answer begins with white space that the tokenizer joins with the text before it",
+    "remove that white space",
+);
+const NO_END: (&str, &str) = (
+    "the chat template writes no end-of-turn token after this turn, so the model would not learn to stop",
+    "use a template that writes the eos_token there",
+);
+const UNSTABLE: (&str, &str) = (
+    "the tokens of this turn are others when more text follows, so they cannot be told",
+    "change the template, or give the message weight 0",
+);
 
 /// One training sequence.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +35,7 @@ pub struct Sample {
     pub line: u64,
     /// Token ids, never cut.
     pub tokens: Vec<u32>,
-    /// `weights[i]` is the loss weight of predicting `tokens[i]` from the tokens before it: 0 or 1.
+    /// `weights[i]` is the loss weight of predicting `tokens[i]` from the tokens before it: 0 or that of the row.
     /// `weights[0]` is 0. As long as `tokens`.
     pub weights: Vec<f32>,
 }
@@ -36,6 +45,16 @@ impl Sample {
     pub fn trained_tokens(&self) -> usize {
         self.weights.iter().filter(|weight| **weight > 0.0).count()
     }
+}
+
+/// What becomes of a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rendered {
+    /// What is trained on, in the order of the row. Most rows make one; a row whose template leaves out earlier reasoning
+    /// makes several.
+    pub samples: Vec<Sample>,
+    /// Tokens of the samples that are longer than the limit and left out.
+    pub too_long: Vec<usize>,
 }
 
 /// Tokenizer and chat template of one model.
@@ -104,48 +123,57 @@ impl Renderer {
         stop_ids(&self.tokenizer, answer)
     }
 
-    /// The training sample of a row. The error names the row's line.
-    pub fn sample(&self, row: &Row) -> Result<Sample, RowError> {
-        let spans = match &row.content {
-            RowContent::Chat(messages) => self.chat(messages),
-            RowContent::Completion { prompt, completion } => self.completion(prompt, completion),
+    /// The training samples of a row; those of more than `max_tokens` tokens are left out. The error names the row's
+    /// line. A long conversation that is left out is spared the work of finding its trained tokens.
+    pub fn render(&self, row: &Row, max_tokens: usize) -> Result<Rendered, Finding> {
+        let rendered = match &row.content {
+            RowContent::Chat(conversation) => self
+                .chat_template()
+                .map_err(Fault::from)
+                .and_then(|template| template.turns(conversation))
+                .and_then(|turns| self.samples(row, &turns, &self.stop_ids, max_tokens)),
+            RowContent::Completion { prompt, completion } => {
+                self.completion(prompt, completion).and_then(|spans| {
+                    let mut rendered = Rendered::default();
+                    rendered.push(sample_of(row, spans)?, max_tokens);
+                    Ok(rendered)
+                })
+            }
         };
-        sample_of(row.line, spans)
+        rendered.map_err(|fault| fault.at(row.line))
     }
 
-    /// As [`Renderer::sample_within`] for a conversation, from what its template writes and the ids at which that
-    /// template's turns end; see [`template::process`].
-    pub fn sample_from_turns(
+    /// As [`Renderer::render`] for a conversation, from what its template writes and the ids at which that template's
+    /// turns end; see [`template::process`].
+    pub fn render_turns(
         &self,
-        line: u64,
+        row: &Row,
         turns: &Turns,
         stop_ids: &[u32],
         max_tokens: usize,
-    ) -> Result<Option<Sample>, RowError> {
-        let whole_len = || self.tokenizer.encode(&turns.full).map(|ids| ids.len());
-        if turns.trained > 1 && whole_len().map_err(|error| Fault::from(error).at(line))? > max_tokens {
-            return Ok(None);
-        }
-        let sample = sample_of(line, self.spans(turns, stop_ids))?;
-        Ok((sample.tokens.len() <= max_tokens).then_some(sample))
+    ) -> Result<Rendered, Finding> {
+        self.samples(row, turns, stop_ids, max_tokens).map_err(|fault| fault.at(row.line))
     }
 
-    /// As [`Renderer::sample`], or `None` if the row is longer than `max_tokens`. Finding the trained tokens takes
-    /// work for each answer over all text before it, which a conversation that is left out anyway is spared.
-    pub fn sample_within(&self, row: &Row, max_tokens: usize) -> Result<Option<Sample>, RowError> {
-        if let RowContent::Chat(messages) = &row.content
-            && messages.iter().filter(|message| is_trained(message)).count() > 1
-            && self.whole_len(messages).map_err(|error| Fault::from(error).at(row.line))? > max_tokens
-        {
-            return Ok(None);
+    fn samples(
+        &self,
+        row: &Row,
+        turns: &Turns,
+        stop_ids: &[u32],
+        max_tokens: usize,
+    ) -> Result<Rendered, Fault> {
+        let mut rendered = Rendered::default();
+        for text in &turns.texts {
+            if text.turns.len() > 1 {
+                let tokens = self.tokenizer.encode(&text.full)?.len();
+                if tokens > max_tokens {
+                    rendered.too_long.push(tokens);
+                    continue;
+                }
+            }
+            rendered.push(sample_of(row, self.spans(text, stop_ids)?)?, max_tokens);
         }
-        let sample = self.sample(row)?;
-        Ok((sample.tokens.len() <= max_tokens).then_some(sample))
-    }
-
-    /// Tokens of a conversation in one piece.
-    fn whole_len(&self, messages: &[Message]) -> Result<usize, Error> {
-        Ok(self.tokenizer.encode(&self.chat_template()?.render(messages, &[], false)?)?.len())
+        Ok(rendered)
     }
 
     fn chat_template(&self) -> Result<&ChatTemplate, Error> {
@@ -157,7 +185,8 @@ impl Renderer {
 
     fn completion(&self, prompt: &str, completion: &str) -> Result<Vec<Span>, Fault> {
         let Some(eos) = self.tokenizer.eos_id() else {
-            return Err(Fault::new("", "the tokenizer has no eos_token, which must end a completion"));
+            let what = "the tokenizer has no eos_token, which must end a completion";
+            return Err(Fault::new("", Code::NoEndOfTurn, what, "use another base, or rows with messages"));
         };
         let mut given: Vec<u32> = self.tokenizer.bos_to_add().into_iter().collect();
         given.extend(self.tokenizer.encode(prompt)?);
@@ -166,36 +195,31 @@ impl Renderer {
         Ok(vec![Span { tokens: given, trained: false }, Span { tokens: learnt, trained: true }])
     }
 
-    fn chat(&self, messages: &[Message]) -> Result<Vec<Span>, Fault> {
-        self.spans(&self.chat_template()?.turns(messages)?, &self.stop_ids)
-    }
-
     /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt.
-    fn spans(&self, turns: &Turns, stop_ids: &[u32]) -> Result<Vec<Span>, Fault> {
-        let full = turns.full.as_str();
+    fn spans(&self, text: &Text, stop_ids: &[u32]) -> Result<Vec<Span>, Fault> {
+        let full = text.full.as_str();
         let mut spans: Vec<Span> = Vec::new();
         let mut done: Vec<u32> = Vec::new();
         let mut rest: Vec<u32> = Vec::new();
-        for (number, turn) in turns.turns.iter().enumerate() {
-            let fault = |message: &str| Fault::new(format!("/messages/{}", turn.index), message);
+        for (number, turn) in text.turns.iter().enumerate() {
+            let fault = |code, (what, fix)| Fault::at_message(turn.index, code, what, fix);
             let (prompt_text, turn_text) = (&full[..turn.prompt_bytes], &full[..turn.turn_bytes]);
             let prompt = self.tokenizer.encode(prompt_text)?;
-            let before = prompt.strip_prefix(done.as_slice()).ok_or_else(|| fault(JOINED))?;
+            let before =
+                prompt.strip_prefix(done.as_slice()).ok_or_else(|| fault(Code::UnstableTemplate, JOINED))?;
             let mut answer = self.after(&prompt, turn_text, prompt_text)?;
-            let answer_len = self.answer_len(&answer, stop_ids)?.ok_or_else(|| fault(NO_END))?;
+            let answer_len =
+                self.answer_len(&answer, stop_ids)?.ok_or_else(|| fault(Code::NoEndOfTurn, NO_END))?;
             rest = answer.split_off(answer_len);
-            // The last trained turn's rest goes to the end of the text; those before it are not used.
-            let is_last = number + 1 == turns.turns.len() && turns.fault.is_none();
-            if is_last && turn_text.len() < full.len() {
+            // The last turn's rest goes to the end of the text; those before it are not used.
+            if number + 1 == text.turns.len() && turn_text.len() < full.len() {
                 let all = self.after(&prompt, full, prompt_text)?;
-                rest = all.strip_prefix(answer.as_slice()).ok_or_else(|| fault(UNSTABLE))?.to_vec();
+                let behind = all.strip_prefix(answer.as_slice());
+                rest = behind.ok_or_else(|| fault(Code::UnstableTemplate, UNSTABLE))?.to_vec();
             }
             spans.push(Span { tokens: before.to_vec(), trained: false });
             done = [prompt.as_slice(), &answer].concat();
             spans.push(Span { tokens: answer, trained: true });
-        }
-        if let Some(fault) = &turns.fault {
-            return Err(fault.clone());
         }
         spans.push(Span { tokens: rest, trained: false });
         Ok(spans)
@@ -235,32 +259,38 @@ fn stop_ids(tokenizer: &Tokenizer, answer: &str) -> Result<Vec<u32>, Error> {
     Ok(stop_ids)
 }
 
-fn sample_of(line: u64, spans: Result<Vec<Span>, Fault>) -> Result<Sample, RowError> {
+fn sample_of(row: &Row, spans: Vec<Span>) -> Result<Sample, Fault> {
     let (mut tokens, mut weights) = (Vec::new(), Vec::new());
-    for span in spans.map_err(|fault| fault.at(line))? {
-        weights.resize(weights.len() + span.tokens.len(), if span.trained { 1.0 } else { 0.0 });
+    let row_weight = row.weight.unwrap_or(1.0);
+    for span in spans {
+        weights.resize(weights.len() + span.tokens.len(), if span.trained { row_weight } else { 0.0 });
         tokens.extend(span.tokens);
     }
     if let Some(first) = weights.first_mut() {
         *first = 0.0;
     }
-    let sample = Sample { line, tokens, weights };
+    let sample = Sample { line: row.line, tokens, weights };
     if sample.trained_tokens() == 0 {
-        return Err(RowError::new(line, "", "the row has no token to train"));
+        let what = "the row has no token to train";
+        return Err(Fault::new("", Code::NothingToTrain, what, "add an answer, or remove the row"));
     }
     Ok(sample)
+}
+
+impl Rendered {
+    fn push(&mut self, sample: Sample, max_tokens: usize) {
+        if sample.tokens.len() <= max_tokens {
+            self.samples.push(sample);
+        } else {
+            self.too_long.push(sample.tokens.len());
+        }
+    }
 }
 
 /// Tokens that are trained or not.
 struct Span {
     tokens: Vec<u32>,
     trained: bool,
-}
-
-impl Fault {
-    fn at(self, line: u64) -> RowError {
-        RowError::new(line, self.pointer, self.message)
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::RowError;
-use crate::row::kind;
+use crate::finding::{BadRow, Code, Finding};
+use crate::json::{self, Json, Place};
+use crate::read::text_of;
 
 /// Longest `custom_id`, in bytes.
 pub const CUSTOM_ID_MAX_BYTES: usize = 512;
@@ -20,40 +21,53 @@ pub struct Request {
 }
 
 impl Request {
+    /// Reads one line.
+    pub fn from_bytes(line: u64, bytes: &[u8]) -> Result<Self, BadRow> {
+        let value = json::parse(line, text_of(line, bytes)?).map_err(BadRow::new)?;
+        Ok(Self::from_json(line, &value)?)
+    }
+
     /// Reads one line's JSON value. Keys beside `custom_id` and `body` are allowed and have no effect.
-    pub fn from_value(line: u64, value: Value) -> Result<Self, RowError> {
-        let error = |pointer: &str, message: String| RowError::new(line, pointer, message);
-        let Value::Object(mut row) = value else {
-            return Err(error("", format!("a row must be a JSON object, this is {}", kind(&value))));
+    pub fn from_json(line: u64, value: &Json<'_>) -> Result<Self, Finding> {
+        let root = Place::ROOT;
+        let wrong = |place: &Place<'_>, what: &str, expected: &str, value: &Json<'_>| {
+            let message = format!("{what} must be {expected}, this is {}", value.kind());
+            Finding::new(line, place.pointer(), Code::WrongType, message, format!("write {expected}"))
         };
-        let custom_id = match row.remove("custom_id") {
-            Some(Value::String(id)) if (1..=CUSTOM_ID_MAX_BYTES).contains(&id.len()) => id,
-            Some(Value::String(_)) => {
+        let missing = |place: &Place<'_>, what: &str, field: &str| {
+            let message = format!("{what} needs the field {field}");
+            Finding::new(line, place.pointer(), Code::MissingField, message, format!("add {field}"))
+        };
+        if !matches!(value, Json::Object(_)) {
+            return Err(wrong(&root, "a row", "a JSON object", value));
+        }
+        let place = root.key("custom_id");
+        let custom_id = match value.get("custom_id") {
+            Some(Json::String(id)) if (1..=CUSTOM_ID_MAX_BYTES).contains(&id.len()) => id.to_string(),
+            Some(Json::String(_)) => {
                 let message = format!("custom_id must have 1 to {CUSTOM_ID_MAX_BYTES} bytes");
-                return Err(error("/custom_id", message));
+                let fix = "write a short id of its own for each row";
+                return Err(Finding::new(line, place.pointer(), Code::WrongType, message, fix));
             }
-            Some(other) => {
-                return Err(error(
-                    "/custom_id",
-                    format!("custom_id must be a string, this is {}", kind(&other)),
-                ));
-            }
-            None => return Err(error("", "a row of batch inference needs the field custom_id".to_owned())),
+            Some(other) => return Err(wrong(&place, "custom_id", "a string", other)),
+            None => return Err(missing(&root, "a row of batch inference", "custom_id")),
         };
-        let body = match row.remove("body") {
-            Some(Value::Object(body)) => body,
-            Some(other) => {
-                return Err(error("/body", format!("body must be a JSON object, this is {}", kind(&other))));
-            }
-            None => return Err(error("", "a row of batch inference needs the field body".to_owned())),
+        let place = root.key("body");
+        let body = match value.get("body") {
+            Some(Json::Object(body)) => body,
+            Some(other) => return Err(wrong(&place, "body", "a JSON object", other)),
+            None => return Err(missing(&root, "a row of batch inference", "body")),
         };
-        match body.get("messages") {
-            Some(Value::Array(messages)) if !messages.is_empty() => Ok(Self { custom_id, body }),
-            Some(Value::Array(_)) => Err(error("/body/messages", "messages is empty".to_owned())),
-            Some(other) => {
-                Err(error("/body/messages", format!("messages must be a list, this is {}", kind(other))))
+        match value.get("body").and_then(|body| body.get("messages")) {
+            Some(Json::Array(messages)) if !messages.is_empty() => {
+                Ok(Self { custom_id, body: json::object(body) })
             }
-            None => Err(error("/body", "body needs the field messages".to_owned())),
+            Some(Json::Array(_)) => {
+                let pointer = place.key("messages").pointer();
+                Err(Finding::new(line, pointer, Code::EmptyList, "messages is empty", "add a question"))
+            }
+            Some(other) => Err(wrong(&place.key("messages"), "messages", "a list", other)),
+            None => Err(missing(&place, "body", "messages")),
         }
     }
 }
@@ -65,7 +79,7 @@ mod tests {
     #[test]
     fn requests_are_checked_by_their_form() {
         let check = |text: &str, expect: &str| {
-            let said = match Request::from_value(1, serde_json::from_str(text).unwrap()) {
+            let said = match Request::from_json(1, &json::parse(1, text).unwrap()) {
                 Ok(request) => request.custom_id,
                 Err(error) => format!("{}: {}", error.pointer, error.message),
             };

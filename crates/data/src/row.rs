@@ -1,42 +1,28 @@
-//! One row of a dataset: what is accepted, and the sentence for what is not.
+//! One row of a dataset: what is accepted, and the sentences for what is not.
 //!
-//! Two formats exist. A chat row is `{"messages": [{"role", "content", "weight"?}, …]}`; a completion row is
-//! `{"prompt": string, "completion": string}`. Keys that would change what is trained and that are not
+//! A chat row is `{"messages": [{"role", "content", …}, …], "tools"?, "weight"?}`; a completion row is `{"prompt",
+//! "completion", "weight"?}`; a row of plain text is `{"text", "weight"?}`. Other spellings of the same
+//! ([`Spelling`]) are read as these, and the row says so. Keys that would change what is trained and that are not
 //! supported are refused by name. Other keys (`id`, `metadata`, …) are allowed and have no effect.
+
+mod chat;
+mod tools;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::RowError;
+use crate::finding::{BadRow, Code, Finding};
+use crate::json::{Json, MAX_ROW_FINDINGS, Place};
 
 /// Most messages of a conversation. Finding the trained tokens takes a rendering for each answer.
 pub const MAX_MESSAGES: usize = 2_000;
+/// Largest weight of a row: one that counts more than this many others is a mistake.
+pub const MAX_WEIGHT: f32 = 1_000.0;
 /// Longest part of an unknown role or content type that an error shows, in bytes.
 const MAX_SHOWN_NAME_BYTES: usize = 24;
 
 /// Keys of a row that would change what is trained, and are not supported.
-const REFUSED_ROW_KEYS: [&str; 8] = [
-    "tools",
-    "functions",
-    "weight",
-    "tool_choice",
-    "parallel_tool_calls",
-    "images",
-    "reasoning_content",
-    "chat_template_kwargs",
-];
-
-/// Keys of a message that would change what is trained, and are not supported.
-const REFUSED_MESSAGE_KEYS: [&str; 8] = [
-    "tool_calls",
-    "tool_call_id",
-    "function_call",
-    "reasoning_content",
-    "reasoning",
-    "images",
-    "audio",
-    "name",
-];
+const REFUSED_ROW_KEYS: [&str; 3] = ["tool_choice", "images", "chat_template_kwargs"];
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,11 +34,13 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
-    /// What a tool answered. Not in rows.
+    /// What a tool answered.
     Tool,
 }
 
 impl Role {
+    const ALL: [Role; 4] = [Role::System, Role::User, Role::Assistant, Role::Tool];
+
     /// The name in rows and templates.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,16 +51,16 @@ impl Role {
         }
     }
 
-    /// The role of this name in rows; `None` for one that they may not have.
+    /// The role of this name.
     pub fn parse(name: &str) -> Option<Role> {
-        [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.as_str() == name)
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 }
 
 /// A call of a tool that the model asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// What the tool's answer refers to.
+    /// What the tool's answer refers to; empty if it was not given.
     pub id: String,
     /// Name of the function.
     pub name: String,
@@ -85,25 +73,49 @@ pub struct ToolCall {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// The text; text parts are joined without a separator.
+    /// The text; text parts are joined without a separator. Empty where only tools are called.
     pub content: String,
+    /// What the assistant thought before it, if that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// Whether the loss counts this message: false for `"weight": 0`. Only assistant messages are ever
     /// trained, so it has no effect on the others.
     pub trained: bool,
-    /// Calls that the assistant asked for. Not in rows.
+    /// Calls that the assistant asked for.
     pub tool_calls: Vec<ToolCall>,
-    /// The call that a tool answers. Not in rows.
+    /// The call that a tool answers.
     pub tool_call_id: Option<String>,
-    /// Name of the tool that answers, if it was given. Not in rows.
+    /// Name of the speaker, if it was given: of the tool that answers, or as templates may show it.
     pub name: Option<String>,
 }
 
 impl Message {
     /// A message with weight 1 that has nothing to do with tools.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        let content = content.into();
-        Message { role, content, trained: true, tool_calls: Vec::new(), tool_call_id: None, name: None }
+        Message {
+            role,
+            content: content.into(),
+            reasoning_content: None,
+            trained: true,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            name: None,
+        }
     }
+
+    /// Whether it is learnt.
+    pub fn is_trained(&self) -> bool {
+        self.role == Role::Assistant && self.trained
+    }
+}
+
+/// A conversation with at least one message that is learnt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// First to last.
+    pub messages: Vec<Message>,
+    /// Functions in OpenAI's form, verbatim, which the model is shown.
+    pub tools: Vec<Value>,
 }
 
 /// Format of a dataset: all its rows have the same.
@@ -111,25 +123,74 @@ impl Message {
 pub enum Format {
     /// `messages`.
     Chat,
-    /// `prompt` and `completion`.
+    /// `prompt` and `completion`, or `text`, which is a completion of nothing.
     Completion,
 }
 
+impl Format {
+    /// What its rows have, for a sentence.
+    pub(crate) fn fields(self) -> &'static str {
+        match self {
+            Format::Chat => "messages",
+            Format::Completion => "prompt and completion, or text",
+        }
+    }
+}
+
+/// How a row was written, where that is not this project's own form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Spelling {
+    /// `conversations` in place of `messages`, or `from` and `value` in place of `role` and `content`.
+    ShareGpt,
+    /// `functions` and `function_call` in place of `tools` and `tool_calls`.
+    Functions,
+    /// The role `developer` in place of `system`, or `function` in place of `tool`.
+    Roles,
+    /// `tools` as a text that holds JSON.
+    ToolsText,
+    /// `reasoning` or `thinking` in place of `reasoning_content`.
+    Reasoning,
+    /// Arguments of calls as JSON, and not as a text that holds it.
+    Arguments,
+}
+
+impl Spelling {
+    /// What was read as what.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::ShareGpt => {
+                "read as ShareGPT: conversations as messages, from as role (human is user, gpt is assistant), value as content"
+            }
+            Self::Functions => "read as OpenAI's older form: functions as tools, function_call as tool_calls",
+            Self::Roles => "the role developer is read as system, the role function as tool",
+            Self::ToolsText => "the text in tools is read as the JSON that it holds",
+            Self::Reasoning => "reasoning or thinking is read as reasoning_content",
+            Self::Arguments => {
+                "arguments of tool calls are read as they stand; OpenAI writes them as a text that holds JSON"
+            }
+        }
+    }
+}
+
 /// One row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Line of the file, from 1.
     pub line: u64,
     /// What stands there.
     pub content: RowContent,
+    /// Factor of the loss of all its trained tokens, above 0; `None` if the row has none, which is 1.
+    pub weight: Option<f32>,
+    /// How it was written, each once, ascending.
+    pub spellings: Vec<Spelling>,
 }
 
 /// The two kinds of row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowContent {
-    /// A conversation with at least one trained assistant message, the last message being the assistant's.
-    Chat(Vec<Message>),
-    /// Text and its continuation; the continuation is trained.
+    /// A conversation.
+    Chat(Conversation),
+    /// Text and its continuation; the continuation is trained. Plain text continues nothing.
     Completion {
         /// What is given.
         prompt: String,
@@ -139,30 +200,29 @@ pub enum RowContent {
 }
 
 impl Row {
-    /// Reads one line's JSON value.
-    pub fn from_value(line: u64, value: &Value) -> Result<Row, RowError> {
-        let at = At { line };
-        let Value::Object(row) = value else {
-            return Err(at.error("", format!("a row must be a JSON object, this is {}", kind(value))));
-        };
-        refuse_keys(&at, "", row, &REFUSED_ROW_KEYS)?;
-        let is_completion = row.contains_key("prompt") || row.contains_key("completion");
-        let content = match (row.get("messages"), is_completion) {
-            (Some(_), true) => {
-                return Err(at.error("", "a row has either messages, or prompt and completion, not both"));
+    /// A row with weight 1.
+    pub fn new(line: u64, content: RowContent) -> Self {
+        Row { line, content, weight: None, spellings: Vec::new() }
+    }
+
+    /// Reads one line's JSON value. All that is wrong with it is told, up to [`MAX_ROW_FINDINGS`].
+    pub fn from_json(line: u64, value: &Json<'_>) -> Result<Row, BadRow> {
+        let mut reading = Reading { line, findings: Vec::new(), spellings: Vec::new() };
+        let row = reading.row(value);
+        match row {
+            Some((content, weight)) if reading.findings.is_empty() => {
+                let mut spellings = reading.spellings;
+                spellings.sort_unstable();
+                spellings.dedup();
+                Ok(Row { line, content, weight, spellings })
             }
-            (Some(messages), false) => RowContent::Chat(messages_from(&at, messages)?),
-            (None, true) => RowContent::Completion {
-                prompt: string_field(&at, row, "prompt")?,
-                completion: string_field(&at, row, "completion")?,
-            },
-            (None, false) => {
-                return Err(
-                    at.error("", "a row needs the field messages, or the fields prompt and completion")
-                );
-            }
-        };
-        Ok(Row { line, content })
+            _ => Err(BadRow::new(reading.findings)),
+        }
+    }
+
+    /// Reads one line's text.
+    pub fn from_text(line: u64, text: &str) -> Result<Row, BadRow> {
+        Self::from_json(line, &crate::json::parse(line, text).map_err(BadRow::new)?)
     }
 
     /// The row's format.
@@ -174,154 +234,131 @@ impl Row {
     }
 }
 
-/// The line that errors name.
-struct At {
+/// What is found while a row is read. Readers give `None` after they have told what is wrong.
+struct Reading {
     line: u64,
+    findings: Vec<Finding>,
+    spellings: Vec<Spelling>,
 }
 
-impl At {
-    fn error(&self, pointer: impl Into<String>, message: impl Into<String>) -> RowError {
-        RowError::new(self.line, pointer, message)
-    }
-}
-
-fn messages_from(at: &At, value: &Value) -> Result<Vec<Message>, RowError> {
-    let Value::Array(values) = value else {
-        return Err(at.error("/messages", format!("messages must be a list, this is {}", kind(value))));
-    };
-    if values.is_empty() {
-        return Err(at.error("/messages", "messages is empty"));
-    }
-    if values.len() > MAX_MESSAGES {
-        let message = format!("a row has at most {MAX_MESSAGES} messages, this one has {}", values.len());
-        return Err(at.error("/messages", message));
-    }
-    let mut messages = Vec::with_capacity(values.len());
-    for (index, value) in values.iter().enumerate() {
-        messages.push(message_from(at, index, value)?);
-    }
-    let last = messages.len() - 1;
-    if messages[last].role != Role::Assistant {
-        return Err(at.error(format!("/messages/{last}/role"), "the last message must be from the assistant"));
-    }
-    if !messages.iter().any(|m| m.role == Role::Assistant && m.trained) {
-        return Err(at.error(
-            "/messages",
-            "every assistant message has weight 0, so nothing would be trained; give one weight 1 or drop the row",
-        ));
-    }
-    Ok(messages)
-}
-
-fn message_from(at: &At, index: usize, value: &Value) -> Result<Message, RowError> {
-    let pointer = format!("/messages/{index}");
-    let Value::Object(message) = value else {
-        return Err(at.error(pointer, format!("a message must be a JSON object, this is {}", kind(value))));
-    };
-    refuse_keys(at, &pointer, message, &REFUSED_MESSAGE_KEYS)?;
-    let role = role_from(at, &pointer, message.get("role"))?;
-    if role == Role::System && index > 0 {
-        return Err(at.error(pointer + "/role", "a system message may only be the first message"));
-    }
-    let content = content_from(at, &pointer, message.get("content"))?;
-    let trained = match message.get("weight") {
-        None | Some(Value::Null) => true,
-        Some(weight) if weight.as_f64() == Some(1.0) => true,
-        Some(weight) if weight.as_f64() == Some(0.0) => false,
-        Some(_) => return Err(at.error(pointer + "/weight", "weight must be 0 or 1")),
-    };
-    Ok(Message { trained, ..Message::new(role, content) })
-}
-
-fn role_from(at: &At, pointer: &str, value: Option<&Value>) -> Result<Role, RowError> {
-    let name = match value {
-        Some(Value::String(name)) => name,
-        Some(other) => {
-            let message = format!("role must be a string, this is {}", kind(other));
-            return Err(at.error(format!("{pointer}/role"), message));
+impl Reading {
+    fn push(&mut self, place: &Place<'_>, code: Code, message: impl Into<String>, fix: impl Into<String>) {
+        if self.findings.len() < MAX_ROW_FINDINGS {
+            self.findings.push(Finding::new(self.line, place.pointer(), code, message, fix));
         }
-        None => return Err(at.error(pointer, "a message needs the field role")),
-    };
-    let sentence = match name.as_str() {
-        "tool" | "function" => format!("role {name} is not supported yet; use system, user or assistant"),
-        _ => match Role::parse(name) {
-            Some(role) => return Ok(role),
-            None => format!("unknown role{}; use system, user or assistant", shown(name)),
-        },
-    };
-    Err(at.error(format!("{pointer}/role"), sentence))
-}
+    }
 
-fn content_from(at: &At, pointer: &str, value: Option<&Value>) -> Result<String, RowError> {
-    let pointer = format!("{pointer}/content");
-    let parts = match value {
-        Some(Value::String(text)) => return Ok(text.clone()),
-        Some(Value::Array(parts)) => parts,
-        Some(other) => {
-            let message =
-                format!("content must be a string or a list of text parts, this is {}", kind(other));
-            return Err(at.error(pointer, message));
+    fn wrong_type(&mut self, place: &Place<'_>, what: &str, expected: &str, value: &Json<'_>) {
+        let message = format!("{what} must be {expected}, this is {}", value.kind());
+        self.push(place, Code::WrongType, message, format!("write {expected}"));
+    }
+
+    fn missing(&mut self, place: &Place<'_>, what: &str, field: &str) {
+        let message = format!("{what} needs the field {field}");
+        self.push(place, Code::MissingField, message, format!("add {field}"));
+    }
+
+    fn row(&mut self, row: &Json<'_>) -> Option<(RowContent, Option<f32>)> {
+        let root = Place::ROOT;
+        if !matches!(row, Json::Object(_)) {
+            self.wrong_type(&root, "a row", "a JSON object", row);
+            return None;
         }
-        None => {
-            return Err(at.error(pointer.trim_end_matches("/content"), "a message needs the field content"));
-        }
-    };
-    let mut text = String::new();
-    for (index, part) in parts.iter().enumerate() {
-        let pointer = format!("{pointer}/{index}");
-        let part_kind = match part.get("type") {
-            Some(Value::String(name)) => name,
-            Some(_) => return Err(at.error(pointer + "/type", "the type of a content part must be a string")),
-            None => return Err(at.error(pointer, "a content part must be an object with the field type")),
+        self.refuse_keys(&root, row, &REFUSED_ROW_KEYS);
+        let weight = self.row_weight(row);
+        let has = |key: &str| row.get(key).is_some();
+        let is_chat = has("messages") || has("conversations");
+        let is_completion = has("prompt") || has("completion");
+        let content = match (is_chat, is_completion, has("text")) {
+            // Other programs note the rendered text beside what it was made of.
+            (true, false, _) => RowContent::Chat(self.conversation(row)?),
+            (false, true, _) => RowContent::Completion {
+                prompt: self.text_field(row, "prompt", "a completion row")?,
+                completion: self.text_field(row, "completion", "a completion row")?,
+            },
+            (false, false, true) => RowContent::Completion {
+                prompt: String::new(),
+                completion: self.text_field(row, "text", "a row of plain text")?,
+            },
+            (true, true, _) => {
+                self.push(
+                    &root,
+                    Code::ConflictingFields,
+                    "a row has either messages, or prompt and completion, not both",
+                    "keep one of them",
+                );
+                return None;
+            }
+            (false, false, false) => {
+                self.push(
+                    &root,
+                    Code::MissingField,
+                    "a row needs the field messages, the fields prompt and completion, or the field text",
+                    match has("instruction") || has("output") || has("response") || has("answer") {
+                        true => "rename what is asked to prompt and what is answered to completion",
+                        false => "add one of them",
+                    },
+                );
+                return None;
+            }
         };
-        match (part_kind.as_str(), part.get("text")) {
-            ("text", Some(Value::String(part_text))) => text.push_str(part_text),
-            ("text", _) => return Err(at.error(pointer + "/text", "a text part needs the string field text")),
-            (name, _) => {
-                let message = format!("content parts of type{} are not supported; use text", shown(name));
-                return Err(at.error(pointer + "/type", message));
+        Some((content, weight))
+    }
+
+    fn row_weight(&mut self, row: &Json<'_>) -> Option<f32> {
+        let place = Place::ROOT.key("weight");
+        match row.get("weight")? {
+            Json::Null => None,
+            Json::Number(number) => {
+                let weight = number.as_f64().unwrap_or(f64::NAN) as f32;
+                if weight > 0.0 && weight <= MAX_WEIGHT {
+                    return Some(weight);
+                }
+                let fix = format!(
+                    "give a number above 0, up to {MAX_WEIGHT}, or remove a row that must not be learnt"
+                );
+                self.push(&place, Code::BadWeight, "the weight of a row is out of range", fix);
+                None
+            }
+            other => {
+                self.wrong_type(&place, "weight", "a number", other);
+                None
             }
         }
     }
-    Ok(text)
-}
 
-fn string_field(at: &At, row: &Map<String, Value>, name: &str) -> Result<String, RowError> {
-    match row.get(name) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => {
-            Err(at.error(format!("/{name}"), format!("{name} must be a string, this is {}", kind(other))))
-        }
-        None => Err(at.error("", format!("a completion row needs the field {name}"))),
-    }
-}
-
-/// Refuses the named keys, unless their value says "nothing" (null, or an empty list, object or string).
-fn refuse_keys(at: &At, pointer: &str, object: &Map<String, Value>, keys: &[&str]) -> Result<(), RowError> {
-    for key in keys {
-        let says_nothing = match object.get(*key) {
-            None | Some(Value::Null) => true,
-            Some(Value::Array(items)) => items.is_empty(),
-            Some(Value::Object(items)) => items.is_empty(),
-            Some(Value::String(text)) => text.is_empty(),
-            Some(Value::Bool(_) | Value::Number(_)) => false,
-        };
-        if !says_nothing {
-            let message = format!("the field {key} is not supported yet; remove it");
-            return Err(at.error(format!("{pointer}/{key}"), message));
+    fn text_field(&mut self, row: &Json<'_>, name: &str, what: &str) -> Option<String> {
+        let root = Place::ROOT;
+        match row.get(name) {
+            Some(Json::String(text)) => Some(text.to_string()),
+            Some(other) => {
+                self.wrong_type(&root.key(name), name, "a string", other);
+                None
+            }
+            None => {
+                self.missing(&root, what, name);
+                None
+            }
         }
     }
-    Ok(())
-}
 
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+    /// Refuses the named keys, unless their value says "nothing".
+    fn refuse_keys(&mut self, place: &Place<'_>, object: &Json<'_>, keys: &[&str]) {
+        for key in keys {
+            if object.get(key).is_some_and(|value| !value.says_nothing()) {
+                let message = match *key {
+                    "images" | "audio" => format!("the field {key} is not supported: rows hold text only"),
+                    _ => format!("the field {key} is not supported"),
+                };
+                self.push(&place.key(key), Code::UnsupportedField, message, "remove it");
+            }
+        }
+    }
+
+    fn spelt(&mut self, spelling: Spelling) {
+        if !self.spellings.contains(&spelling) {
+            self.spellings.push(spelling);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 pub use tools::ToolForm;
 
 use crate::error::Error;
-use crate::row::{Message, Role};
+use crate::row::Message;
 use crate::tokenizer::{SpecialTokens, config_chat_template};
 
 /// Most instructions of the template engine for one rendering: a template that needs more is taken to loop
@@ -52,6 +52,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
     special_tokens: SpecialTokens,
+    has_thinking_switch: bool,
 }
 
 impl ChatTemplate {
@@ -71,7 +72,12 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|error| template_error(&error, source, false))?;
-        Ok(ChatTemplate { environment, source: source.to_owned(), special_tokens: special_tokens.clone() })
+        Ok(ChatTemplate {
+            environment,
+            source: source.to_owned(),
+            special_tokens: special_tokens.clone(),
+            has_thinking_switch: tools::mentions(source, "enable_thinking"),
+        })
     }
 
     /// The text of a conversation, ending with the opening of an assistant turn if `add_generation_prompt`. The model
@@ -81,6 +87,17 @@ impl ChatTemplate {
         messages: &[Message],
         tools: &[serde_json::Value],
         add_generation_prompt: bool,
+    ) -> Result<String, Error> {
+        self.render_thinking(messages, tools, add_generation_prompt, None)
+    }
+
+    /// As [`ChatTemplate::render`], with the variable `enable_thinking` if it is given.
+    pub(crate) fn render_thinking(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+        add_generation_prompt: bool,
+        enable_thinking: Option<bool>,
     ) -> Result<String, Error> {
         let messages: Vec<Value> = messages.iter().map(tools::message).collect();
         let tools = if tools.is_empty() { Value::from(()) } else { tools.iter().map(tools::value).collect() };
@@ -97,6 +114,7 @@ impl ChatTemplate {
             ("tools", tools),
             ("documents", Value::from(())),
         ];
+        variables.extend(enable_thinking.map(|is_on| ("enable_thinking", Value::from(is_on))));
         variables
             .extend(special.iter().filter_map(|(name, text)| Some((*name, Value::from(text.as_deref()?)))));
 
@@ -108,13 +126,9 @@ impl ChatTemplate {
         Ok(String::from_utf8(output.bytes).expect("the engine writes whole strings"))
     }
 
-    /// What the template writes for a short answer, after the prompt for it: its end-of-turn token stands there.
-    /// Empty if the conversation does not begin with the prompt.
-    pub(crate) fn short_answer(&self) -> Result<String, Error> {
-        let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
-        let prompt = self.render(&probe[..1], &[], true)?;
-        let text = self.render(&probe, &[], false)?;
-        Ok(text.strip_prefix(&prompt).unwrap_or_default().to_owned())
+    /// Whether the template has the variable that switches thoughts off.
+    pub(crate) fn can_be_told_not_to_think(&self) -> bool {
+        self.has_thinking_switch
     }
 
     /// Fixes the time that `strftime_now` tells, in milliseconds since the Unix epoch, so that rows that are

@@ -134,7 +134,7 @@ impl Prompter {
                         ids.and_then(|ids| Ok((ids, self.renderer.stop_ids_from_text(&answer)?)))
                     }
                     RenderReply::Error { message, line } => Err(Error::Template { message, line }),
-                    RenderReply::Turns { .. } => Err(Error::Template {
+                    RenderReply::Turns { .. } | RenderReply::Fault { .. } => Err(Error::Template {
                         message: "its process answered something else".into(),
                         line: None,
                     }),

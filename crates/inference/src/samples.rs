@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hearth_data::template::process::{RenderReply, RenderRequest};
-use hearth_data::{Message, Renderer, Role, Row, RowContent, RowError, Sample, Tokenizer};
+use hearth_data::{
+    Code, Conversation, Finding, Message, Rendered, Renderer, Role, Row, RowContent, Sample, Tokenizer,
+};
 
 use crate::InferenceError;
 use crate::render::Prompter;
@@ -57,7 +59,8 @@ impl Service {
             Some(template) if !is_trusted || own.as_deref() != Some(template) => {
                 let tokenizer = Tokenizer::open(base_dir).map_err(load)?;
                 let renderer = Box::new(Renderer::new(tokenizer, None).map_err(load)?);
-                let probe = [Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+                let messages = vec![Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+                let probe = Conversation { messages, tools: Vec::new() };
                 let special = renderer.tokenizer().special_tokens();
                 let request = RenderRequest::for_training(template, special, &probe);
                 let answer = match self.render(&request)? {
@@ -81,28 +84,27 @@ impl Sampler {
         }
     }
 
-    /// The training sample of a row; `None` if it is longer than `max_tokens`, which leaves it out of training. The
-    /// inner error is what is wrong with the row. Blocks.
-    pub fn sample_within(
-        &self,
-        row: &Row,
-        max_tokens: usize,
-    ) -> Result<Result<Option<Sample>, RowError>, InferenceError> {
-        let (Kind::Foreign { renderer, template, stop_ids }, RowContent::Chat(messages)) =
+    /// The training samples of a row; those of more than `max_tokens` tokens are left out of training. The inner error is
+    /// what is wrong with the row. Blocks.
+    pub fn render(&self, row: &Row, max_tokens: usize) -> Result<Result<Rendered, Finding>, InferenceError> {
+        let (Kind::Foreign { renderer, template, stop_ids }, RowContent::Chat(conversation)) =
             (&self.kind, &row.content)
         else {
-            return Ok(self.renderer().sample_within(row, max_tokens));
+            return Ok(self.renderer().render(row, max_tokens));
         };
-        let request = RenderRequest::for_training(template, renderer.tokenizer().special_tokens(), messages);
-        match self.service.render(&request)? {
+        let request =
+            RenderRequest::for_training(template, renderer.tokenizer().special_tokens(), conversation);
+        Ok(match self.service.render(&request)? {
             RenderReply::Turns { turns, .. } if turns.is_sound() => {
-                Ok(renderer.sample_from_turns(row.line, &turns, stop_ids, max_tokens))
+                renderer.render_turns(row, &turns, stop_ids, max_tokens)
             }
+            RenderReply::Fault { fault } => Err(fault.at(row.line)),
             other => {
                 let message = refusal(other).to_string();
-                Ok(Err(RowError { line: row.line, pointer: String::new(), message }))
+                let fix = "change the row or the chat template";
+                Err(Finding::new(row.line, "", Code::Template, message, fix))
             }
-        }
+        })
     }
 
     /// A sample in parts of equal weight. Their texts, one after the other, are the text of the sample.

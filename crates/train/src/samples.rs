@@ -1,10 +1,9 @@
 //! From dataset files to samples: every bad row is found before anything is computed.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hearth_data::{Error as DataError, Renderer, RowReader, Sample, carve};
+use hearth_data::{BadRow, Error as DataError, Renderer, RowReader, Sample, carve, source};
 use hearth_run::Dropped;
 
 use crate::error::{TrainError, io_error};
@@ -27,8 +26,18 @@ pub struct Samples {
     pub dropped: Dropped,
     /// Names of the files.
     files: Vec<String>,
-    /// The file of each sample.
-    from: Vec<usize>,
+    /// The row of each sample, ascending: most rows make one, some make several.
+    from: Vec<Origin>,
+    /// Rows that have samples.
+    usable_rows: usize,
+}
+
+/// Where a sample came from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    file: usize,
+    /// Number among the usable rows.
+    row: usize,
 }
 
 impl Samples {
@@ -43,31 +52,35 @@ impl Samples {
     ) -> Result<Self, TrainError> {
         let mut read = Self::default();
         let mut errors = Errors::default();
-        let mut format = None;
+        let mut kind = None;
         for (number, path) in files.iter().enumerate() {
-            let file = File::open(path).map_err(io_error("open", path))?;
+            let input = source::open(path).map_err(io_error("open", path))?;
             read.files.push(file_name(path));
-            let mut rows = RowReader::new(file).expect_format(format);
+            let mut rows = RowReader::new(input).expect_kind(kind);
             for row in &mut rows {
                 if stop.load(Ordering::Relaxed) {
                     return Err(TrainError::Stopped);
                 }
                 read.rows += 1;
-                let sample = row.and_then(|row| {
-                    let sample = renderer.sample_within(&row, max_context_length)?;
-                    Ok(sample.ok_or(row.line))
+                let rendered = row.and_then(|row| {
+                    let rendered = renderer.render(&row, max_context_length).map_err(BadRow::from)?;
+                    Ok((row.line, rendered))
                 });
-                match sample {
-                    Ok(Ok(sample)) => {
-                        read.samples.push(sample);
-                        read.from.push(number);
+                match rendered {
+                    Ok((line, rendered)) if rendered.samples.is_empty() => {
+                        read.drop_row(line, (files.len() > 1).then_some(number));
                     }
-                    Ok(Err(line)) => read.drop_row(line, (files.len() > 1).then_some(number)),
-                    Err(DataError::Row(error)) => errors.push(files, path, &error.to_string()),
+                    Ok((_, rendered)) => {
+                        let origin = Origin { file: number, row: read.usable_rows };
+                        read.from.resize(read.from.len() + rendered.samples.len(), origin);
+                        read.samples.extend(rendered.samples);
+                        read.usable_rows += 1;
+                    }
+                    Err(DataError::Row(bad)) => errors.push(files, path, &bad.to_string()),
                     Err(source) => return Err(TrainError::Dataset { path: path.clone(), source }),
                 }
             }
-            format = rows.format();
+            kind = rows.kind();
         }
         errors.into_result(what)?;
         if read.samples.is_empty() && !files.is_empty() {
@@ -90,7 +103,7 @@ impl Samples {
     pub fn place(&self, index: usize) -> String {
         let line = self.samples[index].line;
         if self.files.len() > 1 {
-            return format!("{} line {line}", self.files[self.from[index]]);
+            return format!("{} line {line}", self.files[self.from[index].file]);
         }
         format!("line {line}")
     }
@@ -105,14 +118,18 @@ impl Samples {
         }
     }
 
-    /// Takes samples out that are then not among these any more, chosen by the seed as [`carve::carved_out`] says.
+    /// Takes rows out that are then not among these any more, with all their samples, chosen by the seed as
+    /// [`carve::carved_out`] says.
     pub fn carve_out(&mut self, seed: u64) -> Self {
-        let chosen = carve::carved_out(self.samples.len(), seed);
-        let (kept, samples) = carve::take_out(std::mem::take(&mut self.samples), &chosen);
-        let (kept_from, from) = carve::take_out(std::mem::take(&mut self.from), &chosen);
+        let chosen = carve::carved_out(self.usable_rows, seed);
+        let is_chosen = |index: &usize| chosen.binary_search(&self.from[*index].row).is_ok();
+        let indices: Vec<usize> = (0..self.samples.len()).filter(is_chosen).collect();
+        let (kept, samples) = carve::take_out(std::mem::take(&mut self.samples), &indices);
+        let (kept_from, from) = carve::take_out(std::mem::take(&mut self.from), &indices);
         (self.samples, self.from) = (kept, kept_from);
-        let rows = samples.len() as u64;
-        Self { samples, rows, dropped: Dropped::default(), files: self.files.clone(), from }
+        self.usable_rows -= chosen.len();
+        let (rows, usable_rows) = (chosen.len() as u64, chosen.len());
+        Self { samples, rows, dropped: Dropped::default(), files: self.files.clone(), from, usable_rows }
     }
 
     /// `file` is its number if there are several.

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ChatTemplate;
-use super::turns::Turns;
+use super::turns::{Fault, Turns};
 use crate::error::Error;
-use crate::row::Message;
+use crate::row::{Conversation, Message};
 use crate::tokenizer::SpecialTokens;
 
 /// Longest request, in bytes of JSON: room for the longest chat request with every byte escaped.
@@ -41,12 +41,17 @@ pub enum RenderReply {
         /// What follows the prompt for a short answer: the end-of-turn token stands there.
         answer: String,
     },
-    /// What a training sample is made of.
+    /// What training samples are made of.
     Turns {
         /// The conversation.
         turns: Turns,
         /// As in [`RenderReply::Rendered`].
         answer: String,
+    },
+    /// The row cannot be trained on with this template.
+    Fault {
+        /// Why.
+        fault: Fault,
     },
     /// The template is not usable, or refused this conversation; as [`Error::Template`].
     Error {
@@ -74,9 +79,11 @@ impl RenderRequest {
         }
     }
 
-    /// A request for what a training sample of `messages` is made of; the reply is [`RenderReply::Turns`].
-    pub fn for_training(template: &str, special_tokens: &SpecialTokens, messages: &[Message]) -> Self {
-        Self { for_training: true, ..Self::new(template, special_tokens, messages, &[]) }
+    /// A request for what training samples of a conversation are made of; the reply is [`RenderReply::Turns`] or
+    /// [`RenderReply::Fault`].
+    pub fn for_training(template: &str, special_tokens: &SpecialTokens, conversation: &Conversation) -> Self {
+        let Conversation { messages, tools } = conversation;
+        Self { for_training: true, ..Self::new(template, special_tokens, messages, tools) }
     }
 
     /// Renders in this process.
@@ -91,8 +98,11 @@ impl RenderRequest {
     fn try_render(&self) -> Result<RenderReply, Error> {
         let template = ChatTemplate::compile(&self.template, &self.special_tokens)?;
         if self.for_training {
-            let turns = template.turns(&self.messages)?;
-            return Ok(RenderReply::Turns { turns, answer: template.short_answer()? });
+            let conversation = Conversation { messages: self.messages.clone(), tools: self.tools.clone() };
+            return Ok(match template.turns(&conversation) {
+                Ok(turns) => RenderReply::Turns { turns, answer: template.short_answer()? },
+                Err(fault) => RenderReply::Fault { fault },
+            });
         }
         let prompt = template.render(&self.messages, &self.tools, true)?;
         Ok(RenderReply::Rendered { prompt, answer: template.short_answer()? })

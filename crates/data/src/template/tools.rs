@@ -72,7 +72,7 @@ impl ToolForm {
 const NOT_READ: [&str; 5] = ["<function=", "<arg_key>", "<|tool_call|>", "<｜tool▁sep｜>", "functools["];
 
 /// Whether a template has this variable: a word in its tags, outside of comments and texts.
-fn mentions(source: &str, variable: &str) -> bool {
+pub(super) fn mentions(source: &str, variable: &str) -> bool {
     let mut rest = source;
     while let Some(start) = rest.find('{') {
         rest = &rest[start + 1..];
@@ -135,6 +135,7 @@ pub(super) fn message(message: &Message) -> Value {
         ("role", Value::from(message.role.as_str())),
         ("content", Value::from(message.content.as_str())),
     ];
+    members.extend(message.reasoning_content.as_deref().map(|text| ("reasoning_content", Value::from(text))));
     if !message.tool_calls.is_empty() {
         members.push(("tool_calls", message.tool_calls.iter().map(tool_call).collect()));
     }
@@ -149,11 +150,9 @@ fn tool_call(call: &ToolCall) -> Value {
         ("name", Value::from(call.name.as_str())),
         ("arguments", object(&call.arguments)),
     ]);
-    Value::from_pairs([
-        ("id", Value::from(call.id.as_str())),
-        ("type", Value::from("function")),
-        ("function", function),
-    ])
+    let id = Some(("id", Value::from(call.id.as_str()))).filter(|_| !call.id.is_empty());
+    let rest = [("type", Value::from("function")), ("function", function)];
+    Value::from_pairs(id.into_iter().chain(rest))
 }
 
 /// JSON as a template's value. Members keep their order.

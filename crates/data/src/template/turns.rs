@@ -1,31 +1,45 @@
-//! What a template writes for a conversation that is trained on: one text, and where the trained turns end in it.
+//! What a template writes for a conversation that is trained on: texts, and where the trained turns end in them.
 //!
-//! This is all that a sample needs of a template, so a stranger's template can write it in a process of its own
-//! ([`super::process`]) and the sample is the one that the trainer makes.
+//! This is all that samples need of a template, so a stranger's template can write it in a process of its own
+//! ([`super::process`]) and the samples are those that the trainer makes.
+//!
+//! # The rule
+//! A turn is trained in the text that the template writes when that turn is the last one, behind the prompt that the
+//! model is given to answer there. So what is learnt is what serving asks for, whatever the template does with turns that
+//! lie further back. Turns whose texts are the beginnings of one another share a text; most templates write one text for a
+//! whole conversation. Those that leave out the reasoning of earlier turns write several. What stands behind the last
+//! trained turn is not used.
 
 use serde::{Deserialize, Serialize};
 
 use super::ChatTemplate;
 use crate::error::Error;
-use crate::row::{Message, Role};
+use crate::finding::{Code, Finding};
+use crate::row::{Conversation, Message, Role};
 
-/// Why a turn cannot be told.
-pub(crate) const UNSTABLE: &str = "the chat template writes the conversation up to this turn differently when more follows, so \
-    the trained tokens cannot be told; split the row so that this turn is the last, or change the template";
-const FIRST: &str = "the chat template has no prompt for an answer to nothing; put a system or user message before it, \
-    or give it weight 0";
+/// Most bytes of all texts of a row: as many as the longest line, twice.
+pub const MAX_TEXT_BYTES: usize = 64 << 20;
+/// How a prompt ends that makes the model think.
+const THINK: &str = "<think>\n";
+/// What stands between the thoughts and the answer.
+const END_THINK: &str = "\n</think>\n\n";
 
-/// A conversation's text and its trained turns.
+/// A conversation's texts and its trained turns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turns {
-    /// The whole conversation.
-    pub(crate) full: String,
+    /// The texts, in the order of their turns; each has at least one turn.
+    pub(crate) texts: Vec<Text>,
     /// How many turns are trained.
     pub(crate) trained: usize,
-    /// Trained turns, first to last, up to the first that cannot be told.
+}
+
+/// A text and the trained turns in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Text {
+    /// The conversation up to the last of the turns.
+    pub(crate) full: String,
+    /// First to last.
     pub(crate) turns: Vec<Turn>,
-    /// What is wrong with that one.
-    pub(crate) fault: Option<Fault>,
 }
 
 /// A trained turn.
@@ -39,69 +53,170 @@ pub(crate) struct Turn {
     pub(crate) turn_bytes: usize,
 }
 
-/// A row's fault, before its line is known.
+/// What is wrong with a row, before its line is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fault {
+pub struct Fault {
     pub(crate) pointer: String,
+    pub(crate) code: Code,
     pub(crate) message: String,
+    pub(crate) fix: String,
 }
 
 impl Fault {
-    pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Fault { pointer: pointer.into(), message: message.into() }
+    pub(crate) fn new(
+        pointer: impl Into<String>,
+        code: Code,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Fault { pointer: pointer.into(), code, message: message.into(), fix: fix.into() }
+    }
+
+    /// At a message.
+    pub(crate) fn at_message(index: usize, code: Code, message: &str, fix: &str) -> Self {
+        Self::new(format!("/messages/{index}"), code, message, fix)
+    }
+
+    /// As what is wrong with the row of this line.
+    pub fn at(self, line: u64) -> Finding {
+        Finding::new(line, self.pointer, self.code, self.message, self.fix)
     }
 }
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Fault::new("", error.to_string())
+        Fault::new("", Code::Template, error.to_string(), "change the row or the chat template")
     }
-}
-
-/// Whether a message is learnt.
-pub(crate) fn is_trained(message: &Message) -> bool {
-    message.role == Role::Assistant && message.trained
 }
 
 impl Turns {
     /// Whether what another process sent can be one: bytes are counted within the text and between characters.
     pub fn is_sound(&self) -> bool {
-        self.turns.iter().all(|turn| {
-            turn.prompt_bytes <= turn.turn_bytes
-                && self.full.is_char_boundary(turn.prompt_bytes)
-                && self.full.is_char_boundary(turn.turn_bytes)
+        self.texts.iter().all(|text| {
+            let is_place = |bytes| text.full.is_char_boundary(bytes);
+            !text.turns.is_empty()
+                && text.turns.iter().all(|turn| {
+                    turn.prompt_bytes <= turn.turn_bytes
+                        && is_place(turn.prompt_bytes)
+                        && is_place(turn.turn_bytes)
+                })
         })
     }
 }
 
 impl ChatTemplate {
-    /// Writes a conversation once whole, and twice up to each trained turn: before it and with it.
-    pub(crate) fn turns(&self, messages: &[Message]) -> Result<Turns, Error> {
-        let full = self.render(messages, &[], false)?;
-        let trained = messages.iter().filter(|message| is_trained(message)).count();
-        let mut found = Turns { full, trained, turns: Vec::new(), fault: None };
-        for (index, _) in messages.iter().enumerate().filter(|(_, message)| is_trained(message)) {
-            match self.turn(messages, index, &found.full) {
-                Ok(turn) => found.turns.push(turn),
-                Err(fault) => {
-                    found.fault = Some(fault);
-                    break;
+    /// Writes a conversation twice up to each trained turn: before it and with it.
+    pub(crate) fn turns(&self, conversation: &Conversation) -> Result<Turns, Fault> {
+        let messages = &conversation.messages;
+        let trained: Vec<usize> = (0..messages.len()).filter(|&index| messages[index].is_trained()).collect();
+        let mut found = Turns { texts: Vec::new(), trained: trained.len() };
+        let mut bytes = 0;
+        // From the last one on, since a text holds those before its end.
+        for &index in trained.iter().rev() {
+            let (turn, text) = self.turn(conversation, index)?;
+            match found.texts.last_mut() {
+                Some(last) if last.full.starts_with(&text) => last.turns.push(turn),
+                _ => {
+                    bytes += text.len();
+                    if bytes > MAX_TEXT_BYTES {
+                        let message = format!(
+                            "the chat template writes {} texts for the row's answers, more than {} MiB together",
+                            found.texts.len() + 1,
+                            MAX_TEXT_BYTES >> 20
+                        );
+                        return Err(Fault::new("", Code::UnstableTemplate, message, "divide the row"));
+                    }
+                    found.texts.push(Text { full: text, turns: vec![turn] });
                 }
             }
         }
+        found.texts.reverse();
+        found.texts.iter_mut().for_each(|text| text.turns.reverse());
         Ok(found)
     }
 
-    fn turn(&self, messages: &[Message], index: usize, full: &str) -> Result<Turn, Fault> {
-        let fault = |message: &str| Fault::new(format!("/messages/{index}"), message);
-        let prompt = self.render(&messages[..index], &[], true)?;
-        let turn = self.render(&messages[..=index], &[], false)?;
-        if index == 0 && !turn.starts_with(&prompt) {
-            return Err(fault(FIRST));
+    /// A trained turn, and the text that ends with it.
+    fn turn(&self, conversation: &Conversation, index: usize) -> Result<(Turn, String), Fault> {
+        let Conversation { messages, tools } = conversation;
+        let (before, message) = (&messages[..index], &messages[index]);
+        let (thoughts, answer) = thoughts_and_answer(message);
+        let mut turn = self.render(&messages[..=index], tools, false)?;
+        let prompt = self.prompt_before(&turn, before, thoughts, tools)?;
+        if let Some(start) = prompt.strip_suffix(THINK)
+            && turn.starts_with(start)
+            && !turn.starts_with(&prompt)
+        {
+            // The template leaves thoughts out wherever it can, and the model is made to think.
+            turn = format!("{prompt}{thoughts}{END_THINK}{}", turn[start.len()..].trim_start());
         }
-        if !full.starts_with(&turn) || !turn.starts_with(&prompt) {
-            return Err(fault(UNSTABLE));
+        let Some(learnt) = turn.strip_prefix(&prompt) else {
+            let (what, fix) = match index {
+                0 => (
+                    "the chat template has no prompt for an answer to nothing",
+                    "put a system or user message before it, or give it weight 0",
+                ),
+                _ => (
+                    "the chat template does not write this turn behind the prompt that the model is given for it, so \
+                     the trained tokens cannot be told",
+                    "change the template, or give the message weight 0",
+                ),
+            };
+            return Err(Fault::at_message(index, Code::UnstableTemplate, what, fix));
+        };
+        for (text, what) in [(thoughts, "reasoning"), (answer, "text")] {
+            if !learnt.contains(text) {
+                let what = format!("the chat template does not write the {what} of this answer as it stands");
+                let fix = "remove it, or use a template that writes it";
+                return Err(Fault::at_message(index, Code::Template, &what, fix));
+            }
         }
-        Ok(Turn { index, prompt_bytes: prompt.len(), turn_bytes: turn.len() })
+        Ok((Turn { index, prompt_bytes: prompt.len(), turn_bytes: turn.len() }, turn))
+    }
+
+    /// The prompt for an answer. Where the model can be told not to think, and the answer has no thoughts, it is told so:
+    /// the empty thoughts that the template then writes are given, not learnt.
+    fn prompt_before(
+        &self,
+        turn: &str,
+        before: &[Message],
+        thoughts: &str,
+        tools: &[serde_json::Value],
+    ) -> Result<String, Error> {
+        if self.can_be_told_not_to_think() && thoughts.is_empty() {
+            let prompt = self.render_thinking(before, tools, true, Some(false))?;
+            if turn.starts_with(&prompt) {
+                return Ok(prompt);
+            }
+        }
+        self.render(before, tools, true)
+    }
+
+    /// What the template writes for a short answer, after the prompt for it: its end-of-turn token stands there.
+    /// Empty if the conversation does not begin with the prompt.
+    pub(crate) fn short_answer(&self) -> Result<String, Error> {
+        let messages = vec![Message::new(Role::User, "a"), Message::new(Role::Assistant, "b")];
+        let conversation = Conversation { messages, tools: Vec::new() };
+        match self.turn(&conversation, 1) {
+            Ok((turn, text)) => Ok(text[turn.prompt_bytes..].to_owned()),
+            Err(_) => {
+                // Says what is wrong if it does not render at all.
+                self.render(&conversation.messages, &[], false)?;
+                Ok(String::new())
+            }
+        }
+    }
+}
+
+/// What an assistant thought and what it then said, each without white space around it. Thoughts stand beside the content
+/// or at its beginning.
+fn thoughts_and_answer(message: &Message) -> (&str, &str) {
+    let content = message.content.trim();
+    let inline = content.strip_prefix(THINK.trim_end()).and_then(|rest| rest.split_once(END_THINK.trim()));
+    match (&message.reasoning_content, inline) {
+        (Some(thoughts), None) => (thoughts.trim(), content),
+        (None, Some((thoughts, answer))) => (thoughts.trim(), answer.trim()),
+        // Two of them: the template says what becomes of the second.
+        (Some(thoughts), Some(_)) => (thoughts.trim(), content),
+        (None, None) => ("", content),
     }
 }

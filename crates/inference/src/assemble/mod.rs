@@ -76,7 +76,9 @@ impl Templates<'_> {
             Self::Apart(service) => {
                 let question = [Message::new(Role::User, "hello")];
                 match service.render(&RenderRequest::new(source, special, &question, &[])) {
-                    Ok(RenderReply::Rendered { .. } | RenderReply::Turns { .. }) => None,
+                    Ok(
+                        RenderReply::Rendered { .. } | RenderReply::Turns { .. } | RenderReply::Fault { .. },
+                    ) => None,
                     Ok(RenderReply::Error { message, line: Some(line) }) => {
                         Some(format!("line {line}: {message}"))
                     }

@@ -222,13 +222,13 @@ async fn answer(
         Todo::Done(entry) => return Ok(Ok(entry)),
         Todo::Ask(line, bytes) => (line, bytes),
     };
-    let row = serde_json::from_slice(&bytes)
-        .map_err(|_| format!("line {line}: invalid JSON"))
-        .and_then(|value| Request::from_value(line, value).map_err(|error| error.to_string()));
-    let row = match row {
+    let row = match Request::from_bytes(line, &bytes) {
         Ok(row) => row,
         // The dataset was checked; this one holds something else than requests.
-        Err(what) => return Ok(Err(RowEnd::Job(Status::new(hearth_domain::Code::InvalidArgument, what)))),
+        Err(bad) => {
+            let status = Status::new(hearth_domain::Code::InvalidArgument, bad.to_string());
+            return Ok(Err(RowEnd::Job(status)));
+        }
     };
     match state.store().account_check(&job.account).await {
         Ok(()) => {}

@@ -1,12 +1,11 @@
 //! `hearth dataset check`.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use hearth_data::{Limits, check_file};
-use serde_json::{Value, json};
+use hearth_data::{Limits, check_file, source};
+use serde_json::json;
 
 use crate::output;
 
@@ -24,19 +23,12 @@ pub struct Args {
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         let cannot_read = || format!("cannot read {}", self.file.display());
-        let input = File::open(&self.file).with_context(cannot_read)?;
+        let input = source::open(&self.file).with_context(cannot_read)?;
         let report = check_file(input, Limits::default()).with_context(cannot_read)?;
         if json {
-            let errors: Vec<Value> = report
-                .errors
-                .iter()
-                .map(
-                    |error| json!({ "line": error.line, "pointer": error.pointer, "message": error.message }),
-                )
-                .collect();
-            output::json(
-                &json!({ "rows": report.rows, "error_count": report.error_count, "errors": errors }),
-            )?;
+            let found =
+                json!({ "rows": report.rows, "error_count": report.error_count, "errors": report.errors });
+            output::json(&found)?;
         } else {
             for error in &report.errors {
                 output::line(&error.to_string())?;

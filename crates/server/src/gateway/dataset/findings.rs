@@ -1,7 +1,7 @@
 //! What is wrong with the rows of a set of files, and what they are.
 
-use hearth_data::RowError;
 use hearth_data::row::Format;
+use hearth_data::{BadRow, Finding};
 use hearth_domain::DatasetFormat;
 
 use crate::error::{FieldViolation, ServerError};
@@ -42,11 +42,17 @@ impl Findings {
         }
     }
 
-    /// Notes a bad row, or with line 0 a bad file.
-    pub(in crate::gateway) fn push_row(&mut self, file: &str, error: &RowError) {
-        let field = if error.line == 0 { file.to_owned() } else { format!("{file}:{}", error.line) };
-        let at = if error.pointer.is_empty() { String::new() } else { format!("{}: ", error.pointer) };
-        self.push(field, format!("{at}{}", error.message));
+    /// Notes all that is wrong with a row.
+    pub(in crate::gateway) fn push_row(&mut self, file: &str, bad: &BadRow) {
+        bad.findings().iter().for_each(|finding| self.push_finding(file, finding));
+    }
+
+    /// Notes what is wrong in a file; with line 0, with the file.
+    pub(super) fn push_finding(&mut self, file: &str, finding: &Finding) {
+        let Finding { line, pointer, .. } = finding;
+        let field = if *line == 0 { file.to_owned() } else { format!("{file}:{line}") };
+        let at = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
+        self.push(field, format!("{at}{}", finding.sentence()));
     }
 
     /// Counts errors that are not listed.

@@ -1,6 +1,7 @@
 //! `RenderDatasetPreview`.
 
-use hearth_data::{Row, RowReader};
+use hearth_data::read::parse_row;
+use hearth_data::{Rendered, Sample};
 use hearth_domain::job::{CONTEXT_LENGTH_MIN, JINJA_TEMPLATE_MAX_BYTES};
 use hearth_domain::{AccountId, Model, ModelKind};
 use hearth_inference::{InferenceError, Sampler};
@@ -109,35 +110,39 @@ fn example(
     let number = i64::try_from(line.number).unwrap_or(i64::MAX);
     let dropped =
         |reason: String| pb::RenderedExample { line: number, renderings: Vec::new(), dropped_reason: reason };
-    let row: Row = match RowReader::new(line.bytes).next() {
-        Some(Ok(row)) => row,
-        // Such a row was not there when the dataset was checked.
-        Some(Err(error)) => return Ok(dropped(error.to_string())),
-        None => return Ok(dropped("the line is blank".to_owned())),
+    // Such a row was not there when the dataset was checked.
+    let row = match parse_row(line.number, line.bytes) {
+        Ok(row) => row,
+        Err(bad) => return Ok(dropped(bad.to_string())),
     };
-    let row = Row { line: line.number, ..row };
-    let sample = match sampler.sample_within(&row, context_length).map_err(render_error)? {
-        Ok(Some(sample)) => sample,
-        Ok(None) => {
-            return Ok(dropped(format!("longer than {context_length} tokens, so training leaves it out")));
-        }
+    let Rendered { samples, too_long } = match sampler.render(&row, context_length).map_err(render_error)? {
+        Ok(rendered) => rendered,
         Err(error) => return Ok(dropped(format!("a job fails at this row: {error}"))),
     };
+    let dropped_reason = match too_long.as_slice() {
+        [] => String::new(),
+        lengths => {
+            let lengths: Vec<String> = lengths.iter().map(usize::to_string).collect();
+            let (lengths, what) = (lengths.join(", "), if samples.is_empty() { "" } else { "a sample is " });
+            format!("{what}longer than {context_length} tokens ({lengths}), so training leaves it out")
+        }
+    };
+    let datums = samples.iter().map(|sample| datum(sampler, sample)).collect::<Result<Vec<_>, _>>()?;
+    let renderings = if datums.is_empty() { vec![] } else { vec![pb::Rendering { rendered_datums: datums }] };
+    Ok(pb::RenderedExample { line: number, renderings, dropped_reason })
+}
+
+fn datum(sampler: &Sampler, sample: &Sample) -> Result<pb::RenderedDatum, ServerError> {
     let count = |tokens: usize| i32::try_from(tokens).unwrap_or(i32::MAX);
     let segment = |segment: hearth_inference::Segment| pb::rendered_datum::Segment {
         text: segment.text,
         loss_weight: segment.weight,
         token_ids: segment.tokens.iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect(),
     };
-    let datum = pb::RenderedDatum {
+    Ok(pb::RenderedDatum {
         token_count: count(sample.tokens.len()),
         trained_token_count: count(sample.trained_tokens()),
-        segments: sampler.segments(&sample).map_err(render_error)?.into_iter().map(segment).collect(),
-    };
-    Ok(pb::RenderedExample {
-        line: number,
-        renderings: vec![pb::Rendering { rendered_datums: vec![datum] }],
-        dropped_reason: String::new(),
+        segments: sampler.segments(sample).map_err(render_error)?.into_iter().map(segment).collect(),
     })
 }
 

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use hearth_data::RowError;
 use hearth_data::request::Request;
+use hearth_data::{BadRow, Code, Finding, json};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::findings::Findings;
 use super::lines::Line;
-use super::rules::{each_line, value_of};
+use super::rules::{bytes_of, each_line};
 use crate::error::ServerError;
 use crate::openai;
 
@@ -25,31 +25,35 @@ pub(super) fn read(
     let mut ids: HashSet<[u8; 16]> = HashSet::new();
     each_line(files, stop, |file, line| {
         findings.rows += 1;
-        if let Err(error) = check(line, strict, &mut ids) {
-            findings.push_row(file, &error);
+        if let Err(bad) = check(line, strict, &mut ids) {
+            findings.push_row(file, &bad);
         }
     })
 }
 
 /// Whether a row is a request, if it is anything.
 pub(super) fn is_request(line: &Line<'_>) -> bool {
-    value_of(line).is_ok_and(|value| value.get("body").is_some())
+    std::str::from_utf8(line.bytes)
+        .is_ok_and(|text| json::parse(line.number, text).is_ok_and(|value| value.get("body").is_some()))
 }
 
-fn check(line: &Line<'_>, strict: bool, ids: &mut HashSet<[u8; 16]>) -> Result<(), RowError> {
-    let error =
-        |pointer: &str, message: String| RowError { line: line.number, pointer: pointer.to_owned(), message };
-    let Request { custom_id, body } = Request::from_value(line.number, value_of(line)?)?;
+fn check(line: &Line<'_>, strict: bool, ids: &mut HashSet<[u8; 16]>) -> Result<(), BadRow> {
+    let error = |pointer: &str, code: Code, message: &str, fix: &str| {
+        BadRow::from(Finding::new(line.number, pointer, code, message, fix))
+    };
+    let Request { custom_id, body } = Request::from_bytes(line.number, bytes_of(line)?)?;
     if !ids.insert(digest(&custom_id)) {
-        return Err(error("/custom_id", "another row has this custom_id; give each its own".to_owned()));
+        let fix = "give each its own";
+        return Err(error("/custom_id", Code::DuplicateRow, "another row has this custom_id", fix));
     }
     let last = body.get("messages").and_then(Value::as_array).and_then(|list| list.last());
     if strict && last.and_then(|last| last.get("role")).and_then(Value::as_str) == Some("assistant") {
-        let message = "the last message is an answer already; end with a question";
-        return Err(error("/body/messages", message.to_owned()));
+        let message = "the last message is an answer already";
+        return Err(error("/body/messages", Code::ConflictingFields, message, "end with a question"));
     }
     // By the rules of a chat: what is refused there would be refused for each row.
-    openai::check_chat(body).map_err(|found| error("/body", found.message))
+    openai::check_chat(body)
+        .map_err(|found| error("/body", Code::UnsupportedField, &found.message, "correct the request"))
 }
 
 /// Enough of a digest to tell millions of ids apart in little memory.

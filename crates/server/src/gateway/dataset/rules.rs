@@ -1,14 +1,14 @@
 //! What the rows of a set of files have to be, and the reading of all of them.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hearth_data::read::{MAX_LINE_BYTES, MIN_ROWS};
+use hearth_data::json::Json;
+use hearth_data::read::{MIN_ROWS, text_of, too_long};
 use hearth_data::row::Format;
-use hearth_data::{CheckReport, Limits, Row, RowError, RowReader, check_file};
-use serde_json::{Value, json};
+use hearth_data::source::{self, Source};
+use hearth_data::{BadRow, CheckReport, Code, Finding, Limits, Row, RowContent, check_file, json};
 
 use super::findings::Findings;
 use super::lines::{Line, Lines, Place};
@@ -89,8 +89,8 @@ fn read_training(
     findings: &mut Findings,
 ) -> Result<(), ServerError> {
     for (name, path) in files {
-        let file = Stoppable { file: open(name, path)?, stop };
-        let report = check_file(file, Limits::default())
+        let input = Stoppable { input: open(name, path)?, stop };
+        let report = check_file(input, Limits::default())
             .map_err(|source| ServerError::internal("reading a dataset file", source))?;
         add(findings, name, report);
     }
@@ -104,7 +104,7 @@ fn add(findings: &mut Findings, file: &str, report: CheckReport) {
     for error in &report.errors {
         // Whether there are enough rows is a question to the whole dataset.
         if error.line > 0 || report.rows == 0 {
-            findings.push_row(file, error);
+            findings.push_finding(file, error);
         }
     }
     match (findings.format, report.format) {
@@ -134,46 +134,41 @@ pub(super) fn each_line(
     Ok(())
 }
 
-/// The JSON of a line, or what is wrong with it.
-pub(super) fn value_of(line: &Line<'_>) -> Result<Value, RowError> {
-    if line.is_too_long {
-        let message = format!("the line is longer than {MAX_LINE_BYTES} bytes");
-        return Err(RowError { line: line.number, pointer: String::new(), message });
-    }
-    serde_json::from_slice(line.bytes).map_err(|_| {
-        // The reader of training rows has the words for it.
-        let found = match RowReader::new(line.bytes).next() {
-            Some(Err(hearth_data::Error::Row(error))) => error.message,
-            _ => "invalid JSON".to_owned(),
-        };
-        RowError { line: line.number, pointer: String::new(), message: found }
-    })
+/// The bytes of a line, or what is wrong with it.
+pub(super) fn bytes_of<'a>(line: &Line<'a>) -> Result<&'a [u8], Finding> {
+    if line.is_too_long { Err(too_long(line.number, Limits::default())) } else { Ok(line.bytes) }
 }
 
 fn relaxed(file: &str, line: &Line<'_>, findings: &mut Findings) {
     findings.rows += 1;
     let check = || {
-        let mut value = value_of(line)?;
-        match value.get_mut("messages") {
-            Some(Value::Array(list)) if !list.is_empty() => {
-                list.push(json!({"role": "assistant", "content": "a"}));
-            }
-            _ => {}
+        let mut value =
+            json::parse(line.number, text_of(line.number, bytes_of(line)?)?).map_err(BadRow::new)?;
+        if let Json::Object(members) = &mut value
+            && let Some((_, Json::Array(list))) = members.iter_mut().find(|(key, _)| key == "messages")
+            && !list.is_empty()
+        {
+            list.push(answer());
         }
-        let row = Row::from_value(line.number, &value)?;
-        match row.format() {
-            Format::Chat => Ok(()),
-            Format::Completion => Err(RowError {
-                line: line.number,
-                pointer: String::new(),
-                message: "the row has prompt and completion; CHAT_RELAXED rows have messages".to_owned(),
-            }),
+        let row = Row::from_json(line.number, &value)?;
+        match row.content {
+            RowContent::Chat(_) => Ok(()),
+            RowContent::Completion { .. } => {
+                let message = "the row has no messages, which CHAT_RELAXED rows have";
+                let fix = "check it with another format";
+                Err(BadRow::from(Finding::new(line.number, "", Code::MixedFormats, message, fix)))
+            }
         }
     };
     match check() {
         Ok(()) => findings.format = Some(Format::Chat),
-        Err(error) => findings.push_row(file, &error),
+        Err(bad) => findings.push_row(file, &bad),
     }
+}
+
+fn answer() -> Json<'static> {
+    let text = |text: &'static str| Json::String(text.into());
+    Json::Object(vec![("role".into(), text("assistant")), ("content".into(), text("a"))])
 }
 
 fn lines(name: &str, path: &Path) -> Result<Lines, ServerError> {
@@ -183,8 +178,8 @@ fn lines(name: &str, path: &Path) -> Result<Lines, ServerError> {
     Ok(lines.expect("a file begins at its beginning"))
 }
 
-fn open(name: &str, path: &Path) -> Result<File, ServerError> {
-    File::open(path).map_err(|source| match source.kind() {
+fn open(name: &str, path: &Path) -> Result<Source, ServerError> {
+    source::open(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound => ServerError::FailedPrecondition(format!(
             "file {name:?} was replaced or deleted while it was checked; begin again"
         )),
@@ -200,9 +195,9 @@ fn stopped() -> io::Error {
     io::Error::other("the server stops")
 }
 
-/// A file that ends with an error when the server stops.
+/// Input that ends with an error when the server stops.
 struct Stoppable<'a> {
-    file: File,
+    input: Source,
     stop: &'a AtomicBool,
 }
 
@@ -211,7 +206,7 @@ impl Read for Stoppable<'_> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(stopped());
         }
-        self.file.read(buffer)
+        self.input.read(buffer)
     }
 }
 

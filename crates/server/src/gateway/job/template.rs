@@ -1,8 +1,6 @@
 //! The chat template that a job brings, tried before there is a job.
 
-use std::fs::File;
-
-use hearth_data::{Error as DataError, RowReader};
+use hearth_data::{Error as DataError, RowReader, source};
 use hearth_domain::{Dataset, JobSettings};
 use hearth_inference::InferenceError;
 use hearth_store::installed;
@@ -34,9 +32,9 @@ pub(super) async fn try_out(
         let _permit = permit;
         let base = installed::read(state.data_dir(), &base.account, &base.id)?;
         let sampler = state.inference().sampler(&base.dir, Some(&template)).map_err(render_error)?;
-        let (mut left, mut format) = (TEMPLATE_ROWS_TRIED, None);
+        let (mut left, mut kind) = (TEMPLATE_ROWS_TRIED, None);
         for (name, path) in &files {
-            let mut rows = RowReader::new(File::open(path).map_err(read_error)?).expect_format(format);
+            let mut rows = RowReader::new(source::open(path).map_err(read_error)?).expect_kind(kind);
             let place = |what: String| if files.len() > 1 { format!("{name} {what}") } else { what };
             for row in &mut rows {
                 if left == 0 {
@@ -51,7 +49,7 @@ pub(super) async fn try_out(
                     }
                     Err(source) => return Err(ServerError::internal("reading rows", source)),
                 };
-                match sampler.sample_within(&row, max_tokens) {
+                match sampler.render(&row, max_tokens) {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => return Err(ServerError::field(FIELD, place(error.to_string()))),
                     Err(InferenceError::TemplateLimits) => {
@@ -62,7 +60,7 @@ pub(super) async fn try_out(
                     Err(error) => return Err(render_error(error)),
                 }
             }
-            format = rows.format();
+            kind = rows.kind();
         }
         Ok(())
     });

@@ -1,0 +1,1 @@
+//! Texts in, values or findings out.
