@@ -11,23 +11,14 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::finding::{Code, Finding};
 use crate::row::{Message, Row, RowContent};
-use crate::template::turns::{Fault, Text, Turns};
+use crate::template::turns::{Fault, Turn, Turns};
 use crate::template::{self, ChatTemplate};
 use crate::tokenizer::Tokenizer;
 
-const JOINED: (&str, &str) = (
-    "an earlier answer begins with white space that the tokenizer joins with the text before it",
-    "remove that white space",
-);
 const NO_END: (&str, &str) = (
     "the chat template writes no end-of-turn token after this turn, so the model would not learn to stop",
     "use a template that writes the eos_token there",
 );
-const UNSTABLE: (&str, &str) = (
-    "the tokens of this turn are others when more text follows, so they cannot be told",
-    "change the template, or give the message weight 0",
-);
-
 /// One training sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -171,7 +162,12 @@ impl Renderer {
                     continue;
                 }
             }
-            rendered.push(sample_of(row, self.spans(text, stop_ids)?)?, max_tokens);
+            let mut turns = text.turns.as_slice();
+            while !turns.is_empty() {
+                let (spans, placed) = self.spans(&text.full, turns, stop_ids)?;
+                rendered.push(sample_of(row, spans)?, max_tokens);
+                turns = &turns[placed..];
+            }
         }
         Ok(rendered)
     }
@@ -195,34 +191,30 @@ impl Renderer {
         Ok(vec![Span { tokens: given, trained: false }, Span { tokens: learnt, trained: true }])
     }
 
-    /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt.
-    fn spans(&self, text: &Text, stop_ids: &[u32]) -> Result<Vec<Span>, Fault> {
-        let full = text.full.as_str();
+    /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt. Also says
+    /// how many turns were placed, at least one: an answer that begins with white space can be one token with the text
+    /// before it as soon as more follows, and the turn behind it then needs a sample of its own.
+    fn spans(&self, text: &str, turns: &[Turn], stop_ids: &[u32]) -> Result<(Vec<Span>, usize), Fault> {
         let mut spans: Vec<Span> = Vec::new();
         let mut done: Vec<u32> = Vec::new();
         let mut rest: Vec<u32> = Vec::new();
-        for (number, turn) in text.turns.iter().enumerate() {
-            let fault = |code, (what, fix)| Fault::at_message(turn.index, code, what, fix);
-            let (prompt_text, turn_text) = (&full[..turn.prompt_bytes], &full[..turn.turn_bytes]);
+        let mut placed = 0;
+        for turn in turns {
+            let (prompt_text, turn_text) = (&text[..turn.prompt_bytes], &text[..turn.turn_bytes]);
             let prompt = self.tokenizer.encode(prompt_text)?;
-            let before =
-                prompt.strip_prefix(done.as_slice()).ok_or_else(|| fault(Code::UnstableTemplate, JOINED))?;
+            let Some(before) = prompt.strip_prefix(done.as_slice()) else { break };
             let mut answer = self.after(&prompt, turn_text, prompt_text)?;
-            let answer_len =
-                self.answer_len(&answer, stop_ids)?.ok_or_else(|| fault(Code::NoEndOfTurn, NO_END))?;
+            let Some(answer_len) = self.answer_len(&answer, stop_ids)? else {
+                return Err(Fault::at_message(turn.index, Code::NoEndOfTurn, NO_END.0, NO_END.1));
+            };
             rest = answer.split_off(answer_len);
-            // The last turn's rest goes to the end of the text; those before it are not used.
-            if number + 1 == text.turns.len() && turn_text.len() < full.len() {
-                let all = self.after(&prompt, full, prompt_text)?;
-                let behind = all.strip_prefix(answer.as_slice());
-                rest = behind.ok_or_else(|| fault(Code::UnstableTemplate, UNSTABLE))?.to_vec();
-            }
             spans.push(Span { tokens: before.to_vec(), trained: false });
             done = [prompt.as_slice(), &answer].concat();
             spans.push(Span { tokens: answer, trained: true });
+            placed += 1;
         }
         spans.push(Span { tokens: rest, trained: false });
-        Ok(spans)
+        Ok((spans, placed))
     }
 
     /// The ids of what follows `prompt_text` in `text`: as part of the whole text if the prompt's ids stand

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::*;
+use crate::check::{CheckReport, MAX_LISTED_ERRORS, check_file};
 
 const GOOD: &str =
     r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
@@ -38,7 +39,7 @@ fn too_few_rows() {
     check(b"\n \n", "0 rows, 1 errors, None\nthe file is empty; a dataset needs at least 3 rows");
     check(
         format!("{GOOD}\n{GOOD}\n").as_bytes(),
-        "2 rows, 1 errors, Some(Chat)\na dataset needs at least 3 rows, this file has 2",
+        "2 rows, 1 errors, Some(Chat)\nthe file has 2 rows; a dataset needs at least 3 rows",
     );
 }
 
@@ -49,17 +50,24 @@ fn every_bad_line_is_named() {
     check(
         &input,
         "5 rows, 4 errors, Some(Chat)\n\
-         line 3: the rows before have messages, this one has prompt and completion; a dataset has one format\n\
-         line 4: invalid JSON at column 7: expected value\n\
-         line 5: invalid UTF-8 at byte 15 of the line\n\
-         line 6: invalid JSON at column 14: the line ends too early",
+         line 3: the rows before have messages, this one has prompt and completion, or text; make a dataset of each: a \
+         dataset has one format\n\
+         line 4: invalid JSON at column 7: expected value; write JSON: texts in double quotes, true, false, null, and \
+         finite numbers\n\
+         line 5: invalid UTF-8 at byte 15 of the line; save the file as UTF-8\n\
+         line 6: invalid JSON at column 14: the line ends too early; write the whole JSON object on one line",
     );
 }
 
 #[test]
 fn a_byte_order_mark_counts_only_at_the_start() {
     let input = format!("{GOOD}\n\u{feff}{GOOD}\n{GOOD}\n");
-    check(input.as_bytes(), "3 rows, 1 errors, Some(Chat)\nline 2: invalid JSON at column 1: expected value");
+    check(
+        input.as_bytes(),
+        "3 rows, 1 errors, Some(Chat)\n\
+         line 2: invalid JSON at column 1: expected value; write JSON: texts in double quotes, true, false, null, and \
+         finite numbers",
+    );
 }
 
 #[test]
@@ -68,11 +76,12 @@ fn limits() {
     check(format!("{long}\n{long}\n{long}\n").as_bytes(), "3 rows, 0 errors, Some(Chat)");
     check(
         format!("{GOOD}\n{long} \n{GOOD}\n").as_bytes(),
-        "3 rows, 1 errors, Some(Chat)\nline 2: the line is longer than 200 bytes",
+        "3 rows, 1 errors, Some(Chat)\nline 2: the line is longer than 200 bytes; divide the row; each row is a line of \
+         its own",
     );
     check(
         format!("{GOOD}\n").repeat(8).as_bytes(),
-        "6 rows, 1 errors, Some(Chat)\nline 7: a dataset has at most 6 rows, this file has more",
+        "6 rows, 1 errors, Some(Chat)\nline 7: a dataset has at most 6 rows, this file has more; leave rows out",
     );
 }
 
@@ -81,7 +90,7 @@ fn a_hundred_megabytes_without_a_line_break_are_not_held() {
     let line = io::repeat(b'x').take(100 << 20);
     let mut reader = RowReader::new(line.chain(io::Cursor::new(format!("\n{GOOD}\n"))));
     let error = reader.next().expect("a row").expect_err("too long").to_string();
-    assert_eq!(error, "line 1: the line is longer than 33554432 bytes");
+    assert!(error.starts_with("line 1: the line is longer than 33554432 bytes; "), "{error}");
     assert!(reader.buffer.capacity() <= 2 * MAX_LINE_BYTES);
     assert_eq!(reader.next().expect("a row").expect("good").line, 2);
     assert!(reader.next().is_none());
@@ -95,7 +104,8 @@ fn errors_are_listed_up_to_a_limit_and_counted_beyond() {
 
 #[test]
 fn a_later_file_must_have_the_format_of_the_first() {
-    let mut reader = RowReader::new(PAIR.as_bytes()).expect_format(Some(Format::Chat));
+    let mut reader =
+        RowReader::new(PAIR.as_bytes()).expect_kind(Some(Kind { format: Format::Chat, is_weighted: false }));
     let error = reader.next().expect("a row").expect_err("another format").to_string();
     assert!(error.starts_with("line 1: the rows before have messages"), "{error}");
 }

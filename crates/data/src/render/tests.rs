@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::row::Role;
-use crate::row::Role::{Assistant, System, User};
+use crate::row::Role::{Assistant, System, Tool, User};
+use crate::row::{Conversation, Role, ToolCall};
 use crate::template::process::{RenderReply, RenderRequest};
 use crate::tokenizer::SpecialTokens;
 
@@ -20,16 +20,34 @@ fn tiny(template_override: Option<&str>) -> Renderer {
 }
 
 fn chat(messages: &[(Role, &str)]) -> Row {
-    let messages = messages.iter().map(|(role, text)| Message::new(*role, *text)).collect();
-    Row { line: 3, content: RowContent::Chat(messages) }
+    chat_of(messages.iter().map(|(role, text)| Message::new(*role, *text)).collect())
 }
 
-/// The sample's text with the trained spans in `⟦⟧`, or the error.
+fn chat_of(messages: Vec<Message>) -> Row {
+    Row::new(3, RowContent::Chat(Conversation { messages, tools: Vec::new() }))
+}
+
+fn messages(row: &mut Row) -> &mut Vec<Message> {
+    let RowContent::Chat(conversation) = &mut row.content else { unreachable!() };
+    &mut conversation.messages
+}
+
+fn samples(renderer: &Renderer, row: &Row) -> Result<Vec<Sample>, Finding> {
+    renderer.render(row, usize::MAX).map(|rendered| rendered.samples)
+}
+
+/// The samples' texts with the trained spans in `⟦⟧`, one on a line of its own, or the error.
 fn marked(renderer: &Renderer, row: &Row) -> String {
-    let sample = match renderer.sample(row) {
-        Ok(sample) => sample,
-        Err(error) => return error.to_string(),
-    };
+    match samples(renderer, row) {
+        Ok(samples) => {
+            let texts: Vec<String> = samples.iter().map(|sample| marked_sample(renderer, sample)).collect();
+            texts.join("\n====\n")
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn marked_sample(renderer: &Renderer, sample: &Sample) -> String {
     assert_eq!(sample.tokens.len(), sample.weights.len());
     let mut out = String::new();
     let mut start = 0;
@@ -75,38 +93,32 @@ fn weight_0_takes_an_answer_out() {
         (User, "r"),
         (Assistant, "c"),
     ]);
-    let RowContent::Chat(messages) = &mut row.content else { unreachable!() };
-    messages[1].trained = false;
-    messages[5].trained = false;
+    messages(&mut row)[1].trained = false;
+    messages(&mut row)[5].trained = false;
     check(
         &tiny(None),
         &row,
         "<|im_start|>system\ns<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nq<|im_end|>\n\
-         <|im_start|>assistant\n⟦b<|im_end|>⟧\n<|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\nc<|im_end|>\n",
+         <|im_start|>assistant\n⟦b<|im_end|>⟧\n",
     );
-    let RowContent::Chat(messages) = &mut row.content else { unreachable!() };
-    messages[3].trained = false;
-    check(&tiny(None), &row, "line 3: the row has no token to train");
 }
 
 #[test]
 fn a_row_that_is_too_long_is_left_out_however_it_is_rendered() {
     let row = chat(&[(User, "q"), (Assistant, "a"), (User, "r"), (Assistant, "b")]);
     let renderer = tiny(None);
-    let sample = renderer.sample(&row).expect("a sample");
-    let len = sample.tokens.len();
-    assert_eq!(renderer.sample_within(&row, len), Ok(Some(sample)));
-    assert_eq!(renderer.sample_within(&row, len - 1), Ok(None));
+    let samples = samples(&renderer, &row).expect("a sample");
+    let len = samples[0].tokens.len();
+    assert_eq!(renderer.render(&row, len), Ok(Rendered { samples, too_long: vec![] }));
+    assert_eq!(renderer.render(&row, len - 1), Ok(Rendered { samples: vec![], too_long: vec![len] }));
     let single = chat(&[(User, "q"), (Assistant, "a")]);
-    assert_eq!(renderer.sample_within(&single, 5), Ok(None));
+    assert_eq!(renderer.render(&single, 5).expect("it renders").samples, []);
 }
 
 #[test]
 fn completions_end_with_the_end_token() {
-    let row = Row {
-        line: 9,
-        content: RowContent::Completion { prompt: "The answer ".into(), completion: "is four".into() },
-    };
+    let content = RowContent::Completion { prompt: "The answer ".into(), completion: "is four".into() };
+    let row = Row::new(9, content);
     check(&tiny(None), &row, "The answer ⟦is four<|im_end|>⟧");
     let tokenizer = |config: &str| {
         let config: Value = serde_json::from_str(config).expect("JSON");
@@ -123,7 +135,7 @@ fn completions_end_with_the_end_token() {
     check(
         &Renderer::new(tokenizer("{}"), None).expect("it opens"),
         &row,
-        "line 9: the tokenizer has no eos_token, which must end a completion",
+        "line 9: the tokenizer has no eos_token, which must end a completion; use another base, or rows with messages",
     );
 }
 
@@ -136,8 +148,8 @@ fn the_mask_is_that_of_a_template_with_generation_tags() {
         value.as_array().expect("a list").iter().map(|n| n.as_u64().expect("a number") as u32).collect()
     };
     for case in golden["masks"].as_array().expect("a list") {
-        let row = Row::from_value(1, case).expect("a row");
-        let sample = renderer.sample(&row).expect("a sample");
+        let row = Row::from_text(1, &case.to_string()).expect("a row");
+        let sample = samples(&renderer, &row).expect("a sample").remove(0);
         assert_eq!(sample.tokens, numbers(&case["ids"]));
         assert_eq!(sample.weights.iter().map(|w| *w as u32).collect::<Vec<_>>(), numbers(&case["mask"]));
     }
@@ -157,29 +169,116 @@ fn an_answer_that_the_tokenizer_would_join_with_the_prompt() {
         &row,
         "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n⟦\n\nyes<|im_end|>⟧\n",
     );
-    let RowContent::Chat(messages) = &row.content else { unreachable!() };
-    let prompt = renderer.prompt(&messages[..2], &[]).expect("a prompt");
-    assert!(renderer.sample(&row).expect("a sample").tokens.starts_with(&prompt));
-    // Before another trained turn it would stand in two forms.
+    let mut row = row;
+    let prompt = renderer.prompt(&messages(&mut row)[..2], &[]).expect("a prompt");
+    assert!(samples(&renderer, &row).expect("a sample")[0].tokens.starts_with(&prompt));
+    // Before another trained turn it stands in two forms, each where it is the model's: two samples.
+    let start = "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n";
+    let mut row = chat(&[(System, "s"), (User, "q"), (Assistant, "\n\nyes"), (User, "r"), (Assistant, "no")]);
     check(
         &renderer,
-        &chat(&[(User, "q"), (Assistant, "\n\nyes"), (User, "r"), (Assistant, "no")]),
-        "line 3, /messages/3: an earlier answer begins with white space that the tokenizer joins with the text \
-         before it; remove that white space",
+        &row,
+        &format!(
+            "{start}⟦\n\nyes<|im_end|>⟧\n\n====\n{start}\n\nyes<|im_end|>\n<|im_start|>user\nr<|im_end|>\n\
+             <|im_start|>assistant\n⟦no<|im_end|>⟧\n"
+        ),
+    );
+    let prompt = renderer.prompt(&messages(&mut row)[..4], &[]).expect("a prompt");
+    assert!(samples(&renderer, &row).expect("samples")[1].tokens.starts_with(&prompt));
+}
+
+#[test]
+fn each_answer_is_learnt_in_the_text_that_serving_has_for_it() {
+    // Earlier answers are shortened when more follows.
+    let forgetful = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}...{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let first = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n⟦a<|im_end|>⟧\n";
+    let second = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n...<|im_end|>\n<|im_start|>user\nr<|im_end|>\n\
+                  <|im_start|>assistant\n⟦b<|im_end|>⟧\n";
+    let mut row = chat(&[(User, "q"), (Assistant, "a"), (User, "r"), (Assistant, "b"), (User, "s")]);
+    check(&tiny(Some(forgetful)), &row, &format!("{first}\n====\n{second}"));
+    messages(&mut row)[1].trained = false;
+    check(&tiny(Some(forgetful)), &row, second);
+    // Of two samples, one may be too long.
+    messages(&mut row)[1].trained = true;
+    let whole = tiny(Some(forgetful)).render(&row, 1000).expect("it renders").samples;
+    let rendered = tiny(Some(forgetful)).render(&row, whole[0].tokens.len()).expect("it renders");
+    assert_eq!(rendered, Rendered { samples: vec![whole[0].clone()], too_long: vec![whole[1].tokens.len()] });
+}
+
+/// As the thinking models of 2025 write it: thoughts only behind the last question, a switch, empty thoughts.
+const THINKING: &str = "{%- set ns = namespace(last=-1) %}{%- for m in messages %}{%- if m.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}\
+    {%- for m in messages %}{{- '[' + m.role + ']' }}{%- if m.role == 'assistant' and loop.index0 > ns.last and (loop.last or m.reasoning_content) %}{{- '<think>\n' + (m.reasoning_content or '') + '\n</think>\n\n' }}{%- endif %}{{- m.content }}\
+    {%- if m.tool_calls %}{%- for call in m.tool_calls %}{{- '(' + call.function.name + (call.function.arguments | tojson) + ')' }}{%- endfor %}{%- endif %}{{- '<|im_end|>\n' }}{%- endfor %}\
+    {%- if add_generation_prompt %}{{- '[assistant]' }}{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}";
+
+fn thinking(thoughts: &str, answer: &str) -> Message {
+    Message { reasoning_content: Some(thoughts.into()), ..Message::new(Assistant, answer) }
+}
+
+#[test]
+fn thoughts_are_learnt_where_the_template_writes_them() {
+    let renderer = tiny(Some(THINKING));
+    // A call, its result and the answer belong to one question.
+    let call = ToolCall { id: "1".into(), name: "f".into(), arguments: serde_json::Map::new() };
+    let row = chat_of(vec![
+        Message::new(User, "q"),
+        thinking("hm", "a"),
+        Message::new(User, "r"),
+        Message { tool_calls: vec![call], ..thinking("call", "") },
+        Message::new(Tool, "t"),
+        thinking("so", "b"),
+    ]);
+    check(
+        &renderer,
+        &row,
+        "[user]q<|im_end|>\n[assistant]⟦<think>\nhm\n</think>\n\na<|im_end|>⟧\n\n====\n\
+         [user]q<|im_end|>\n[assistant]a<|im_end|>\n[user]r<|im_end|>\n\
+         [assistant]⟦<think>\ncall\n</think>\n\n(f{})<|im_end|>⟧\n[tool]t<|im_end|>\n\
+         [assistant]⟦<think>\nso\n</think>\n\nb<|im_end|>⟧\n",
+    );
+    // Empty thoughts are given, not learnt.
+    check(
+        &renderer,
+        &chat(&[(User, "q"), (Assistant, "a")]),
+        "[user]q<|im_end|>\n[assistant]<think>\n\n</think>\n\n⟦a<|im_end|>⟧\n",
+    );
+    // A template that drops thoughts does not do so silently.
+    check(
+        &tiny(None),
+        &chat_of(vec![Message::new(User, "q"), thinking("hm", "a")]),
+        "line 3, /messages/1: the chat template does not write the reasoning of this answer as it stands; remove it, or \
+         use a template that writes it",
     );
 }
 
 #[test]
+fn a_prompt_that_makes_the_model_think_stands_before_what_is_learnt() {
+    let template = "{% for m in messages %}{% set content = m.content.split('</think>')[-1] if m.role == 'assistant' else m.content %}[{{ m.role }}]{{ content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
+    let renderer = tiny(Some(template));
+    let rest = [Message::new(User, "r"), Message::new(Assistant, "b")];
+    // Thoughts stand beside the answer or before it; what the template then leaves of them is what serving has too.
+    let answers =
+        [(thinking("hm", "a"), "a"), (Message::new(Assistant, "<think>\nhm\n</think>\n\na"), "\n\na")];
+    for (answer, left) in answers {
+        let messages = [vec![Message::new(User, "q"), answer], rest.to_vec()].concat();
+        let expect = format!(
+            "[user]q<|im_end|>[assistant]<think>\n⟦hm\n</think>\n\na<|im_end|>⟧\n====\n[user]q<|im_end|>\
+             [assistant]{left}<|im_end|>[user]r<|im_end|>[assistant]<think>\n⟦\n</think>\n\nb<|im_end|>⟧"
+        );
+        check(&renderer, &chat_of(messages), &expect);
+    }
+}
+
+#[test]
+fn the_weight_of_a_row_is_that_of_its_tokens() {
+    let row = Row { weight: Some(2.5), ..chat(&[(User, "q"), (Assistant, "a")]) };
+    let sample = samples(&tiny(None), &row).expect("a sample").remove(0);
+    let weights: Vec<f32> = sample.weights.into_iter().filter(|weight| *weight != 0.0).collect();
+    assert_eq!(weights, [2.5, 2.5]);
+}
+
+#[test]
 fn templates_whose_mask_cannot_be_told_are_refused() {
-    // Earlier answers are shortened when more follows.
-    let forgetful = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}...{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-    let two = chat(&[(User, "q"), (Assistant, "a"), (User, "r"), (Assistant, "b")]);
-    check(
-        &tiny(Some(forgetful)),
-        &two,
-        "line 3, /messages/1: the chat template writes the conversation up to this turn differently when more follows, \
-         so the trained tokens cannot be told; split the row so that this turn is the last, or change the template",
-    );
     // This template begins with a system message of its own, but only where there is a message.
     check(
         &tiny(None),
@@ -187,15 +286,19 @@ fn templates_whose_mask_cannot_be_told_are_refused() {
         "line 3, /messages/0: the chat template has no prompt for an answer to nothing; put a system or user message \
          before it, or give it weight 0",
     );
-    // Only the last turn trained is no problem.
-    let mut last = two;
-    let RowContent::Chat(messages) = &mut last.content else { unreachable!() };
-    messages[1].trained = false;
+    let other = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[model]{% endif %}";
     check(
-        &tiny(Some(forgetful)),
-        &last,
-        "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n...<|im_end|>\n<|im_start|>user\nr<|im_end|>\n\
-         <|im_start|>assistant\n⟦b<|im_end|>⟧\n",
+        &tiny(Some(other)),
+        &chat(&[(User, "q"), (Assistant, "a")]),
+        "line 3, /messages/1: the chat template does not write this turn behind the prompt that the model is given for \
+         it, so the trained tokens cannot be told; change the template, or give the message weight 0",
+    );
+    let shortens = "{% for m in messages %}[{{ m.role }}]{{ m.content[:3] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    check(
+        &tiny(Some(shortens)),
+        &chat(&[(User, "question"), (Assistant, "answer")]),
+        "line 3, /messages/1: the chat template does not write the text of this answer as it stands; remove it, or use a \
+         template that writes it",
     );
     let endless = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
     check(
@@ -208,7 +311,8 @@ fn templates_whose_mask_cannot_be_told_are_refused() {
     check(
         &tiny(Some(strict)),
         &chat(&[(System, "s"), (User, "q"), (Assistant, "a")]),
-        "line 3: chat template, line 1: refused the conversation: no system messages",
+        "line 3: chat template, line 1: refused the conversation: no system messages; change the row or the chat \
+         template",
     );
 }
 
@@ -264,7 +368,8 @@ fn without_a_template_there_is_no_chat() {
     check(
         &renderer,
         &chat(&[(User, "q"), (Assistant, "a")]),
-        "line 3: chat template: the model has none; give one, or use prompt and completion rows",
+        "line 3: chat template: the model has none; give one, or use prompt and completion rows; change the row or the \
+         chat template",
     );
     assert!(renderer.prompt(&[Message::new(User, "q")], &[]).is_err());
 }
@@ -315,39 +420,40 @@ proptest! {
         }
         let trained: Vec<usize> =
             (0..messages.len()).filter(|i| messages[*i].role == Assistant && messages[*i].trained).collect();
-        let row = Row { line: 1, content: RowContent::Chat(messages.clone()) };
-        match renderer.sample(&row) {
-            Ok(sample) => {
-                let mut expect = vec![0.0; sample.tokens.len()];
-                for index in &trained {
-                    let prompt = renderer.prompt(&messages[..*index], &[]).expect("a prompt");
-                    prop_assert!(sample.tokens.starts_with(&prompt));
-                    let template = renderer.template().expect("a template");
-                    let answer = template.render(&messages[..=*index], &[], false).expect("it renders");
-                    let so_far = template.render(&messages[..*index], &[], true).expect("it renders");
-                    let answer = answer.strip_prefix(&so_far).expect("a prefix").trim_end_matches('\n');
-                    let mut len = 0;
+        prop_assume!(!trained.is_empty());
+        let row = chat_of(messages.clone());
+        match samples(&renderer, &row) {
+            Ok(samples) => {
+                let template = renderer.template().expect("a template");
+                let decode = |ids: &[u32]| renderer.tokenizer().decode(ids, false).expect("it decodes");
+                let mut left = trained.iter().copied().peekable();
+                for sample in &samples {
+                    let mut expect = vec![0.0; sample.tokens.len()];
                     let mut text = String::new();
-                    while text != answer {
-                        prop_assert!(text.len() < answer.len() + 16 && prompt.len() + len < sample.tokens.len());
-                        expect[prompt.len() + len] = 1.0;
-                        len += 1;
-                        text = renderer.tokenizer().decode(&sample.tokens[prompt.len()..prompt.len() + len], false).expect("it decodes");
+                    while let Some(index) = left.peek() {
+                        let prompt = renderer.prompt(&messages[..*index], &[]).expect("a prompt");
+                        let is_here = sample.tokens.starts_with(&prompt);
+                        if !is_here || sample.weights.get(prompt.len()) != Some(&1.0) {
+                            break;
+                        }
+                        text = template.render(&messages[..=*index], &[], false).expect("it renders");
+                        let so_far = template.render(&messages[..*index], &[], true).expect("it renders");
+                        let answer = text.strip_prefix(&so_far).expect("a prefix").trim_end_matches('\n');
+                        let mut end = prompt.len();
+                        while decode(&sample.tokens[prompt.len()..end]) != answer {
+                            prop_assert!(end < sample.tokens.len());
+                            expect[end] = 1.0;
+                            end += 1;
+                        }
+                        prop_assert_eq!(sample.tokens[end - 1], 2);
+                        left.next();
                     }
-                    prop_assert_eq!(sample.tokens[prompt.len() + len - 1], 2);
+                    prop_assert_eq!(&sample.weights, &expect);
+                    prop_assert_eq!(decode(&sample.tokens), text);
                 }
-                prop_assert_eq!(sample.weights, expect);
-                if !own_template {
-                    let all = renderer.template().expect("a template").render(&messages, &[], false).expect("it renders");
-                    prop_assert_eq!(renderer.tokenizer().decode(&sample.tokens, false).expect("it decodes"), all);
-                }
+                prop_assert!(left.next().is_none(), "each answer is learnt once");
             }
-            Err(error) => {
-                // Only nothing to train, or two trained turns of which the first begins with white space.
-                let may = trained.is_empty()
-                    || trained.len() > 1 && trained.iter().any(|i| messages[*i].content.starts_with(char::is_whitespace));
-                prop_assert!(may, "{error}");
-            }
+            Err(error) => prop_assert!(false, "{error}"),
         }
     }
 }
@@ -385,21 +491,19 @@ fn texts_from_outside_give_the_same_ids() {
 fn check_apart(template: &str, row: &Row, max_tokens: usize) {
     let inside = tiny(Some(template));
     let outside = Renderer::new(Tokenizer::open(&tiny_dir()).unwrap(), None).unwrap();
-    let RowContent::Chat(messages) = &row.content else { unreachable!() };
-    let request = RenderRequest::for_training(template, outside.tokenizer().special_tokens(), messages);
+    let RowContent::Chat(conversation) = &row.content else { unreachable!() };
+    let request = RenderRequest::for_training(template, outside.tokenizer().special_tokens(), conversation);
     let request: RenderRequest = serde_json::from_slice(&serde_json::to_vec(&request).unwrap()).unwrap();
     let reply = serde_json::to_vec(&request.render()).unwrap();
-    let expect = inside.sample_within(row, max_tokens);
+    let expect = inside.render(row, max_tokens);
     match serde_json::from_slice(&reply).unwrap() {
         RenderReply::Turns { turns, answer } => {
             assert!(turns.is_sound());
             let stop_ids = outside.stop_ids_from_text(&answer).unwrap();
             assert_eq!(stop_ids, inside.stop_ids());
-            assert_eq!(outside.sample_from_turns(row.line, &turns, &stop_ids, max_tokens), expect);
+            assert_eq!(outside.render_turns(row, &turns, &stop_ids, max_tokens), expect);
         }
-        RenderReply::Error { message, line } => {
-            assert_eq!(Error::Template { message, line }.to_string(), expect.unwrap_err().message);
-        }
+        RenderReply::Fault { fault } => assert_eq!(fault.at(row.line), expect.unwrap_err()),
         other => panic!("{other:?}"),
     }
 }
@@ -423,8 +527,7 @@ fn samples_are_the_same_from_another_process() {
         chat(&[(User, "q"), (Assistant, &long), (User, "q"), (Assistant, "a")]),
         chat(&[(User, "q"), (Assistant, &long)]),
     ];
-    let RowContent::Chat(messages) = &mut rows[1].content else { unreachable!() };
-    messages[2].trained = false;
+    messages(&mut rows[1])[2].trained = false;
     for template in [own.as_str(), unstable, refuses, endless] {
         for row in &rows {
             for max_tokens in [16, 64, 1000] {
