@@ -1,6 +1,7 @@
 //! All configuration: flags and environment, read here and nowhere else, and passed down as plain values.
 
 use std::env::VarError;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,11 @@ const AUTHORITY_FILE: &str = "tls/authority.pem";
 pub const BASE_MODEL_ACCOUNT: &str = "fireworks";
 /// Longest key file that is read.
 const API_KEY_MAX_BYTES: usize = 4096;
+
+/// Whether what is printed may have colours: on a terminal, unless NO_COLOR asks for none.
+pub fn has_colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
 
 /// Where models, runs and the database live.
 #[derive(clap::Args, Clone, Debug)]

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod local_server;
 mod output;
+mod page;
 mod progress;
 
 use std::process::ExitCode;

@@ -4,7 +4,11 @@
 //! text begins where the serving prompt before it ends, and goes up to and including its end-of-turn token.
 //! So the model learns exactly what it will be asked to continue, and to stop.
 
+mod pieces;
+
 use std::path::Path;
+
+pub use pieces::Piece;
 
 use serde_json::Value;
 

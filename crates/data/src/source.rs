@@ -1,7 +1,7 @@
 //! Files of rows as they lie there: plain, or packed by gzip or zstd, told by their first bytes.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, ErrorKind, Read};
+use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -47,9 +47,13 @@ pub fn unpack(mut input: impl Read + Send + 'static) -> io::Result<Source> {
     Ok(Box::new(input))
 }
 
-/// Whether a file with these first bytes is packed.
-pub fn is_packed(start: &[u8]) -> bool {
-    start.starts_with(GZIP) || start.starts_with(ZSTD)
+/// Whether a file is packed. It is at its beginning afterwards.
+pub fn is_packed_file(file: &mut File) -> io::Result<bool> {
+    file.rewind()?;
+    let mut magic = Vec::with_capacity(ZSTD.len());
+    file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut magic)?;
+    file.rewind()?;
+    Ok(magic.starts_with(GZIP) || magic.starts_with(ZSTD))
 }
 
 /// What to tell of an error of reading, if it is the fault of the bytes.

@@ -8,6 +8,7 @@
 //! instructions. A process that renders the template of a stranger can be made to end for want of memory or stack;
 //! [`process`] is for rendering it in one that may.
 
+pub mod history;
 mod json;
 pub mod process;
 mod tools;

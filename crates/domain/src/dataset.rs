@@ -67,6 +67,16 @@ pub struct DatasetFile {
 }
 
 impl DatasetFile {
+    /// How the names of files with rows end: as they are, or packed by gzip or zstd.
+    pub const EXTENSIONS: [&str; 3] = [".jsonl", ".jsonl.gz", ".jsonl.zst"];
+
+    /// Whether a file of this name holds rows.
+    pub fn is_rows_name(name: &str) -> bool {
+        Self::EXTENSIONS.iter().any(|end| {
+            name.rsplit('/').next().is_some_and(|name| name.len() > end.len() && name.ends_with(end))
+        })
+    }
+
     /// One that is to be uploaded.
     pub fn announced(name: impl Into<String>, announced_bytes: u64) -> Self {
         Self { name: name.into(), size_bytes: announced_bytes, announced_bytes, sha256: None }

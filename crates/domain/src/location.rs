@@ -4,10 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::DatasetFile;
 use crate::id::AccountId;
 
-/// How the names of files with rows end.
-const ROWS_EXTENSION: &str = ".jsonl";
 /// Host of the blobs of an Azure account, behind the account's name.
 const AZURE_BLOB_HOST: &str = ".blob.core.windows.net";
 /// The same by the account's other name.
@@ -115,8 +114,10 @@ impl Location {
         {
             return Err(malformed("the path is not one of names divided by single slashes"));
         }
-        if !location.is_folder() && !path.ends_with(ROWS_EXTENSION) {
-            return Err(malformed("names neither a .jsonl file nor a folder, which ends with a slash"));
+        if !location.is_folder() && !DatasetFile::is_rows_name(path) {
+            return Err(malformed(
+                "names neither a .jsonl, .jsonl.gz or .jsonl.zst file nor a folder, which ends with a slash",
+            ));
         }
         Ok(location)
     }

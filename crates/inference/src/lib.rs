@@ -63,7 +63,7 @@ pub use sample::{
     MAX_BIASED_TOKENS, MAX_LOGIT_BIAS, MAX_PENALTY, MAX_REPETITION_PENALTY, MAX_TEMPERATURE, MAX_TOP_K,
     SamplingParams,
 };
-pub use samples::{Sampler, Segment};
+pub use samples::Sampler;
 pub use service::{Limits, Service};
 pub use stats::Stats;
 pub use text::{MAX_STOP_BYTES, MAX_STOP_STRINGS};

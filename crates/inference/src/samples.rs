@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hearth_data::render::Piece;
 use hearth_data::template::process::{RenderReply, RenderRequest};
 use hearth_data::{
     Code, Conversation, Finding, Message, Rendered, Renderer, Role, Row, RowContent, Sample, Tokenizer,
@@ -11,9 +12,6 @@ use hearth_data::{
 use crate::InferenceError;
 use crate::render::Prompter;
 use crate::service::Service;
-
-/// Tokens before a part that its text is decoded with: some decoders treat a first token differently.
-const CONTEXT_TOKENS: usize = 8;
 
 /// Tokenizer and chat template of a base, or another template in its place.
 pub struct Sampler {
@@ -31,17 +29,6 @@ enum Kind {
         template: String,
         stop_ids: Vec<u32>,
     },
-}
-
-/// Neighbouring tokens of equal loss weight.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
-    /// What they say.
-    pub text: String,
-    /// Loss weight of each.
-    pub weight: f32,
-    /// Their ids.
-    pub tokens: Vec<u32>,
 }
 
 impl Service {
@@ -107,29 +94,9 @@ impl Sampler {
         })
     }
 
-    /// A sample in parts of equal weight. Their texts, one after the other, are the text of the sample.
-    pub fn segments(&self, sample: &Sample) -> Result<Vec<Segment>, InferenceError> {
-        let mut segments: Vec<Segment> = Vec::new();
-        let mut at = 0;
-        while let Some(&weight) = sample.weights.get(at) {
-            let len = sample.weights[at..].iter().take_while(|other| **other == weight).count();
-            let tokens = sample.tokens[at..at + len].to_vec();
-            let context = &sample.tokens[at.saturating_sub(CONTEXT_TOKENS)..at];
-            segments.push(Segment { text: self.text(context, &tokens)?, weight, tokens });
-            at += len;
-        }
-        Ok(segments)
-    }
-
-    /// What tokens add to the text of those before them.
-    fn text(&self, context: &[u32], tokens: &[u32]) -> Result<String, InferenceError> {
-        let decode =
-            |ids: &[u32]| self.renderer().tokenizer().decode(ids, false).map_err(InferenceError::Decode);
-        let both = decode(&[context, tokens].concat())?;
-        match both.strip_prefix(decode(context)?.as_str()) {
-            Some(text) => Ok(text.to_owned()),
-            None => decode(tokens),
-        }
+    /// A sample in parts of equal weight; see [`Renderer::segments`].
+    pub fn segments(&self, sample: &Sample) -> Result<Vec<Piece>, InferenceError> {
+        self.renderer().segments(sample).map_err(InferenceError::Decode)
     }
 }
 

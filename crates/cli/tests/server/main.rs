@@ -6,6 +6,7 @@ mod people;
 mod process;
 mod secrets;
 mod serve;
+mod thinking;
 #[path = "../../../inference/tests/tiny/mod.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod tiny;

@@ -18,7 +18,7 @@ pub use check::{FieldViolation, Violations};
 pub use mtp::MTP_NUM_DRAFT_TOKENS_MAX;
 pub use placement::{Placement, PlacementFacts, PlacementRequest};
 pub use request::{AdapterSettings, JobFacts, JobRequest, SUPPORTED_FIELDS, WarmStart};
-pub use settings::{JobSettings, LrScheduler};
+pub use settings::{JobSettings, LrScheduler, ThinkingHistory};
 pub use storage::{AwsS3Config, AwsS3Request, AzureConfig, AzureRequest, SecretFact, StorageFacts};
 pub use training::*;
 pub use wandb::{WandbRequest, WandbSettings};
@@ -74,6 +74,7 @@ pub fn resolve(request: &JobRequest, facts: &JobFacts) -> Result<JobSettings, Vi
             warm_start_from: base.warm_start_from,
             output_model,
             jinja_template: Some(request.jinja_template.clone()).filter(|template| !template.is_empty()),
+            thinking_history: request.thinking_history,
             epochs: numbers.epochs,
             learning_rate: numbers.learning_rate,
             learning_rate_warmup_steps: numbers.learning_rate_warmup_steps,

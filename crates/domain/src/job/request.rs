@@ -1,9 +1,9 @@
 //! What a client asks for, and what the server found out about it.
 
-use super::LrScheduler;
 use super::WandbRequest;
 use super::placement::{PlacementFacts, PlacementRequest};
 use super::storage::{AwsS3Request, AzureRequest, StorageFacts};
+use super::{LrScheduler, ThinkingHistory};
 use crate::dataset::Dataset;
 use crate::id::{AccountId, JobId};
 use crate::record::Model;
@@ -19,6 +19,7 @@ pub const SUPPORTED_FIELDS: &[&str] = &[
     "earlyStop",
     "outputModel",
     "jinjaTemplate",
+    "thinkingTraceHistoryMode",
     "epochs",
     "learningRate",
     "learningRateWarmupSteps",
@@ -65,6 +66,8 @@ pub struct JobRequest {
     pub output_model: String,
     /// Chat template in place of the model's own.
     pub jinja_template: String,
+    /// What becomes of the thoughts of earlier answers.
+    pub thinking_history: ThinkingHistory,
     /// Passes over the rows.
     pub epochs: i32,
     /// Peak learning rate.

@@ -7,6 +7,19 @@ use super::placement::Placement;
 use super::storage::{AwsS3Config, AzureConfig};
 use crate::id::{DatasetRef, ModelRef};
 
+/// What becomes of the thoughts (`reasoning_content`) of earlier answers when a conversation goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThinkingHistory {
+    /// What the chat template does with them.
+    #[default]
+    OfTheTemplate,
+    /// Those behind the last question stay, those before it are left out.
+    Interleaved,
+    /// All stay.
+    Preserved,
+}
+
 /// What the learning rate does after the warm-up. The trainer's `schedule` has the formulas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -49,6 +62,9 @@ pub struct JobSettings {
     pub output_model: ModelRef,
     /// Chat template in place of the model's own.
     pub jinja_template: Option<String>,
+    /// What becomes of the thoughts of earlier answers.
+    #[serde(default)]
+    pub thinking_history: ThinkingHistory,
     /// Passes over the rows.
     pub epochs: u32,
     /// Peak learning rate.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use hearth_domain::{Dataset, Location, RemoteFile};
+use hearth_domain::{Dataset, DatasetFile, Location, RemoteFile};
 use hearth_run::write_synced;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ const PLAN_FILE: &str = "fetch.json";
 pub const FETCHED_FILE: &str = "fetched.json";
 /// How the names of files end that are not whole.
 pub(super) const PART_EXTENSION: &str = "part";
-/// How the names of files with rows end.
+/// How the names of fetched files end, packed ones too: readers tell by the first bytes.
 const ROWS_EXTENSION: &str = ".jsonl";
 /// Objects that a folder may have, with those that are not rows.
 const LISTED_MAX: usize = 10_000;
@@ -109,13 +109,16 @@ async fn listed(folder: &Folder, location: &Location) -> Result<Vec<RemoteFile>,
         false => vec![folder.look_up(location.path()).await?],
     };
     let objects = files.len();
-    files.retain(|file| file.key.ends_with(ROWS_EXTENSION));
+    files.retain(|file| DatasetFile::is_rows_name(&file.key));
     files.sort_by(|a, b| a.key.cmp(&b.key));
     if files.is_empty() {
-        return Err(RemoteError::NotFound(format!("there are no {ROWS_EXTENSION} files in {location}")));
+        let what =
+            format!("there are no files with rows in {location}; their names end with {}", extensions());
+        return Err(RemoteError::NotFound(what));
     }
     if objects > files.len() {
-        super::log(&format!("{} objects in {location} are no {ROWS_EXTENSION} files", objects - files.len()));
+        let others = objects - files.len();
+        super::log(&format!("the names of {others} objects in {location} do not end with {}", extensions()));
     }
     if files.len() > Dataset::FILES_MAX {
         return Err(RemoteError::Invalid(format!(
@@ -208,6 +211,10 @@ impl Fetched {
     pub(super) fn bytes(&self) -> u64 {
         self.parts.iter().flat_map(|part| &part.files).map(|(_, size_bytes)| size_bytes).sum()
     }
+}
+
+fn extensions() -> String {
+    DatasetFile::EXTENSIONS.join(", ")
 }
 
 /// Files of `data/` that a plan has made, whole or not.

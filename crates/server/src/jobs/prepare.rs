@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearth_data::carve;
-use hearth_data::template::source_of;
+use hearth_data::template::{history, source_of};
 use hearth_domain::JobSettings;
 use hearth_domain::job::{self, EARLY_STOP_MIN_GAIN, EARLY_STOP_PATIENCE, LrScheduler};
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
@@ -119,21 +119,39 @@ fn run_status(doing: &str, dir: &RunDir, error: RunError) -> Status {
     }
 }
 
-/// The chat template in place of the base's own: that of the job, or else that of the adapter that it goes on from.
-fn own_template(data_dir: &Path, settings: &JobSettings, base_dir: &Path) -> Result<Option<String>, Status> {
-    let (None, Some(adapter)) = (&settings.jinja_template, &settings.warm_start_from) else {
-        return Ok(settings.jinja_template.clone());
-    };
-    let adapter = installed::read(data_dir, &adapter.account, &adapter.id)
-        .map_err(|error| status_of("reading the adapter to go on from", &error))?;
+/// The chat template in place of the base's own: that of the job, or else that of the adapter that it goes on from; with
+/// what the job wants of the thoughts of earlier answers.
+pub(crate) fn own_template(
+    data_dir: &Path,
+    settings: &JobSettings,
+    base_dir: &Path,
+) -> Result<Option<String>, Status> {
     let source = |dir: &Path| {
         source_of(dir).map_err(|error| {
             tracing::error!(path = %dir.display(), %error, "reading a chat template failed");
             Status::new(Code::Internal, "the chat template of a model cannot be read")
         })
     };
-    let template = source(&adapter.dir)?;
-    Ok(if template == source(base_dir)? { None } else { template })
+    let template = match (&settings.jinja_template, &settings.warm_start_from) {
+        (Some(template), _) => Some(template.clone()),
+        (None, None) => None,
+        (None, Some(adapter)) => {
+            let adapter = installed::read(data_dir, &adapter.account, &adapter.id)
+                .map_err(|error| status_of("reading the adapter to go on from", &error))?;
+            let template = source(&adapter.dir)?;
+            if template == source(base_dir)? { None } else { template }
+        }
+    };
+    let history = match settings.thinking_history {
+        job::ThinkingHistory::OfTheTemplate => return Ok(template),
+        job::ThinkingHistory::Interleaved => history::ThinkingHistory::Interleaved,
+        job::ThinkingHistory::Preserved => history::ThinkingHistory::Preserved,
+    };
+    let template = match template {
+        Some(template) => Some(template),
+        None => source(base_dir)?,
+    };
+    Ok(template.map(|template| history::with_history(&template, history)))
 }
 
 /// Links the adapter to go on from into the run. From then on the run has it, whatever happens to the model.

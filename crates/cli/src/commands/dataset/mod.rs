@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod get;
 mod list;
+mod render;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use anyhow::Result;
 #[command(after_help = "Example:\n  hearth dataset create tickets rows.jsonl")]
 pub enum Command {
     Check(check::Args),
+    Render(render::Args),
     Create(create::Args),
     List(list::Args),
     Get(get::Args),
@@ -25,6 +27,7 @@ impl Command {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         match self {
             Self::Check(args) => args.run(json),
+            Self::Render(args) => args.run(json),
             Self::Create(args) => args.run(json),
             Self::List(args) => args.run(json),
             Self::Get(args) => args.run(json),

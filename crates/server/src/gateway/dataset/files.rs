@@ -10,8 +10,6 @@ use crate::limits::SIGNED_FILE_MAX_BYTES;
 use crate::quota::must_have_room;
 use crate::state::AppState;
 
-/// How names of dataset files end.
-const EXTENSION: &str = ".jsonl";
 /// Why nobody uploads to the output of a job.
 const IS_OUTPUT: &str = "is the output of a job, which makes its files";
 /// Why nobody uploads to rows that lie elsewhere.
@@ -19,11 +17,12 @@ const IS_EXTERNAL: &str = "has its rows behind externalUrl, and gets no files; m
 /// Why files of a READY dataset stay as they are.
 const IS_READY: &str = "is READY; its files cannot change any more, make another dataset";
 
-/// A plain file name that ends with `.jsonl`.
+/// A plain file name that ends as those of files with rows.
 pub(crate) fn check_name(field: &str, dataset: &DatasetRef, file: &str) -> Result<(), ServerError> {
     ObjectKey::dataset_file(dataset, file).map_err(|error| ServerError::field(field, error.to_string()))?;
-    if !file.ends_with(EXTENSION) || file.len() == EXTENSION.len() {
-        return Err(ServerError::field(field, format!("file name {file:?} does not end with {EXTENSION}")));
+    if !DatasetFile::is_rows_name(file) {
+        let ends = DatasetFile::EXTENSIONS.join(", ");
+        return Err(ServerError::field(field, format!("file name {file:?} ends with none of {ends}")));
     }
     Ok(())
 }

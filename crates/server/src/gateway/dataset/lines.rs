@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hearth_data::read::MAX_LINE_BYTES;
+use hearth_data::source::{self, Source};
 use hearth_domain::Dataset;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,7 +26,7 @@ pub(crate) struct Place {
     /// Index of the file.
     #[serde(rename = "f")]
     file: usize,
-    /// Byte in that file.
+    /// Byte in that file, after unpacking.
     #[serde(rename = "o")]
     offset: u64,
     /// Lines before, over all files, blank ones too.
@@ -37,7 +38,7 @@ pub(crate) struct Place {
 pub(crate) struct Lines {
     files: Vec<PathBuf>,
     at: Place,
-    input: Option<BufReader<File>>,
+    input: Option<BufReader<Source>>,
     buffer: Vec<u8>,
 }
 
@@ -56,23 +57,8 @@ impl Lines {
     /// The rows from `at` on. `None` if no row of these files begins there.
     pub(crate) fn open(files: Vec<PathBuf>, at: Place) -> io::Result<Option<Self>> {
         let Some(path) = files.get(at.file) else { return Ok(None) };
-        let mut file = File::open(path)?;
-        let len = file.metadata()?.len();
-        if at.offset > len {
-            return Ok(None);
-        }
-        // The last line needs no line break.
-        if (1..len).contains(&at.offset) {
-            let mut before = [0];
-            file.seek(SeekFrom::Start(at.offset - 1))?;
-            file.read_exact(&mut before)?;
-            if before != *b"\n" {
-                return Ok(None);
-            }
-        }
-        file.seek(SeekFrom::Start(at.offset))?;
-        let input = Some(BufReader::with_capacity(BUFFER_BYTES, file));
-        Ok(Some(Self { files, at, input, buffer: Vec::new() }))
+        let Some(input) = open_at(path, at.offset)? else { return Ok(None) };
+        Ok(Some(Self { files, at, input: Some(input), buffer: Vec::new() }))
     }
 
     /// Where the next row begins.
@@ -90,7 +76,7 @@ impl Lines {
                 self.input = None;
                 let next = self.at.file + 1;
                 if let Some(path) = self.files.get(next) {
-                    self.input = Some(BufReader::with_capacity(BUFFER_BYTES, File::open(path)?));
+                    self.input = Some(BufReader::with_capacity(BUFFER_BYTES, source::open(path)?));
                     self.at = Place { file: next, offset: 0, lines: self.at.lines };
                 }
                 continue;
@@ -113,6 +99,38 @@ impl Lines {
             return Ok(Some(Line { bytes: &self.buffer[skipped..], number: self.at.lines, is_too_long }));
         }
     }
+}
+
+/// The file from this byte on. `None` if no line begins there.
+fn open_at(path: &Path, offset: u64) -> io::Result<Option<BufReader<Source>>> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let Some(before) = offset.checked_sub(1) else {
+        return Ok(Some(BufReader::with_capacity(BUFFER_BYTES, source::unpack(file)?)));
+    };
+    let input: Source = if source::is_packed_file(&mut file)? {
+        // There is no other way to a place in it.
+        let mut input = source::unpack(file)?;
+        if io::copy(&mut input.by_ref().take(before), &mut io::sink())? < before {
+            return Ok(None);
+        }
+        input
+    } else {
+        if offset > len {
+            return Ok(None);
+        }
+        file.seek(SeekFrom::Start(before))?;
+        Box::new(file)
+    };
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+    let mut last = [0];
+    let is_place = match input.read_exact(&mut last) {
+        // The last line needs no line break.
+        Ok(()) => last == *b"\n" || input.fill_buf()?.is_empty(),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+        Err(error) => return Err(error),
+    };
+    Ok(is_place.then_some(input))
 }
 
 /// What a page token holds.
@@ -204,6 +222,21 @@ mod tests {
         for (index, (_, _, before)) in all.iter().enumerate() {
             assert_eq!(rest(&paths, *before), all[index..].to_vec());
         }
+    }
+
+    #[test]
+    fn packed_rows_are_the_same_from_every_place_on() {
+        let text = b"a\n\nb\nc";
+        let packed = zstd::encode_all(text.as_slice(), 1).unwrap();
+        let (_dir, paths) = lines(&[&packed, text]);
+        let all = rest(&paths, Place::default());
+        assert_eq!(all.iter().map(|(_, line, _)| *line).collect::<Vec<_>>(), [1, 3, 4, 5, 7, 8]);
+        for (index, (_, _, before)) in all.iter().enumerate() {
+            assert_eq!(rest(&paths, *before), all[index..].to_vec());
+        }
+        let open =
+            |offset| Lines::open(paths.clone(), Place { file: 0, offset, lines: 0 }).unwrap().is_some();
+        assert!(open(2) && open(6) && !open(1) && !open(7) && !open(u64::MAX));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `RenderDatasetPreview`.
 
 use hearth_data::read::parse_row;
+use hearth_data::render::Piece;
 use hearth_data::{Rendered, Sample};
 use hearth_domain::job::{CONTEXT_LENGTH_MIN, JINJA_TEMPLATE_MAX_BYTES};
 use hearth_domain::{AccountId, Model, ModelKind};
@@ -134,7 +135,7 @@ fn example(
 
 fn datum(sampler: &Sampler, sample: &Sample) -> Result<pb::RenderedDatum, ServerError> {
     let count = |tokens: usize| i32::try_from(tokens).unwrap_or(i32::MAX);
-    let segment = |segment: hearth_inference::Segment| pb::rendered_datum::Segment {
+    let segment = |segment: Piece| pb::rendered_datum::Segment {
         text: segment.text,
         loss_weight: segment.weight,
         token_ids: segment.tokens.iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect(),

@@ -18,11 +18,11 @@ pub(super) mod resume;
 mod storage;
 mod template;
 
-use hearth_domain::job::WandbSettings;
 use hearth_domain::job::placement::PURPOSE_PILOT;
+use hearth_domain::job::{ThinkingHistory, WandbSettings};
 use hearth_domain::{Code, Estimate, Job, JobState, Money, Status};
 use hearth_proto::gateway as pb;
-use pb::supervised_fine_tuning_job::Purpose;
+use pb::supervised_fine_tuning_job::{Purpose, ThinkingTraceHistoryMode};
 
 use super::time::timestamp;
 use super::{Call, int, status_to_pb};
@@ -56,6 +56,12 @@ pub(super) fn to_pb(call: &Call, job: &Job) -> pb::SupervisedFineTuningJob {
         output_model: settings.output_model.to_string(),
         base_model: settings.base_model.to_string(),
         jinja_template: settings.jinja_template.clone().unwrap_or_default(),
+        thinking_trace_history_mode: match settings.thinking_history {
+            ThinkingHistory::OfTheTemplate => ThinkingTraceHistoryMode::Unspecified,
+            ThinkingHistory::Interleaved => ThinkingTraceHistoryMode::Interleaved,
+            ThinkingHistory::Preserved => ThinkingTraceHistoryMode::Preserved,
+        }
+        .into(),
         epochs: int(settings.epochs),
         learning_rate: settings.learning_rate,
         learning_rate_warmup_steps: int(settings.learning_rate_warmup_steps),

@@ -2,11 +2,12 @@
 
 use hearth_domain::JobRequest;
 use hearth_domain::job::{
-    AwsS3Request, AzureRequest, LrScheduler, PlacementRequest, SUPPORTED_FIELDS, WandbRequest,
+    AwsS3Request, AzureRequest, LrScheduler, PlacementRequest, SUPPORTED_FIELDS, ThinkingHistory,
+    WandbRequest,
 };
 use hearth_proto::gateway as pb;
 use pb::learning_rate_scheduler::{self as wire, Schedule};
-use pb::supervised_fine_tuning_job::Purpose;
+use pb::supervised_fine_tuning_job::{Purpose, ThinkingTraceHistoryMode};
 use secrecy::SecretString;
 
 use crate::error::ServerError;
@@ -40,6 +41,12 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         early_stop: job.early_stop,
         output_model: job.output_model,
         jinja_template: job.jinja_template,
+        thinking_history: match ThinkingTraceHistoryMode::try_from(job.thinking_trace_history_mode) {
+            Ok(ThinkingTraceHistoryMode::Unspecified) => ThinkingHistory::OfTheTemplate,
+            Ok(ThinkingTraceHistoryMode::Interleaved) => ThinkingHistory::Interleaved,
+            Ok(ThinkingTraceHistoryMode::Preserved) => ThinkingHistory::Preserved,
+            Err(_) => return Err(ServerError::field("thinkingTraceHistoryMode", "has no such value")),
+        },
         epochs: job.epochs,
         learning_rate: job.learning_rate,
         learning_rate_warmup_steps: job.learning_rate_warmup_steps,
@@ -155,12 +162,11 @@ mod tests {
             wandb_config: Some(pb::WandbConfig::default()),
             aws_s3_config: Some(pb::AwsS3Config { iam_role_arn: "r".to_owned(), ..Default::default() }),
             azure_blob_storage_config: Some(pb::AzureBlobStorageConfig::default()),
-            thinking_trace_history_mode: pb::supervised_fine_tuning_job::ThinkingTraceHistoryMode::Preserved
-                .into(),
+            extra_args: vec!["x".to_owned()],
             ..Default::default()
         };
         let request = from_pb(job).unwrap();
-        assert_eq!(request.other_fields, ["customImageTag", "thinkingTraceHistoryMode"]);
+        assert_eq!(request.other_fields, ["customImageTag", "extraArgs"]);
         assert_eq!(request.aws_s3_config.unwrap().iam_role_arn, "r");
         assert_eq!(request.azure_blob_storage_config, None);
         assert_eq!(request.dataset, "d");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearth_data::template::process::RenderRequest;
-use hearth_data::{Message, Renderer, Role, RowReader, Sample};
+use hearth_data::{Conversation, Message, Rendered, Renderer, Role, RowReader};
 use hearth_domain::{AccountId, ModelId};
 use hearth_store::installed::{self, InstalledKind, ModelManifest};
 use serde_json::{Value, json};
@@ -94,10 +94,10 @@ fn render(server: &Server, more: Value) -> Reply {
     server.post(PATH, &body)
 }
 
-/// Tokens and weights of a row, as the segments of the reply say.
-fn flat(example: &Value) -> (Vec<u32>, Vec<f32>) {
+/// Tokens and weights of a sample, as the segments of the reply say.
+fn flat(datum: &Value) -> (Vec<u32>, Vec<f32>) {
     let (mut tokens, mut weights) = (Vec::new(), Vec::new());
-    for segment in example["renderings"][0]["renderedDatums"][0]["segments"].as_array().unwrap() {
+    for segment in datum["segments"].as_array().unwrap() {
         for id in segment["tokenIds"].as_array().unwrap() {
             tokens.push(u32::try_from(id.as_u64().unwrap()).unwrap());
             weights.push(segment["lossWeight"].as_f64().unwrap() as f32);
@@ -106,34 +106,39 @@ fn flat(example: &Value) -> (Vec<u32>, Vec<f32>) {
     (tokens, weights)
 }
 
-/// What the trainer makes of the rows.
-fn trained(renderer: &Renderer, rows: &str, context: usize) -> Vec<Option<Sample>> {
-    let rows = RowReader::new(rows.as_bytes());
-    rows.map(|row| renderer.sample_within(&row.unwrap(), context).unwrap()).collect()
+/// What the trainer makes of the rows, with their lines.
+fn trained(renderer: &Renderer, rows: &str, context: usize) -> Vec<(u64, Rendered)> {
+    let render = |row: hearth_data::Row| (row.line, renderer.render(&row, context).unwrap());
+    RowReader::new(rows.as_bytes()).map(|row| render(row.unwrap())).collect()
 }
 
 #[track_caller]
-fn check(examples: &[Value], expect: &[Option<Sample>], renderer: &Renderer) {
+fn check(examples: &[Value], expect: &[(u64, Rendered)], renderer: &Renderer) {
     assert_eq!(examples.len(), expect.len());
-    for (example, expect) in examples.iter().zip(expect) {
-        let Some(expect) = expect else {
-            assert_ne!(example["droppedReason"], "", "{example}");
+    for (example, (line, expect)) in examples.iter().zip(expect) {
+        assert_eq!(example["line"], line.to_string());
+        assert_eq!(example["droppedReason"] == "", expect.too_long.is_empty(), "{example}");
+        if expect.samples.is_empty() {
             assert_eq!(example["renderings"], json!([]), "{example}");
             continue;
-        };
-        assert_eq!(example["droppedReason"], "", "{example}");
-        assert_eq!(example["line"], expect.line.to_string());
-        assert_eq!(flat(example), (expect.tokens.clone(), expect.weights.clone()));
-        let datum = &example["renderings"][0]["renderedDatums"][0];
-        assert_eq!(
-            (&datum["tokenCount"], &datum["trainedTokenCount"]),
-            (&json!(expect.tokens.len()), &json!(expect.trained_tokens()))
-        );
-        let segments = datum["segments"].as_array().unwrap();
-        let text: String = segments.iter().map(|segment| segment["text"].as_str().unwrap()).collect();
-        assert_eq!(text, renderer.tokenizer().decode(&expect.tokens, false).unwrap());
-        // Neighbours differ, or they would be one.
-        assert!(segments.windows(2).all(|pair| pair[0]["lossWeight"] != pair[1]["lossWeight"]), "{datum}");
+        }
+        let datums = example["renderings"][0]["renderedDatums"].as_array().unwrap();
+        assert_eq!(datums.len(), expect.samples.len());
+        for (datum, expect) in datums.iter().zip(&expect.samples) {
+            assert_eq!(flat(datum), (expect.tokens.clone(), expect.weights.clone()));
+            assert_eq!(
+                (&datum["tokenCount"], &datum["trainedTokenCount"]),
+                (&json!(expect.tokens.len()), &json!(expect.trained_tokens()))
+            );
+            let segments = datum["segments"].as_array().unwrap();
+            let text: String = segments.iter().map(|segment| segment["text"].as_str().unwrap()).collect();
+            assert_eq!(text, renderer.tokenizer().decode(&expect.tokens, false).unwrap());
+            // Neighbours differ, or they would be one.
+            assert!(
+                segments.windows(2).all(|pair| pair[0]["lossWeight"] != pair[1]["lossWeight"]),
+                "{datum}"
+            );
+        }
     }
 }
 
@@ -193,9 +198,10 @@ fn server_with_replies(file: &Path) -> Server {
 fn other_templates_run_in_a_process_of_their_own() {
     let canned = tempfile::tempdir().unwrap();
     let file = canned.path().join("reply");
-    let messages = [Message::new(Role::User, "question"), Message::new(Role::Assistant, "answer")];
+    let messages = vec![Message::new(Role::User, "question"), Message::new(Role::Assistant, "answer")];
+    let conversation = Conversation { messages, tools: Vec::new() };
     let renderer = Renderer::open(&tiny(), Some(TEMPLATE)).unwrap();
-    let request = RenderRequest::for_training(TEMPLATE, renderer.tokenizer().special_tokens(), &messages);
+    let request = RenderRequest::for_training(TEMPLATE, renderer.tokenizer().special_tokens(), &conversation);
     std::fs::write(&file, serde_json::to_vec(&request.render()).unwrap()).unwrap();
     let server = server_with_replies(&file);
     let reply = render(&server, json!({ "jinjaTemplate": TEMPLATE })).ok();

@@ -660,9 +660,14 @@ pub(super) const FIELDS: &[Row] = &[
     },
     Row {
         field: "thinkingTraceHistoryMode",
-        behaviour: "Refused: rows with thinking traces are rendered as their template renders them.",
-        proofs: &["crates/server/tests/routes/supervised_fine_tuning_job/fields.rs::what_is_not_acted_on_is_refused_by_name"],
-        spelled: &[],
+        behaviour: "Whether the reasoning of earlier answers is left out behind the next question (interleaved) or kept; written into the chat template, so that serving does the same. Where the template cannot, FAILED_PRECONDITION. Unspecified: what the template does.",
+        proofs: &[
+            "crates/server/tests/routes/supervised_fine_tuning_job/template.rs::the_history_of_thoughts_is_tried_and_shown",
+            "crates/cli/tests/server/thinking.rs::the_history_of_thoughts_reaches_the_trainer_and_the_model",
+            "crates/data/src/template/history.rs::thoughts_before_the_last_question_are_left_out",
+            "crates/data/src/template/history.rs::thoughts_are_kept_where_the_template_can",
+        ],
+        spelled: &["thinking_history", "ThinkingHistory"],
     },
     Row {
         field: "resourceEstimate",

@@ -86,7 +86,6 @@ fn what_is_not_acted_on_is_refused_by_name() {
         ("precision", json!("BFLOAT16")),
         ("extraArgs", json!(["x"])),
         ("rendererHuggingFaceRepoId", json!("a/b")),
-        ("thinkingTraceHistoryMode", json!("THINKING_TRACE_HISTORY_MODE_PRESERVED")),
         ("mtpEnabled", json!(true)),
     ] {
         let (status, code, message) =

@@ -1,8 +1,8 @@
 //! A chat template is tried before there is a job.
 
-use hearth_data::Message;
 use hearth_data::Role;
 use hearth_data::template::process::RenderRequest;
+use hearth_data::{Conversation, Message};
 use hearth_data::{Renderer, template};
 use serde_json::{Value, json};
 
@@ -16,9 +16,10 @@ const GOOD: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_end
 /// A server whose processes for templates answer `error` to what has `marked` in it, and as for the first row else.
 fn server(marked: &str, error: &Value) -> (Server, tempfile::TempDir) {
     let canned = tempfile::tempdir().unwrap();
-    let messages = [Message::new(Role::User, "question 0"), Message::new(Role::Assistant, "answer 0")];
+    let messages = vec![Message::new(Role::User, "question 0"), Message::new(Role::Assistant, "answer 0")];
+    let conversation = Conversation { messages, tools: Vec::new() };
     let renderer = Renderer::open(&tiny(), Some(GOOD)).unwrap();
-    let request = RenderRequest::for_training(GOOD, renderer.tokenizer().special_tokens(), &messages);
+    let request = RenderRequest::for_training(GOOD, renderer.tokenizer().special_tokens(), &conversation);
     std::fs::write(canned.path().join("good"), serde_json::to_vec(&request.render()).unwrap()).unwrap();
     std::fs::write(canned.path().join("bad"), error.to_string()).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -71,4 +72,39 @@ fn a_row_that_the_template_refuses_is_named() {
     let (status, code, message) = server.post(JOBS, &body(GOOD)).error();
     assert_eq!((status, code), (400, 3));
     assert!(message.contains("jinjaTemplate: line 3: chat template, line 7: no such question"), "{message}");
+}
+
+#[test]
+fn the_history_of_thoughts_is_tried_and_shown() {
+    let refuses =
+        json!({"fault": {"fault": {"pointer": "", "code": "template", "message": "m", "fix": "f"}}});
+    let (server, canned) = server("first thoughts", &refuses);
+    let with_mode = |mode: &str| {
+        let mut body = body(GOOD);
+        body["thinkingTraceHistoryMode"] = json!(format!("THINKING_TRACE_HISTORY_MODE_{mode}"));
+        server.post(JOBS, &body)
+    };
+    // A template that writes no thoughts.
+    let (status, code, message) = with_mode("INTERLEAVED").error();
+    assert_eq!((status, code), (400, 9));
+    assert_eq!(
+        message,
+        "thinkingTraceHistoryMode: the chat template does not write reasoning_content; use one that does"
+    );
+    // One that writes two texts for two answers does not keep the thoughts of the first.
+    let good: Value = serde_json::from_slice(&std::fs::read(canned.path().join("good")).unwrap()).unwrap();
+    let mut two = good.clone();
+    let text = two["turns"]["turns"]["texts"][0].clone();
+    two["turns"]["turns"]["texts"].as_array_mut().unwrap().push(text);
+    std::fs::write(canned.path().join("bad"), two.to_string()).unwrap();
+    let (status, code, message) = with_mode("PRESERVED").error();
+    assert_eq!((status, code), (400, 9));
+    assert!(message.contains("leaves out the reasoning of earlier answers"), "{message}");
+    let job = with_mode("INTERLEAVED").ok();
+    assert_eq!(job["thinkingTraceHistoryMode"], "THINKING_TRACE_HISTORY_MODE_INTERLEAVED");
+    assert_eq!(job["jinjaTemplate"], GOOD);
+    std::fs::write(canned.path().join("bad"), good.to_string()).unwrap();
+    let job = with_mode("PRESERVED").ok();
+    assert_eq!(job["thinkingTraceHistoryMode"], "THINKING_TRACE_HISTORY_MODE_PRESERVED");
+    assert_eq!(server.get(JOBS).ok()["totalSize"], 2);
 }
