@@ -18,6 +18,16 @@ const CLASSES: [&str; 8] = [
     "Phi3ForCausalLM",
 ];
 
+/// A row of every kind.
+const ROWS: [&str; 6] = [
+    r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 0}, {"role": "user", "content": [{"type": "text", "text": "\ud83d\ude00"}]}, {"role": "assistant", "content": "b"}], "weight": 0.5}"#,
+    r#"{"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "a": null, "b": 1.50}}}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": [1, 2.0, true]}"}}]}, {"role": "tool", "tool_call_id": "1", "content": "t"}, {"role": "assistant", "reasoning_content": "hm", "content": "a"}]}"#,
+    r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"}]}"#,
+    r#"{"functions": [{"name": "f"}], "messages": [{"role": "developer", "content": "s"}, {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}, {"role": "function", "name": "f", "content": "r"}, {"role": "assistant", "content": "a"}]}"#,
+    r#"{"prompt": "p", "completion": "c"}"#,
+    r#"{"text": "t"}"#,
+];
+
 fn main() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -39,6 +49,20 @@ fn main() {
         write("safetensors", &format!("shards-{name}"), &shards(tiny.tensors()));
     }
     write("gguf", "quantised", &quantised());
+    for (i, row) in ROWS.into_iter().enumerate() {
+        write("rows", &format!("row-{i}"), format!("{row}\n").repeat(3).as_bytes());
+        for (j, template) in templates().iter().enumerate() {
+            write("template", &format!("template-{j}-{i}"), &joined(&[template.as_bytes(), row.as_bytes()]));
+        }
+    }
+}
+
+/// The templates that the tests of hearth-data render with.
+fn templates() -> Vec<String> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/data/tests/fixtures/golden.json");
+    let golden: Value = serde_json::from_slice(&fs::read(fixtures).expect("reads")).expect("JSON");
+    let renderings = golden["renderings"].as_array().expect("a list");
+    renderings.iter().map(|one| one["template"].as_str().expect("a text").to_owned()).collect()
 }
 
 fn joined(parts: &[&[u8]]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hearth_kernels::Reference;
@@ -27,6 +27,11 @@ pub fn parts(input: &[u8]) -> Vec<&[u8]> {
     }
     parts.push(rest);
     parts
+}
+
+/// The directory of a small tokenizer with a chat template.
+pub fn tokenizer_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/data/tests/fixtures/tiny")
 }
 
 /// An empty directory, in memory where the system has such a place.

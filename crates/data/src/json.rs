@@ -14,6 +14,8 @@ use crate::finding::{Code, Finding};
 pub const MAX_VALUES: usize = 1_000_000;
 /// Faults of one row that are told; the rest of them follow from these, or are of the same kind.
 pub const MAX_ROW_FINDINGS: usize = 20;
+/// Longest pointer that is told, but for its last step; of a longer one it is the beginning.
+const MAX_POINTER_BYTES: usize = 512;
 /// Says to the parser's caller that the limit was met; never shown.
 const TOO_MANY_VALUES: &str = "too many values";
 /// From here on, whole numbers are not exact in the numbers that parsers keep.
@@ -140,6 +142,9 @@ impl<'a> Place<'a> {
     fn write(&self, pointer: &mut String) {
         if let Some(parent) = self.parent {
             parent.write(pointer);
+        }
+        if pointer.len() > MAX_POINTER_BYTES {
+            return;
         }
         match self.step {
             Step::Root => {}

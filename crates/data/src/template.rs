@@ -132,6 +132,11 @@ impl ChatTemplate {
         self.has_thinking_switch
     }
 
+    /// Allows so many instructions for one rendering, in place of [`MAX_INSTRUCTIONS`].
+    pub fn set_max_instructions(&mut self, instructions: u64) {
+        self.environment.set_fuel(Some(instructions));
+    }
+
     /// Fixes the time that `strftime_now` tells, in milliseconds since the Unix epoch, so that rows that are
     /// rendered again on another day come out the same. Out of range, it is the epoch.
     pub fn set_now_ms(&mut self, now_ms: i64) {

@@ -88,15 +88,18 @@ impl RenderRequest {
 
     /// Renders in this process.
     pub fn render(&self) -> RenderReply {
-        match self.try_render() {
-            Ok(reply) => reply,
-            Err(Error::Template { message, line }) => RenderReply::Error { message, line },
-            Err(error) => RenderReply::Error { message: error.to_string(), line: None },
+        match ChatTemplate::compile(&self.template, &self.special_tokens) {
+            Ok(template) => self.render_with(&template),
+            Err(error) => reply(Err(error)),
         }
     }
 
-    fn try_render(&self) -> Result<RenderReply, Error> {
-        let template = ChatTemplate::compile(&self.template, &self.special_tokens)?;
+    /// As [`RenderRequest::render`], with the template compiled already.
+    pub fn render_with(&self, template: &ChatTemplate) -> RenderReply {
+        reply(self.try_render(template))
+    }
+
+    fn try_render(&self, template: &ChatTemplate) -> Result<RenderReply, Error> {
         if self.for_training {
             let conversation = Conversation { messages: self.messages.clone(), tools: self.tools.clone() };
             return Ok(match template.turns(&conversation) {
@@ -106,5 +109,13 @@ impl RenderRequest {
         }
         let prompt = template.render(&self.messages, &self.tools, true)?;
         Ok(RenderReply::Rendered { prompt, answer: template.short_answer()? })
+    }
+}
+
+fn reply(rendered: Result<RenderReply, Error>) -> RenderReply {
+    match rendered {
+        Ok(reply) => reply,
+        Err(Error::Template { message, line }) => RenderReply::Error { message, line },
+        Err(error) => RenderReply::Error { message: error.to_string(), line: None },
     }
 }

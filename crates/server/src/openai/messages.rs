@@ -29,8 +29,8 @@ fn message(at: &str, value: &Value) -> Result<Message, OpenAiError> {
     };
     let role = role(&format!("{at}.role"), fields.get("role"))?;
     let members: &[&str] = match role {
-        Role::System | Role::User => &["role", "content"],
-        Role::Assistant => &["role", "content", "tool_calls"],
+        Role::System | Role::User => &["role", "content", "name"],
+        Role::Assistant => &["role", "content", "name", "reasoning_content", "tool_calls"],
         Role::Tool => &["role", "content", "tool_call_id", "name"],
     };
     let says_nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
@@ -50,7 +50,8 @@ fn message(at: &str, value: &Value) -> Result<Message, OpenAiError> {
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(OpenAiError::invalid(format!("{at}.{name}"), format!("{at}.{name} must be a string"))),
     };
-    let (tool_call_id, name) = (text("tool_call_id")?, text("name")?);
+    let (tool_call_id, name, reasoning_content) =
+        (text("tool_call_id")?, text("name")?, text("reasoning_content")?);
     if role == Role::Tool && tool_call_id.is_none() {
         let at = format!("{at}.tool_call_id");
         return Err(OpenAiError::invalid(
@@ -58,7 +59,7 @@ fn message(at: &str, value: &Value) -> Result<Message, OpenAiError> {
             format!("{at} is required: the id of the call that is answered"),
         ));
     }
-    Ok(Message { tool_calls, tool_call_id, name, ..Message::new(role, content) })
+    Ok(Message { reasoning_content, tool_calls, tool_call_id, name, ..Message::new(role, content) })
 }
 
 fn role(at: &str, value: Option<&Value>) -> Result<Role, OpenAiError> {

@@ -271,7 +271,7 @@ fn a_wrong_message_is_named_by_its_place() {
         json!({"role": "user", "content": null}),
         "messages[1].content must be a string or a list of text parts",
     );
-    check(json!({"role": "user", "content": "x", "name": "n"}), "messages[1].name is not supported yet");
+    check(json!({"role": "user", "content": "x", "reasoning_content": "n"}), "messages[1].reasoning_content is not supported yet");
     check(
         json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}),
         "messages[1].content[0].type is not supported yet",
@@ -300,16 +300,20 @@ fn tools_and_their_messages_arrive() {
         "function": {"name": "go", "arguments": "{\"b\": 1, \"a\": [2.0]}"}});
     let function = json!({"type": "function", "function": {"name": "go", "strict": true}});
     let request = parse(&with(json!({"tools": [function], "tool_choice": "any", "messages": [
-        {"role": "user", "content": "q", "tool_calls": []},
-        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "user", "content": "q", "name": "n", "tool_calls": []},
+        {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "name": "go", "content": "r"},
     ]})))
     .unwrap();
     let arguments = json!({"b": 1, "a": [2.0]}).as_object().unwrap().clone();
     let call = ToolCall { id: "c1".to_owned(), name: "go".to_owned(), arguments };
     let messages = vec![
-        Message::new(Role::User, "q"),
-        Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
+        Message { name: Some("n".to_owned()), ..Message::new(Role::User, "q") },
+        Message {
+            reasoning_content: Some("hm".to_owned()),
+            tool_calls: vec![call],
+            ..Message::new(Role::Assistant, "")
+        },
         Message {
             tool_call_id: Some("c1".to_owned()),
             name: Some("go".to_owned()),
