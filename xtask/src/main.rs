@@ -6,6 +6,7 @@ mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -54,6 +55,38 @@ fn run(command: &mut Command) -> Result<()> {
         bail!("`{shown}` ended with {status}");
     }
     println!("took {} s", began.elapsed().as_secs());
+    Ok(())
+}
+
+/// Runs commands in the workspace, so many at a time, begun in their order. What each prints is shown in one piece when it
+/// ends. After the first failure no other begins.
+fn run_side_by_side(commands: Vec<Command>, lanes: usize) -> Result<()> {
+    let waiting = Mutex::new(commands.into_iter());
+    let failure = Mutex::new(None);
+    let lane = || {
+        while failure.lock().expect("no lane panics").is_none() {
+            let Some(mut command) = waiting.lock().expect("no lane panics").next() else { return };
+            if let Err(error) = run_quietly(&mut command) {
+                failure.lock().expect("no lane panics").get_or_insert(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..lanes).for_each(|_| drop(scope.spawn(lane))));
+    failure.into_inner().expect("no lane panics").map_or(Ok(()), Err)
+}
+
+/// As [`run`], but what the command prints is shown when it has ended.
+fn run_quietly(command: &mut Command) -> Result<()> {
+    command.current_dir(root());
+    let shown = format!("{} {}", command.get_program().display(), shown_args(command));
+    let began = Instant::now();
+    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
+    let printed = [output.stdout, output.stderr].concat();
+    let took = began.elapsed().as_secs();
+    println!("$ {shown}\n{}took {took} s", String::from_utf8_lossy(&printed));
+    if !output.status.success() {
+        bail!("`{shown}` ended with {}", output.status);
+    }
     Ok(())
 }
 
