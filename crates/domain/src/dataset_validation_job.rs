@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::Status;
-use crate::id::{AccountId, DatasetRef, DatasetValidationJobId};
+use crate::id::{AccountId, DatasetRef, DatasetValidationJobId, ModelRef};
 
 /// What the rows have to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +52,44 @@ pub enum DatasetValidationResult {
     Failure,
 }
 
-/// A check of the rows of datasets.
+/// Something wrong or remarkable in a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetFinding {
+    /// Name of the file.
+    pub file: String,
+    /// Line of it, from 1; 0 when it concerns the file as a whole.
+    pub line: u64,
+    /// JSON pointer to the value at fault; empty for the whole row.
+    pub pointer: String,
+    /// What kind of thing it is.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// What a dataset is like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetReport {
+    /// Which.
+    pub dataset: DatasetRef,
+    /// Rows, good and bad.
+    pub rows: u64,
+    /// The first errors.
+    pub errors: Vec<DatasetFinding>,
+    /// All errors.
+    pub error_count: u64,
+    /// The first warnings.
+    pub warnings: Vec<DatasetFinding>,
+    /// All warnings.
+    pub warning_count: u64,
+    /// Numbers; an object.
+    pub statistics: serde_json::Value,
+}
+
+/// A check of the rows of datasets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetValidationJob {
     /// Owner.
     pub account: AccountId,
@@ -67,6 +103,9 @@ pub struct DatasetValidationJob {
     pub is_single: bool,
     /// What the rows have to be.
     pub format: DatasetValidationFormat,
+    /// Base whose template and tokenizer rows are tried and counted with.
+    #[serde(default)]
+    pub base_model: Option<ModelRef>,
     /// Where it stands.
     pub state: DatasetValidationState,
     /// Why it failed, or OK.
@@ -75,6 +114,9 @@ pub struct DatasetValidationJob {
     pub result: Option<DatasetValidationResult>,
     /// The first bad rows with lines and fields, one on a line; empty if there are none.
     pub validation_error: String,
+    /// What each dataset is like; empty for rows that are not trained on.
+    #[serde(default)]
+    pub reports: Vec<DatasetReport>,
     /// Email of who made it.
     pub created_by: String,
     /// When it was made.

@@ -43,7 +43,8 @@ pub use batch::{BatchInferenceJob, BatchParameters, BatchProgress, BatchState};
 pub use code::{Code, Status};
 pub use dataset::{Dataset, DatasetFile, DatasetFormat, DatasetSource, DatasetState};
 pub use dataset_validation_job::{
-    DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
+    DatasetFinding, DatasetReport, DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult,
+    DatasetValidationState,
 };
 pub use deployment::{Autoscaling, DeployedModel, DeployedModelState, Deployment, DeploymentState};
 pub use estimate::{Estimate, JobEstimate};

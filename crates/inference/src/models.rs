@@ -146,7 +146,7 @@ impl Models {
     }
 
     /// Whether a base's own template may run in this process.
-    pub(crate) fn is_base_trusted(&self, dir: &Path) -> bool {
+    pub fn is_base_trusted(&self, dir: &Path) -> bool {
         self.trusted_bases_dir.as_ref().is_none_or(|trusted| dir.starts_with(trusted))
     }
 

@@ -145,7 +145,7 @@ impl Service {
     }
 
     /// Whether a base's own template may run in this process.
-    pub(crate) fn is_base_trusted(&self, dir: &Path) -> bool {
+    pub fn is_base_trusted(&self, dir: &Path) -> bool {
         self.shared.models.is_base_trusted(dir)
     }
 

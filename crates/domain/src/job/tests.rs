@@ -76,6 +76,7 @@ fn every_default_is_filled_in() {
             warm_start_from: None,
             output_model: model("accounts/acme/models/j1"),
             jinja_template: None,
+            thinking_history: ThinkingHistory::OfTheTemplate,
             epochs: 1,
             learning_rate: 3.7e-3,
             learning_rate_warmup_steps: 0,

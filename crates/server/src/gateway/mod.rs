@@ -20,6 +20,7 @@ mod operation;
 mod precision;
 mod quota;
 mod secret;
+mod structure;
 mod time;
 pub(crate) mod user;
 mod webhook;

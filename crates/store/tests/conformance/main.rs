@@ -43,6 +43,7 @@ fn job(id: &str, output: &str) -> Job {
         base_model: model_ref("fireworks", "tiny"),
         output_model: model_ref("acme", output),
         jinja_template: None,
+        thinking_history: Default::default(),
         epochs: 1,
         learning_rate: 5e-4,
         learning_rate_warmup_steps: 0,

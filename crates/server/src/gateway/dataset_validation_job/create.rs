@@ -2,17 +2,19 @@
 
 use hearth_domain::{
     AccountId, DatasetRef, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
-    DatasetValidationState, Status,
+    DatasetValidationState, ModelRef, Status,
 };
 use hearth_proto::gateway as pb;
+use hearth_store::installed;
 
 use crate::error::ServerError;
 use crate::gateway::dataset::check::uploaded_files;
+use crate::gateway::dataset::render_preview;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, mask, names};
 
 /// Fields that are acted on.
-const SUPPORTED: &[&str] = &["displayName", "datasetName", "datasetNames", "format"];
+const SUPPORTED: &[&str] = &["displayName", "datasetName", "datasetNames", "format", "baseModel"];
 /// Longest display name, in characters.
 const DISPLAY_NAME_MAX_CHARS: usize = 63;
 
@@ -39,6 +41,7 @@ pub(in crate::gateway) async fn dataset_validation_job_create(
     let format = format(given.format())?;
     let is_single = !given.dataset_name.is_empty();
     let datasets = datasets(call, &account, &given).await?;
+    let base_model = base_model(call, &account, format, &given.base_model).await?;
     let now_ms = crate::now_ms();
     let job = DatasetValidationJob {
         account,
@@ -47,10 +50,12 @@ pub(in crate::gateway) async fn dataset_validation_job_create(
         datasets,
         is_single,
         format,
+        base_model,
         state: DatasetValidationState::Pending,
         status: Status::default(),
         result: None,
         validation_error: String::new(),
+        reports: Vec::new(),
         created_by: call.caller.email.clone(),
         create_time_ms: now_ms,
         update_time_ms: now_ms,
@@ -79,6 +84,32 @@ fn format(format: pb::DatasetValidationFormat) -> Result<DatasetValidationFormat
             ));
         }
     })
+}
+
+/// The base that rows are tried and counted with.
+async fn base_model(
+    call: &Call,
+    account: &AccountId,
+    format: DatasetValidationFormat,
+    text: &str,
+) -> Result<Option<ModelRef>, ServerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !matches!(format, DatasetValidationFormat::Chat) {
+        return Err(ServerError::field("baseModel", "goes with the format CHAT; leave it out"));
+    }
+    crate::state::sync_models(call.state.store()).await?;
+    let base = render_preview::base(call, account, text).await?;
+    let dir = installed::read(call.state.data_dir(), &base.account, &base.id)?.dir;
+    if !call.state.inference().is_base_trusted(&dir) {
+        return Err(ServerError::FailedPrecondition(
+            "baseModel: the rows are tried with the template of a base that the operator installed; this one was uploaded. \
+             renderPreview tries rows with it"
+                .to_owned(),
+        ));
+    }
+    Ok(Some(base.name()))
 }
 
 /// The datasets that are named, all of whose files are there.

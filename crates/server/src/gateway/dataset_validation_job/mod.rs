@@ -7,11 +7,13 @@ mod runner;
 pub(crate) use runner::{Runner, Validations};
 
 use hearth_domain::{
-    DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
+    DatasetFinding, DatasetReport, DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
 };
 use hearth_proto::gateway as pb;
+use prost_types::value::Kind;
 
 use super::time::timestamp;
+use super::{int, structure};
 
 /// The record as clients see it. All its states are known to old clients.
 fn to_pb(job: &DatasetValidationJob) -> pb::DatasetValidationJob {
@@ -44,8 +46,31 @@ fn to_pb(job: &DatasetValidationJob) -> pb::DatasetValidationJob {
         format: format_to_pb(job.format).into(),
         result: result.into(),
         validation_error: job.validation_error.clone(),
+        base_model: job.base_model.as_ref().map(ToString::to_string).unwrap_or_default(),
+        reports: job.reports.iter().map(report_to_pb).collect(),
         ..Default::default()
     }
+}
+
+fn report_to_pb(report: &DatasetReport) -> pb::DatasetReport {
+    let findings = |findings: &[DatasetFinding]| findings.iter().map(finding_to_pb).collect();
+    pb::DatasetReport {
+        dataset: report.dataset.to_string(),
+        rows: int(report.rows),
+        errors: findings(&report.errors),
+        error_count: int(report.error_count),
+        warnings: findings(&report.warnings),
+        warning_count: int(report.warning_count),
+        statistics: match structure::value(&report.statistics).kind {
+            Some(Kind::StructValue(statistics)) => Some(statistics),
+            _ => None,
+        },
+    }
+}
+
+fn finding_to_pb(finding: &DatasetFinding) -> pb::DatasetFinding {
+    let DatasetFinding { file, line, pointer, code, message, fix } = finding.clone();
+    pb::DatasetFinding { file, line: int(line), pointer, code, message, fix }
 }
 
 fn format_to_pb(format: DatasetValidationFormat) -> pb::DatasetValidationFormat {

@@ -111,6 +111,7 @@ fn job(id: &str, create_time_ms: i64) -> Job {
         },
         output_model: ModelRef { account: account(), id: ModelId::new(format!("{id}-out")).unwrap() },
         jinja_template: None,
+        thinking_history: Default::default(),
         epochs: 2,
         learning_rate: 5e-4,
         learning_rate_warmup_steps: 0,

@@ -119,6 +119,8 @@ fn a_server_goes_on_with_what_another_left() {
     let dir = server.stop();
     let account = AccountId::new("default").unwrap();
     let left = |id: &str, state, dataset: &str| DatasetValidationJob {
+        base_model: None,
+        reports: vec![],
         account: account.clone(),
         id: DatasetValidationJobId::new(id).unwrap(),
         display_name: String::new(),

@@ -667,7 +667,7 @@ pub(super) const FIELDS: &[Row] = &[
             "crates/data/src/template/history.rs::thoughts_before_the_last_question_are_left_out",
             "crates/data/src/template/history.rs::thoughts_are_kept_where_the_template_can",
         ],
-        spelled: &["thinking_history", "ThinkingHistory"],
+        spelled: &["ThinkingHistory"],
     },
     Row {
         field: "resourceEstimate",
