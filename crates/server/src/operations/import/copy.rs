@@ -1,5 +1,6 @@
 //! One file, from the bucket to its place among those of the model.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hearth_domain::{ModelRef, RemoteFile};
@@ -123,5 +124,11 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ServerError> {
     let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|source| ServerError::internal("storing a part of a file", source))??)
+    match done.map_err(|source| ServerError::internal("storing a part of a file", source))? {
+        // Its folder goes with the model.
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Err(
+            ServerError::FailedPrecondition("the model was deleted while it was imported".to_owned()),
+        ),
+        done => Ok(done?),
+    }
 }
