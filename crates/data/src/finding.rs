@@ -153,6 +153,9 @@ impl fmt::Display for Code {
 /// Something wrong or remarkable in a dataset. The texts never quote a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
+    /// The file, where a dataset has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Line of the file, from 1; 0 when it concerns the file as a whole.
     pub line: u64,
     /// JSON pointer (RFC 6901) to the value at fault; empty for the whole row.
@@ -174,7 +177,7 @@ impl Finding {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Finding { line, pointer: pointer.into(), code, message: message.into(), fix: fix.into() }
+        Finding { file: None, line, pointer: pointer.into(), code, message: message.into(), fix: fix.into() }
     }
 
     /// What is wrong and what to do, without the place.
@@ -185,6 +188,10 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            f.write_str(file)?;
+            f.write_str(if self.line == 0 { ": " } else { ", " })?;
+        }
         match (self.line, self.pointer.is_empty()) {
             (0, _) => {}
             (line, true) => write!(f, "line {line}: ")?,

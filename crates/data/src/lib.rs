@@ -7,11 +7,11 @@
 //!
 //! # Data flow
 //! bytes → [`source`] → [`RowReader`] → [`Row`] → [`Renderer::render`] → [`Sample`]s → [`pack::Plan`] → micro-batches.
-//! [`check_file`] goes the same way with every [`Finding`] collected. For chat:
+//! [`check::check`] goes the same way with every [`Finding`] collected. For chat:
 //! [`Message`]s → [`Renderer::prompt`] → ids → the model → [`StreamDecoder`] → text.
 //!
 //! # Neighbours
-//! `server` calls [`check_file`]; `train` reads, renders and packs; `inference` renders prompts and decodes;
+//! `server` calls [`check::check`]; `train` reads, renders and packs; `inference` renders prompts and decodes;
 //! `cli` makes a tokenizer of a GGUF file's metadata at import through [`tokenizer::from_gguf`].
 //!
 //! # Invariants
@@ -38,7 +38,7 @@ pub mod source;
 pub mod template;
 pub mod tokenizer;
 
-pub use check::{CheckReport, check_file};
+pub use check::check;
 pub use error::Error;
 pub use finding::{BadRow, Code, Finding};
 pub use read::{Limits, RowReader};

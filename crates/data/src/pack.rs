@@ -56,6 +56,19 @@ impl Batch {
     }
 }
 
+/// How an epoch is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// Batches.
+    pub batches: usize,
+    /// Micro-batches of all of them.
+    pub micro_batches: usize,
+    /// Rows of all micro-batches: tokens, those that samples share counted once in each.
+    pub rows: usize,
+    /// Rows that they have room for. A sample that is longer than a micro-batch fills its own.
+    pub room: usize,
+}
+
 /// The division of samples into batches, for any epoch.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -99,26 +112,47 @@ impl Plan {
         order
     }
 
+    /// How epoch `epoch` is filled. Holds one batch at a time, so that it takes little memory for many samples.
+    pub fn packing(&self, epoch: u64) -> Packing {
+        let mut packing = Packing { batches: 0, micro_batches: 0, rows: 0, room: 0 };
+        self.each_batch(epoch, |samples| {
+            packing.batches += 1;
+            for micro_batch in self.batch(samples).micro_batches {
+                packing.micro_batches += 1;
+                let shared = self.settings.shared_tokens;
+                let own: usize = micro_batch.iter().map(|&sample| self.lengths[sample] - shared).sum();
+                packing.rows += own + shared;
+                packing.room += self.settings.micro_batch_tokens.max(own + shared);
+            }
+        });
+        packing
+    }
+
     fn batches(&self, epoch: u64) -> Vec<Vec<usize>> {
         let mut batches: Vec<Vec<usize>> = Vec::new();
+        self.each_batch(epoch, |samples| batches.push(samples.to_vec()));
+        batches
+    }
+
+    fn each_batch(&self, epoch: u64, mut take: impl FnMut(&[usize])) {
+        let mut batch: Vec<usize> = Vec::new();
         let mut filled = 0;
         for sample in self.order(epoch) {
             let (cost, limit) = match self.settings.batch_size {
                 BatchSize::Tokens(limit) => (self.lengths[sample], limit),
                 BatchSize::Samples(limit) => (1, limit),
             };
-            match batches.last_mut() {
-                Some(batch) if filled + cost <= limit => {
-                    batch.push(sample);
-                    filled += cost;
-                }
-                _ => {
-                    batches.push(vec![sample]);
-                    filled = cost;
-                }
+            if !batch.is_empty() && filled + cost > limit {
+                take(&batch);
+                batch.clear();
+                filled = 0;
             }
+            batch.push(sample);
+            filled += cost;
         }
-        batches
+        if !batch.is_empty() {
+            take(&batch);
+        }
     }
 
     /// Best-fit decreasing; equal lengths keep the batch's order.

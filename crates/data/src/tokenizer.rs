@@ -154,6 +154,15 @@ impl Tokenizer {
         self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
     }
 
+    /// Texts of all special tokens, sorted: where they stand in a text, they become their ids.
+    pub fn special_texts(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder();
+        let mut texts: Vec<String> =
+            added.into_values().filter(|token| token.special).map(|token| token.content).collect();
+        texts.sort_unstable();
+        texts
+    }
+
     /// Texts of the special tokens.
     pub fn special_tokens(&self) -> &SpecialTokens {
         &self.special

@@ -1,0 +1,284 @@
+//! A corrected file: what can be put right without guessing. Texts are never changed.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::{Cursor, Read, Write};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::identity::Identifier;
+use crate::error::Error;
+use crate::finding::BadRow;
+use crate::json::{self, Json};
+use crate::read::{Kind, Limits, Line, LineReader, text_of, too_long};
+use crate::row::{Message, Role, Row, RowContent};
+use crate::source::{self, Source};
+
+/// Most changes that are listed; the rest is only counted.
+pub const MAX_LISTED_CHANGES: usize = 10_000;
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Something that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Line of the file that was read, from 1; 0 for the file.
+    pub line: u64,
+    /// What was done.
+    pub message: String,
+}
+
+/// What a corrected file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fixed {
+    /// Rows that were written.
+    pub rows: u64,
+    /// Rows that were left out.
+    pub left_out: u64,
+    /// Rows that were written otherwise.
+    pub changed: u64,
+    /// All changes.
+    pub change_count: u64,
+    /// The first [`MAX_LISTED_CHANGES`].
+    pub changes: Vec<Change>,
+}
+
+impl Fixed {
+    fn push(&mut self, line: u64, message: impl Into<String>) {
+        self.change_count += 1;
+        if self.changes.len() < MAX_LISTED_CHANGES {
+            self.changes.push(Change { line, message: message.into() });
+        }
+    }
+}
+
+/// Writes the good rows of `input` in this project's form: without byte order mark, line breaks of other systems, blank
+/// lines, bad rows, rows that are there already, and messages behind the last answer that is learnt. In rows that are
+/// rewritten, fields of messages that have no effect are left out.
+pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<Fixed, Error> {
+    let mut fixed = Fixed::default();
+    let mut start = Vec::new();
+    input.by_ref().take(BOM.len() as u64).read_to_end(&mut start).map_err(failed)?;
+    if start == BOM {
+        fixed.push(0, "the byte order mark was left out");
+        start.clear();
+    }
+    let mut lines = LineReader::new(Cursor::new(start).chain(input), limits.line_bytes);
+    let mut rows = Rows::default();
+    let (mut breaks, mut blanks) = (0u64, 0u64);
+    let mut buffer = Vec::new();
+    loop {
+        buffer.clear();
+        let found = match lines.next_line(&mut buffer) {
+            Ok(Line::End) => break,
+            Ok(found) => found,
+            Err(error) => match source::finding(&error) {
+                Some(finding) => {
+                    fixed.push(lines.number() + 1, format!("the rest was left out: {}", finding.message));
+                    break;
+                }
+                None => return Err(Error::Read(error)),
+            },
+        };
+        let line = lines.number();
+        if found == Line::TooLong {
+            fixed.left_out += 1;
+            fixed.push(line, format!("left out: {}", too_long(line, limits).message));
+            continue;
+        }
+        if buffer.trim_ascii().is_empty() {
+            blanks += 1;
+            continue;
+        }
+        if fixed.rows == limits.rows {
+            fixed.push(line, format!("the rest was left out: a dataset has at most {} rows", limits.rows));
+            break;
+        }
+        if buffer.ends_with(b"\r") {
+            buffer.pop();
+            breaks += 1;
+        }
+        match rows.row(line, &buffer) {
+            Ok(row) => {
+                output.write_all(row.text.as_bytes()).and_then(|()| output.write_all(b"\n")).map_err(failed)?;
+                fixed.rows += 1;
+                fixed.changed += u64::from(!row.changes.is_empty());
+                row.changes.into_iter().for_each(|change| fixed.push(line, change));
+            }
+            Err(why) => {
+                fixed.left_out += 1;
+                fixed.push(line, format!("left out: {why}"));
+            }
+        }
+    }
+    output.flush().map_err(failed)?;
+    for (count, what) in
+        [(breaks, "line breaks of another system were replaced"), (blanks, "blank lines were left out")]
+    {
+        if count > 0 {
+            fixed.push(0, format!("{count} {what}"));
+        }
+    }
+    Ok(fixed)
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::Read(error)
+}
+
+struct Written<'a> {
+    text: Cow<'a, str>,
+    changes: Vec<String>,
+}
+
+/// What is known of the rows before.
+#[derive(Default)]
+struct Rows {
+    kind: Option<Kind>,
+    identifier: Identifier,
+    lines: HashMap<u64, u64>,
+}
+
+impl Rows {
+    /// The row as it is to be written, or why it is not.
+    fn row<'a>(&mut self, line: u64, bytes: &'a [u8]) -> Result<Written<'a>, String> {
+        let message = |bad: &BadRow| bad.findings()[0].message.clone();
+        let text = text_of(line, bytes).map_err(|finding| finding.message)?;
+        let json = json::parse(line, text).map_err(|found| message(&BadRow::new(found)))?;
+        let mut row = Row::from_json(line, &json).map_err(|bad| message(&bad))?;
+        let kind = Kind::of(&row);
+        if let Some(finding) = self.kind.get_or_insert(kind).mismatch(kind, line) {
+            return Err(finding.message);
+        }
+        let (identity, _) = self.identifier.identify(&row);
+        if let Some(first) = self.lines.get(&identity.exact) {
+            return Err(format!("the row is the same as line {first}"));
+        }
+        self.lines.insert(identity.exact, line);
+        let mut changes: Vec<String> =
+            row.spellings.iter().map(|spelling| format!("rewritten: {}", spelling.message())).collect();
+        if let RowContent::Chat(conversation) = &mut row.content {
+            let messages = &mut conversation.messages;
+            let has_answer = messages.last().is_some_and(|message| message.role == Role::Assistant);
+            if let Some(last) = messages.iter().rposition(Message::is_trained)
+                && !has_answer
+            {
+                let count = messages.len() - last - 1;
+                messages.truncate(last + 1);
+                changes.push(format!("left out what follows the last learnt answer, {count} messages"));
+            }
+        }
+        let text = match changes.is_empty() {
+            true => Cow::Borrowed(text),
+            false => Cow::Owned(rewritten(&row, &json).to_string()),
+        };
+        Ok(Written { text, changes })
+    }
+}
+
+/// The row in this project's form, with the members that have no effect.
+fn rewritten(row: &Row, json: &Json<'_>) -> Value {
+    let mut out = Map::new();
+    let Json::Object(members) = json else { return Value::Null };
+    for (key, value) in members {
+        match (&**key, &row.content) {
+            ("messages" | "conversations", RowContent::Chat(conversation)) => {
+                out.insert("messages".into(), conversation.messages.iter().map(message).collect());
+            }
+            ("tools" | "functions", RowContent::Chat(conversation)) => {
+                if !conversation.tools.is_empty() {
+                    out.insert("tools".into(), conversation.tools.clone().into());
+                }
+            }
+            _ => {
+                out.insert(key.to_string(), value.to_value());
+            }
+        }
+    }
+    out.into()
+}
+
+fn message(message: &Message) -> Value {
+    let mut out = Map::new();
+    out.insert("role".into(), message.role.as_str().into());
+    out.insert("content".into(), message.content.as_str().into());
+    if let Some(reasoning) = &message.reasoning_content {
+        out.insert("reasoning_content".into(), reasoning.as_str().into());
+    }
+    if !message.tool_calls.is_empty() {
+        let call = |call: &crate::row::ToolCall| {
+            let arguments = Value::from(call.arguments.clone()).to_string();
+            let function = json!({"name": call.name, "arguments": arguments});
+            match call.id.is_empty() {
+                true => json!({"type": "function", "function": function}),
+                false => json!({"id": call.id, "type": "function", "function": function}),
+            }
+        };
+        out.insert("tool_calls".into(), message.tool_calls.iter().map(call).collect());
+    }
+    if let Some(id) = &message.tool_call_id {
+        out.insert("tool_call_id".into(), id.as_str().into());
+    }
+    if let Some(name) = &message.name {
+        out.insert("name".into(), name.as_str().into());
+    }
+    if message.role == Role::Assistant && !message.trained {
+        out.insert("weight".into(), 0.into());
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> (String, Vec<String>) {
+        let mut out = Vec::new();
+        let fixed = fix(Box::new(Cursor::new(text.to_owned().into_bytes())), &mut out, Limits::default())
+            .expect("memory");
+        let changes = fixed.changes.into_iter().map(|change| format!("{}: {}", change.line, change.message));
+        (String::from_utf8(out).expect("text"), changes.collect())
+    }
+
+    #[test]
+    fn what_needs_no_guessing_is_put_right() {
+        let good = |text: &str| {
+            format!(
+                r#"{{"messages": [{{"role": "user", "content": "{text}"}}, {{"role": "assistant", "content": "a"}}]}}"#
+            )
+        };
+        let (a, b) = (good("a"), good("b"));
+        let share = r#"{"id": 7, "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "human", "value": "more"}]}"#;
+        let text = format!("\u{feff}{a}\r\n\n{b}\r\n{{\"x\": 1}}\n{a}\n{share}\n");
+        let (out, changes) = run(&text);
+        let rewritten = r#"{"id":7,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+        assert_eq!(out, format!("{a}\n{b}\n{rewritten}\n"));
+        let expect = [
+            "0: the byte order mark was left out",
+            "4: left out: a row needs the field messages, the fields prompt and completion, or the field text",
+            "5: left out: the row is the same as line 1",
+            "6: rewritten: read as ShareGPT: conversations as messages, from as role (human is user, gpt is assistant), value as content",
+            "6: left out what follows the last learnt answer, 1 messages",
+            "0: 2 line breaks of another system were replaced",
+            "0: 1 blank lines were left out",
+        ];
+        assert_eq!(changes, expect);
+        assert_eq!(run(&out), (out, Vec::new()));
+    }
+
+    #[test]
+    fn a_rewritten_row_says_the_same() {
+        for text in [
+            r#"{"functions": [{"name": "f", "parameters": {}}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"b\": 1, \"a\": [2]}"}}, {"role": "function", "name": "f", "content": "r"}, {"role": "assistant", "reasoning": "so", "content": "a"}]}"#,
+            r#"{"weight": 2, "tools": "[{\"name\": \"f\"}]", "messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "q"}]}, {"role": "assistant", "content": "no", "weight": 0}, {"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}}]}]}"#,
+            r#"{"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 1}}"}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"}]}"#,
+        ] {
+            let before = Row::from_text(1, text).expect("a good row");
+            assert!(!before.spellings.is_empty());
+            let (out, _) = run(text);
+            let after = Row::from_text(1, out.trim_end()).expect("a good row");
+            assert_eq!((after.content, after.weight), (before.content, before.weight));
+            assert_eq!(after.spellings, []);
+        }
+    }
+}

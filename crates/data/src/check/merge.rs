@@ -1,0 +1,381 @@
+//! What blocks hold, put together in the order of lines, and the checks that need more than one row.
+
+use std::collections::BTreeMap;
+
+use super::repeats::{Like, Repeats};
+use super::rows::{Found, Good, Outcome, Worker};
+use super::script::Script;
+use super::statistics::{Statistics, TokenStatistics, TokenTally};
+use super::{MAX_LISTED_ERRORS, MAX_LISTED_OF_A_WARNING, MAX_LISTED_WARNINGS, Options, Report};
+use crate::finding::{Code, Finding};
+use crate::read::{Kind, MIN_ROWS};
+use crate::row::{Format, Spelling};
+
+/// After each so many rows it is asked whether going on is worth it.
+pub(super) const GIVE_UP_ROWS: u32 = 10_000;
+/// Bad ones among these from which on it is not, in percent.
+const GIVE_UP_PERCENT: u32 = 95;
+/// Fewest rows of which one of another script is remarkable.
+const SCRIPT_ROWS_MIN: u64 = 500;
+/// A script is rare up to this share of rows, in percent, if nearly all others are in one.
+const RARE_PERCENT: u64 = 1;
+
+/// A place in the files.
+#[derive(Clone, Copy)]
+struct At {
+    file: usize,
+    line: u64,
+}
+
+/// Rows whose lines follow one another.
+struct Run {
+    row: u32,
+    at: At,
+}
+
+#[derive(Default)]
+struct ScriptRows {
+    count: u64,
+    /// The first of them.
+    rows: Vec<u32>,
+}
+
+/// Takes the outcomes of blocks.
+pub(super) struct Merger<'a> {
+    options: &'a Options<'a>,
+    names: Vec<String>,
+    training_files: usize,
+    is_evaluation: bool,
+    kind: Option<Kind>,
+    format: Option<Format>,
+    rows: [u64; 2],
+    window: (u32, u32),
+    gave_up: bool,
+    /// With the number of its file, to sort by.
+    errors: Vec<(usize, Finding)>,
+    error_counts: BTreeMap<Code, u64>,
+    warnings: Vec<(usize, Finding)>,
+    warning_counts: BTreeMap<Code, u64>,
+    spellings: BTreeMap<(usize, Spelling), (u64, u64)>,
+    statistics: Statistics,
+    tokens: TokenTally,
+    repeats: Repeats,
+    remembered: u32,
+    runs: Vec<Run>,
+    scripts: Vec<ScriptRows>,
+}
+
+impl<'a> Merger<'a> {
+    /// `names` are those of all files, the first `training_files` of which are trained on.
+    pub(super) fn new(options: &'a Options<'a>, names: Vec<String>, training_files: usize) -> Self {
+        Merger {
+            options,
+            names,
+            training_files,
+            is_evaluation: false,
+            kind: None,
+            format: None,
+            rows: [0; 2],
+            window: (0, 0),
+            gave_up: false,
+            errors: Vec::new(),
+            error_counts: BTreeMap::new(),
+            warnings: Vec::new(),
+            warning_counts: BTreeMap::new(),
+            spellings: BTreeMap::new(),
+            statistics: Statistics::default(),
+            tokens: TokenTally::default(),
+            repeats: Repeats::default(),
+            remembered: 0,
+            runs: Vec::new(),
+            scripts: Script::ALL.iter().map(|_| ScriptRows::default()).collect(),
+        }
+    }
+
+    /// Takes the next block; `worker` repeats the part of it up to where the reading is given up. False when nothing
+    /// more is to come.
+    pub(super) fn take(&mut self, mut outcome: Outcome, worker: &mut Worker<'_>) -> bool {
+        let file = outcome.block.file;
+        if let Some(rows) = self.give_up_after(&outcome) {
+            let line = outcome.notes[rows - 1].line;
+            outcome.block.cut(rows);
+            outcome = worker.process(outcome.block);
+            let message = format!(
+                "nearly all of the last {GIVE_UP_ROWS} rows are bad, so the rest of the file is not looked at"
+            );
+            let fix = "see what the first errors say; is it a file of rows, one JSON object a line?";
+            outcome.block.end = Some(Finding::new(line, "", Code::GaveUp, message, fix));
+            self.gave_up = true;
+        }
+        self.rows[usize::from(self.is_evaluation)] += outcome.notes.len() as u64;
+        let mut mixed = Found::default();
+        for note in &outcome.notes {
+            if let Some(good) = note.good {
+                match self.kind.get_or_insert(good.kind).mismatch(good.kind, note.line) {
+                    Some(finding) => mixed.error(finding),
+                    None => self.compare(At { file, line: note.line }, good),
+                }
+            }
+        }
+        if !self.is_evaluation {
+            self.statistics.merge(&outcome.statistics);
+            self.tokens.merge(outcome.tokens);
+        }
+        for (spelling, (line, count)) in outcome.spellings {
+            self.spellings.entry((file, spelling)).or_insert((line, 0)).1 += count;
+        }
+        let mut errors = outcome.errors;
+        for (code, count) in mixed.counts {
+            *errors.counts.entry(code).or_default() += count;
+        }
+        errors.listed.append(&mut mixed.listed);
+        errors.listed.sort_by_key(|finding| finding.line);
+        errors.listed.truncate(MAX_LISTED_ERRORS);
+        if let Some(end) = outcome.block.end.take() {
+            // Whatever the list holds, it says why it ends.
+            errors.listed.truncate(MAX_LISTED_ERRORS - self.errors.len().min(MAX_LISTED_ERRORS));
+            *errors.counts.entry(end.code).or_default() += 1;
+            errors.listed.push(end);
+        }
+        self.add_errors(file, errors);
+        self.add_warnings(file, outcome.warnings);
+        !self.gave_up
+    }
+
+    /// Rows of the block after which too many were bad.
+    fn give_up_after(&mut self, outcome: &Outcome) -> Option<usize> {
+        let mut kind = self.kind;
+        for (index, note) in outcome.notes.iter().enumerate() {
+            let is_good = note.good.is_some_and(|good| *kind.get_or_insert(good.kind) == good.kind);
+            let (rows, bad) = &mut self.window;
+            *rows += 1;
+            *bad += u32::from(!is_good);
+            if *rows == GIVE_UP_ROWS {
+                let is_hopeless = *bad >= GIVE_UP_ROWS / 100 * GIVE_UP_PERCENT;
+                self.window = (0, 0);
+                if is_hopeless {
+                    return Some(index + 1);
+                }
+            }
+        }
+        None
+    }
+
+    fn add_errors(&mut self, file: usize, found: Found) {
+        let room = (MAX_LISTED_ERRORS + 1).saturating_sub(self.errors.len());
+        let is_last = |finding: &Finding| matches!(finding.code, Code::GaveUp | Code::TooManyRows | Code::BadCompression);
+        for (index, finding) in found.listed.into_iter().enumerate() {
+            if index < room || is_last(&finding) {
+                self.errors.push((file, finding));
+            }
+        }
+        for (code, count) in found.counts {
+            *self.error_counts.entry(code).or_default() += count;
+        }
+    }
+
+    fn add_warnings(&mut self, file: usize, found: Found) {
+        let mut counts = self.warning_counts.clone();
+        for finding in found.listed {
+            let count = counts.entry(finding.code).or_default();
+            *count += 1;
+            if *count <= MAX_LISTED_OF_A_WARNING {
+                self.warnings.push((file, finding));
+            }
+        }
+        for (code, count) in found.counts {
+            *self.warning_counts.entry(code).or_default() += count;
+        }
+    }
+
+    fn error(&mut self, file: usize, code: Code, message: String, fix: String) {
+        let mut found = Found::default();
+        found.error(Finding::new(0, "", code, message, fix));
+        self.add_errors(file, found);
+    }
+
+    fn warn(&mut self, at: At, code: Code, message: String, fix: &str) {
+        let mut found = Found::default();
+        found.warning(Finding::new(at.line, "", code, message, fix));
+        self.add_warnings(at.file, found);
+    }
+
+    fn compare(&mut self, at: At, good: Good) {
+        if self.is_evaluation {
+            self.look_for_leakage(at, good);
+            return;
+        }
+        let row = self.remembered;
+        self.remembered = self.remembered.saturating_add(1);
+        let follows = self.runs.last().is_some_and(|run| {
+            run.at.file == at.file && run.at.line + u64::from(row - run.row) == at.line
+        });
+        if !follows {
+            self.runs.push(Run { row, at });
+        }
+        self.repeats.push(row, good.identity);
+        if let Some(script) = good.script {
+            let rows = &mut self.scripts[script as usize];
+            rows.count += 1;
+            if (rows.rows.len() as u64) < MAX_LISTED_OF_A_WARNING {
+                rows.rows.push(row);
+            }
+        }
+    }
+
+    fn look_for_leakage(&mut self, at: At, good: Good) {
+        let Some((row, like)) = self.repeats.look_up(good.identity) else { return };
+        let what = if like == Like::Same { "is" } else { "is nearly" };
+        // The two are in two files.
+        let first = self.at(row);
+        let message = format!(
+            "this row of the evaluation data {what} line {} of the training data{}",
+            first.line,
+            if self.training_files > 1 { format!(" in {}", self.names[first.file]) } else { String::new() }
+        );
+        let fix = "leave it out of one of them: what was learnt by heart tells nothing of other rows";
+        self.warn(at, Code::Leakage, message, fix);
+    }
+
+    fn at(&self, row: u32) -> At {
+        let run = &self.runs[self.runs.partition_point(|run| run.row <= row) - 1];
+        At { file: run.at.file, line: run.at.line + u64::from(row - run.row) }
+    }
+
+    /// Ends the training data; what comes then is evaluation data, if there is some.
+    pub(super) fn end_training(&mut self) {
+        self.end_of_rows();
+        let most = usize::try_from(MAX_LISTED_OF_A_WARNING).expect("a small number");
+        for (like, places) in self.repeats.find(most) {
+            let (code, fix) = match like {
+                Like::Same => (Code::DuplicateRow, "leave it out, unless it shall count twice"),
+                Like::Near => (Code::NearDuplicateRow, "leave one of them out, unless both are wanted"),
+                Like::OtherAnswer => (Code::ConflictingAnswers, "keep the better answer, unless several are right"),
+            };
+            let count = places.count;
+            let places = places.into_vec();
+            let unlisted = count - places.len() as u64;
+            for (row, first) in places {
+                let (at, first) = (self.at(row), self.at(first));
+                let place = match first.file == at.file {
+                    true => format!("line {}", first.line),
+                    false => format!("line {} of {}", first.line, self.names[first.file]),
+                };
+                let message = match like {
+                    Like::Same => format!("the row is the same as {place}"),
+                    Like::Near => format!(
+                        "the row is the same as {place} but for case, white space, punctuation and digits"
+                    ),
+                    Like::OtherAnswer => format!("{place} has the same question with another answer"),
+                };
+                self.warn(at, code, message, fix);
+            }
+            if unlisted > 0 {
+                *self.warning_counts.entry(code).or_default() += unlisted;
+            }
+        }
+        self.rare_scripts();
+        self.is_evaluation = true;
+        self.format = self.kind.take().map(|kind| kind.format);
+        self.window = (0, 0);
+    }
+
+    /// Whether evaluation data can be compared.
+    pub(super) fn may_go_on(&self) -> bool {
+        !self.gave_up
+    }
+
+    /// What is said of the number of rows of a set of files.
+    fn end_of_rows(&mut self) {
+        let rows = self.rows[usize::from(self.is_evaluation)];
+        let file = if self.is_evaluation { self.training_files } else { 0 };
+        let fix = format!("a dataset needs at least {MIN_ROWS} rows");
+        if rows == 0 && self.error_counts.is_empty() {
+            self.error(file, Code::EmptyFile, "the file is empty".into(), fix);
+        } else if rows < MIN_ROWS && rows > 0 {
+            self.error(file, Code::TooFewRows, format!("the file has {rows} rows"), fix);
+        }
+    }
+
+    fn rare_scripts(&mut self) {
+        let all: u64 = self.scripts.iter().map(|script| script.count).sum();
+        let Some(most) = self.scripts.iter().map(|script| script.count).max() else { return };
+        if all < SCRIPT_ROWS_MIN || (all - most) * 100 > all * RARE_PERCENT {
+            return;
+        }
+        let Some(common) = self.scripts.iter().position(|script| script.count == most) else { return };
+        let scripts = std::mem::take(&mut self.scripts);
+        for (script, found) in Script::ALL.iter().zip(scripts).filter(|(script, _)| **script as usize != common) {
+            let unlisted = found.count - found.rows.len() as u64;
+            for row in found.rows {
+                let message = format!(
+                    "the row is written in {}, nearly all others in {}",
+                    script.name(),
+                    Script::ALL[common].name()
+                );
+                let fix = "check that it belongs here";
+                self.warn(self.at(row), Code::RareScript, message, fix);
+            }
+            if unlisted > 0 {
+                *self.warning_counts.entry(Code::RareScript).or_default() += unlisted;
+            }
+        }
+    }
+
+    /// The report of all that was taken.
+    pub(super) fn finish(mut self) -> Report {
+        let has_evaluation = self.training_files < self.names.len();
+        if has_evaluation && !self.gave_up {
+            self.end_of_rows();
+        }
+        for ((file, spelling), (line, count)) in std::mem::take(&mut self.spellings) {
+            let message = match count {
+                1 => spelling.message().to_owned(),
+                _ => format!("{} ({count} rows)", spelling.message()),
+            };
+            self.warn(At { file, line }, Code::ReadAs, message, "check that this is what was meant");
+        }
+        // Their memory is for the lengths now.
+        self.repeats = Repeats::default();
+        self.runs = Vec::new();
+        let options = self.options;
+        let tokens = options.renderer.map(|_| {
+            TokenStatistics::new(
+                std::mem::take(&mut self.tokens),
+                options.context_length,
+                options.model_context_length,
+                &options.batching,
+            )
+        });
+        if self.error_counts.is_empty() && tokens.as_ref().is_some_and(|tokens| tokens.samples == 0) {
+            let message = "no row is left to train on: all are too long".to_owned();
+            let fix = "shorten the rows, or train with a longer context".to_owned();
+            self.error(0, Code::NothingToTrain, message, fix);
+        }
+        let is_several = self.names.len() > 1;
+        let named = |mut list: Vec<(usize, Finding)>| -> Vec<Finding> {
+            list.sort_by_key(|(file, finding)| (*file, finding.line));
+            let name = |(file, mut finding): (usize, Finding)| {
+                finding.file = is_several.then(|| self.names[file].clone());
+                finding
+            };
+            list.into_iter().map(name).collect()
+        };
+        let errors = named(std::mem::take(&mut self.errors));
+        let mut warnings = named(std::mem::take(&mut self.warnings));
+        warnings.truncate(MAX_LISTED_WARNINGS);
+        Report {
+            rows: self.rows[0],
+            evaluation_rows: has_evaluation.then_some(self.rows[1]),
+            format: self.format,
+            error_count: self.error_counts.values().sum(),
+            errors,
+            error_counts: self.error_counts,
+            warning_count: self.warning_counts.values().sum(),
+            warnings,
+            warning_counts: self.warning_counts,
+            statistics: self.statistics,
+            tokens,
+        }
+    }
+}

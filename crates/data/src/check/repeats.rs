@@ -1,0 +1,165 @@
+//! Rows that are there more than once, and questions with several answers, found with 20 bytes a row.
+
+use std::collections::BinaryHeap;
+
+use super::identity::Identity;
+
+const HASH_BYTES: usize = 7;
+const NEAR: std::ops::Range<usize> = 0..HASH_BYTES;
+const QUESTION: std::ops::Range<usize> = HASH_BYTES..2 * HASH_BYTES;
+const EXACT: std::ops::Range<usize> = 14..17;
+const ROW: std::ops::Range<usize> = 17..20;
+/// Rows that are remembered; those beyond are not compared.
+pub(super) const MAX_REMEMBERED_ROWS: u32 = 1 << 24;
+
+/// Hashes and the number of a row, the most significant bytes first. Rows whose 56 bits of `near` are the same are
+/// told apart by 24 of `exact`, which is enough there.
+type Entry = [u8; 20];
+
+/// How a row is like an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Like {
+    Same,
+    Near,
+    OtherAnswer,
+}
+
+/// A row, the earlier one, and how they are alike.
+pub(super) type Repeat = (u32, u32);
+
+/// All rows of the dataset.
+#[derive(Default)]
+pub(super) struct Repeats {
+    entries: Vec<Entry>,
+    is_sorted: bool,
+}
+
+/// The first places of one kind, and how many there are.
+#[derive(Default)]
+pub(super) struct Places {
+    heap: BinaryHeap<Repeat>,
+    /// All of them.
+    pub(super) count: u64,
+}
+
+impl Places {
+    fn push(&mut self, repeat: Repeat, most: usize) {
+        self.count += 1;
+        self.heap.push(repeat);
+        if self.heap.len() > most {
+            self.heap.pop();
+        }
+    }
+
+    /// In the order of rows.
+    pub(super) fn into_vec(self) -> Vec<Repeat> {
+        self.heap.into_sorted_vec()
+    }
+}
+
+impl Repeats {
+    pub(super) fn push(&mut self, row: u32, identity: Identity) {
+        if row >= MAX_REMEMBERED_ROWS {
+            return;
+        }
+        let mut entry = [0; 20];
+        entry[NEAR].copy_from_slice(&identity.near.to_be_bytes()[..HASH_BYTES]);
+        entry[QUESTION].copy_from_slice(&identity.question.unwrap_or_default().to_be_bytes()[..HASH_BYTES]);
+        entry[EXACT].copy_from_slice(&identity.exact.to_be_bytes()[..EXACT.len()]);
+        entry[ROW].copy_from_slice(&row.to_be_bytes()[1..]);
+        self.entries.push(entry);
+        self.is_sorted = false;
+    }
+
+    /// Looks for all of them; at most `most` places of each kind are kept.
+    pub(super) fn find(&mut self, most: usize) -> [(Like, Places); 3] {
+        let (mut same, mut near, mut other) = (Places::default(), Places::default(), Places::default());
+        self.entries.sort_unstable_by(|a, b| (&a[QUESTION], &a[ROW]).cmp(&(&b[QUESTION], &b[ROW])));
+        for group in self.entries.chunk_by(|a, b| a[QUESTION] == b[QUESTION]) {
+            let first = &group[0];
+            if first[QUESTION].iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            // What is the same or nearly the same is told as that.
+            for entry in group[1..].iter().filter(|entry| entry[NEAR] != first[NEAR]) {
+                other.push((row(entry), row(first)), most);
+            }
+        }
+        self.sort();
+        for group in self.entries.chunk_by(|a, b| a[NEAR] == b[NEAR]) {
+            for (index, entry) in group.iter().enumerate().skip(1) {
+                match first_same(&group[..index], entry) {
+                    Some(first) => same.push((row(entry), row(first)), most),
+                    None => near.push((row(entry), row(&group[0])), most),
+                }
+            }
+        }
+        [(Like::Same, same), (Like::Near, near), (Like::OtherAnswer, other)]
+    }
+
+    /// The first row that is the same as this one, or else nearly the same. [`Repeats::find`] comes first.
+    pub(super) fn look_up(&self, identity: Identity) -> Option<(u32, Like)> {
+        debug_assert!(self.is_sorted);
+        let near = &identity.near.to_be_bytes()[..HASH_BYTES];
+        let start = self.entries.partition_point(|entry| &entry[NEAR] < near);
+        let group = self.entries[start..].chunk_by(|a, b| a[NEAR] == b[NEAR]).next()?;
+        if &group[0][NEAR] != near {
+            return None;
+        }
+        let exact = &identity.exact.to_be_bytes()[..EXACT.len()];
+        match group.iter().take(MAX_COMPARED).find(|entry| &entry[EXACT] == exact) {
+            Some(same) => Some((row(same), Like::Same)),
+            None => Some((row(&group[0]), Like::Near)),
+        }
+    }
+
+    fn sort(&mut self) {
+        self.entries.sort_unstable_by(|a, b| (&a[NEAR], &a[ROW]).cmp(&(&b[NEAR], &b[ROW])));
+        self.is_sorted = true;
+    }
+}
+
+/// Rows that are nearly the same and that one more is compared with.
+const MAX_COMPARED: usize = 64;
+
+fn first_same<'a>(earlier: &'a [Entry], entry: &Entry) -> Option<&'a Entry> {
+    earlier.iter().take(MAX_COMPARED).find(|other| other[EXACT] == entry[EXACT])
+}
+
+fn row(entry: &Entry) -> u32 {
+    let [a, b, c] = entry[ROW] else { unreachable!("a row has three bytes") };
+    u32::from_be_bytes([0, a, b, c])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(near: u64, exact: u64, question: Option<u64>) -> Identity {
+        let high = |hash: u64| hash << 40;
+        Identity { near: high(near), exact: high(exact), question: question.map(high) }
+    }
+
+    #[test]
+    fn repeats_are_found_and_kept_up_to_a_limit() {
+        let mut repeats = Repeats::default();
+        repeats.push(0, identity(1, 1, Some(5)));
+        repeats.push(1, identity(2, 2, None));
+        repeats.push(2, identity(1, 1, Some(5)));
+        repeats.push(3, identity(1, 3, Some(6)));
+        repeats.push(4, identity(4, 4, Some(5)));
+        repeats.push(5, identity(1, 3, None));
+        repeats.push(6, identity(1, 1, None));
+        let found = repeats.find(2).map(|(like, places)| (like, places.count, places.into_vec()));
+        let expect = [
+            (Like::Same, 3, vec![(2, 0), (5, 3)]),
+            (Like::Near, 1, vec![(3, 0)]),
+            (Like::OtherAnswer, 1, vec![(4, 0)]),
+        ];
+        assert_eq!(found, expect);
+        assert_eq!(repeats.look_up(identity(1, 3, None)), Some((3, Like::Same)));
+        assert_eq!(repeats.look_up(identity(1, 9, None)), Some((0, Like::Near)));
+        assert_eq!(repeats.look_up(identity(3, 3, None)), None);
+        assert_eq!(repeats.look_up(identity(9, 9, None)), None);
+    }
+}
