@@ -90,6 +90,10 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 pub const SIGNED_URL_LIFE: Duration = Duration::from_secs(3600);
 /// Row errors that an answer lists one by one. gRPC clients take 8 KiB of trailers, message and details together.
 pub const ROW_ERRORS_SHOWN: usize = 10;
+/// Errors, and warnings, that the report of a dataset lists.
+pub const REPORT_FINDINGS_MAX: usize = 1_000;
+/// Threads that check the rows of one dataset.
+pub const DATASET_CHECK_THREADS: usize = 2;
 /// Row errors that stand in the message itself.
 pub const ROW_ERRORS_IN_MESSAGE: usize = 3;
 /// Rows of a page of `:preview` when none are asked for, and at most.

@@ -97,8 +97,14 @@ impl Cutter {
             self.reader = Some((file, LineReader::new(input.source, self.limits.line_bytes)));
         }
         let Some((file, mut reader)) = self.reader.take() else { return Ok(None) };
-        let mut block =
-            Block { number: self.number, file, bytes: Vec::new(), spans: Vec::new(), size_bytes: 0, end: None };
+        let mut block = Block {
+            number: self.number,
+            file,
+            bytes: Vec::new(),
+            spans: Vec::new(),
+            size_bytes: 0,
+            end: None,
+        };
         self.number += 1;
         block.bytes.reserve(self.block_bytes + self.block_bytes / 8);
         let mut is_ended = false;

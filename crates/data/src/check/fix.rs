@@ -100,7 +100,10 @@ pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<
         }
         match rows.row(line, &buffer) {
             Ok(row) => {
-                output.write_all(row.text.as_bytes()).and_then(|()| output.write_all(b"\n")).map_err(failed)?;
+                output
+                    .write_all(row.text.as_bytes())
+                    .and_then(|()| output.write_all(b"\n"))
+                    .map_err(failed)?;
                 fixed.rows += 1;
                 fixed.changed += u64::from(!row.changes.is_empty());
                 row.changes.into_iter().for_each(|change| fixed.push(line, change));
@@ -251,7 +254,8 @@ mod tests {
         let share = r#"{"id": 7, "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "human", "value": "more"}]}"#;
         let text = format!("\u{feff}{a}\r\n\n{b}\r\n{{\"x\": 1}}\n{a}\n{share}\n");
         let (out, changes) = run(&text);
-        let rewritten = r#"{"id":7,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+        let rewritten =
+            r#"{"id":7,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
         assert_eq!(out, format!("{a}\n{b}\n{rewritten}\n"));
         let expect = [
             "0: the byte order mark was left out",

@@ -163,7 +163,9 @@ impl<'a> Merger<'a> {
 
     fn add_errors(&mut self, file: usize, found: Found) {
         let room = (MAX_LISTED_ERRORS + 1).saturating_sub(self.errors.len());
-        let is_last = |finding: &Finding| matches!(finding.code, Code::GaveUp | Code::TooManyRows | Code::BadCompression);
+        let is_last = |finding: &Finding| {
+            matches!(finding.code, Code::GaveUp | Code::TooManyRows | Code::BadCompression)
+        };
         for (index, finding) in found.listed.into_iter().enumerate() {
             if index < room || is_last(&finding) {
                 self.errors.push((file, finding));
@@ -207,9 +209,10 @@ impl<'a> Merger<'a> {
         }
         let row = self.remembered;
         self.remembered = self.remembered.saturating_add(1);
-        let follows = self.runs.last().is_some_and(|run| {
-            run.at.file == at.file && run.at.line + u64::from(row - run.row) == at.line
-        });
+        let follows = self
+            .runs
+            .last()
+            .is_some_and(|run| run.at.file == at.file && run.at.line + u64::from(row - run.row) == at.line);
         if !follows {
             self.runs.push(Run { row, at });
         }
@@ -250,7 +253,9 @@ impl<'a> Merger<'a> {
             let (code, fix) = match like {
                 Like::Same => (Code::DuplicateRow, "leave it out, unless it shall count twice"),
                 Like::Near => (Code::NearDuplicateRow, "leave one of them out, unless both are wanted"),
-                Like::OtherAnswer => (Code::ConflictingAnswers, "keep the better answer, unless several are right"),
+                Like::OtherAnswer => {
+                    (Code::ConflictingAnswers, "keep the better answer, unless several are right")
+                }
             };
             let count = places.count;
             let places = places.into_vec();
@@ -305,7 +310,9 @@ impl<'a> Merger<'a> {
         }
         let Some(common) = self.scripts.iter().position(|script| script.count == most) else { return };
         let scripts = std::mem::take(&mut self.scripts);
-        for (script, found) in Script::ALL.iter().zip(scripts).filter(|(script, _)| **script as usize != common) {
+        for (script, found) in
+            Script::ALL.iter().zip(scripts).filter(|(script, _)| **script as usize != common)
+        {
             let unlisted = found.count - found.rows.len() as u64;
             for row in found.rows {
                 let message = format!(

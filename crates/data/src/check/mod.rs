@@ -22,13 +22,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 pub use blocks::Input;
 pub use fix::{Fixed, fix};
 pub use page::page;
-pub use statistics::{
-    Batching, Bin, Dropped, Packed, Roles, RowsWith, Spread, Statistics, TokenStatistics,
-};
+pub use statistics::{Batching, Bin, Dropped, Packed, Roles, RowsWith, Spread, Statistics, TokenStatistics};
 
 use crate::error::Error;
 use crate::finding::{Code, Finding};
@@ -113,6 +112,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// Its numbers in one JSON object: the statistics, those of tokens in `tokens`, and how many findings each code has.
+    pub fn numbers(&self) -> Value {
+        let mut numbers = json!(self.statistics);
+        numbers["tokens"] = json!(self.tokens);
+        numbers["error_counts"] = json!(self.error_counts);
+        numbers["warning_counts"] = json!(self.warning_counts);
+        numbers
+    }
+
     /// Whether the dataset may be trained on.
     pub fn is_ok(&self) -> bool {
         self.error_count == 0

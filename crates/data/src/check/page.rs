@@ -142,7 +142,9 @@ impl Page {
     fn verdict(&mut self, report: &Report) {
         let (class, text) = match (report.error_count, report.warning_count) {
             (0, 0) => ("good", "Ready to be trained on: nothing was found.".to_owned()),
-            (0, warnings) => ("warn", format!("May be trained on; {} to look at.", counted(warnings, "warning"))),
+            (0, warnings) => {
+                ("warn", format!("May be trained on; {} to look at.", counted(warnings, "warning")))
+            }
             (errors, warnings) => (
                 "bad",
                 format!(
@@ -290,7 +292,12 @@ impl Page {
             self.raw("</p>\n");
         }
         self.raw("<h2>What a context length leaves out</h2>\n");
-        self.head(&[("n", "context length"), ("n", "samples left out"), ("n", "of samples"), ("n", "of tokens")]);
+        self.head(&[
+            ("n", "context length"),
+            ("n", "samples left out"),
+            ("n", "of samples"),
+            ("n", "of tokens"),
+        ]);
         for dropped in &tokens.dropped {
             self.raw("<tr>");
             self.cell("n", &grouped(dropped.context_length as u64));

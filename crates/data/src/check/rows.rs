@@ -115,7 +115,9 @@ impl<'a> Worker<'a> {
             }
             for &length in &rendered.too_long {
                 outcome.tokens.add_too_long(length);
-                let message = format!("the row makes {length} tokens, the context has {most}: it is left out of training");
+                let message = format!(
+                    "the row makes {length} tokens, the context has {most}: it is left out of training"
+                );
                 let fix = "divide or shorten it, or train with a longer context";
                 outcome.warnings.warning(Finding::new(line, "", Code::TooLong, message, fix));
             }
@@ -171,18 +173,27 @@ impl Remarks<'_> {
         let messages = &conversation.messages;
         for (index, message) in messages.iter().enumerate() {
             let pointer = || format!("/{key}/{index}");
-            if message.content.trim().is_empty() && message.tool_calls.is_empty() && message.role != Role::Tool {
+            if message.content.trim().is_empty()
+                && message.tool_calls.is_empty()
+                && message.role != Role::Tool
+            {
                 if message.is_trained() {
                     self.empty_answer(pointer());
                 } else {
                     let what = format!("the message of the {} has no text", message.role.as_str());
-                    self.push(pointer(), Code::EmptyMessage, what, "write what is said, or remove the message");
+                    self.push(
+                        pointer(),
+                        Code::EmptyMessage,
+                        what,
+                        "write what is said, or remove the message",
+                    );
                 }
             }
             for (call, called) in message.tool_calls.iter().enumerate() {
                 let is_this = |tool: &serde_json::Value| tool["function"]["name"] == *called.name;
                 if !conversation.tools.iter().any(is_this) {
-                    let what = "the called tool is not among the tools of the row, so the model is not shown it";
+                    let what =
+                        "the called tool is not among the tools of the row, so the model is not shown it";
                     let fix = "add its definition to tools, or correct the name";
                     self.push(format!("/{key}/{index}/tool_calls/{call}"), Code::UndefinedTool, what, fix);
                 }

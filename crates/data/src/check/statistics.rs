@@ -277,8 +277,11 @@ impl TokenStatistics {
         batching: &Batching,
     ) -> Self {
         let TokenTally { lengths, trained_tokens, beginning } = tally;
-        let kept: Vec<usize> =
-            lengths.iter().map(|&length| length as usize).filter(|&length| length <= context_length).collect();
+        let kept: Vec<usize> = lengths
+            .iter()
+            .map(|&length| length as usize)
+            .filter(|&length| length <= context_length)
+            .collect();
         let (samples, tokens) = (kept.len() as u64, kept.iter().map(|&length| length as u64).sum());
         let samples_too_long = lengths.len() as u64 - samples;
         let shared = beginning.map_or(0, |beginning| beginning.len());
@@ -350,9 +353,10 @@ fn histogram(sorted: &[u32]) -> Vec<Bin> {
 
 fn dropped(sorted: &[u32], model_context_length: usize) -> Vec<Dropped> {
     let all: u64 = sorted.iter().map(|&length| u64::from(length)).sum();
-    let mut context_lengths: Vec<usize> = std::iter::successors(Some(CONTEXT_LENGTH_FIRST), |length| Some(length * 2))
-        .take_while(|&length| length < model_context_length)
-        .collect();
+    let mut context_lengths: Vec<usize> =
+        std::iter::successors(Some(CONTEXT_LENGTH_FIRST), |length| Some(length * 2))
+            .take_while(|&length| length < model_context_length)
+            .collect();
     context_lengths.push(model_context_length);
     let row = |context_length: usize| {
         let kept = sorted.partition_point(|&length| length as usize <= context_length);

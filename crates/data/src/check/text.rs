@@ -163,8 +163,8 @@ fn is_sequence(lead: char, rest: &mut std::str::Chars<'_>) -> bool {
 /// The byte that is this character in Latin-1 or Windows-1252.
 fn byte_of(character: char) -> Option<u8> {
     const FROM_80: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘',
-        '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+        '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
     ];
     match u32::from(character) {
         0..0x80 => None,
@@ -207,7 +207,14 @@ mod tests {
         check("\u{1b}[31mred", &[Code::ControlCharacter]);
         check("a\u{85}b", &[Code::ControlCharacter]);
         check("caf\u{fffd}", &[Code::ReplacementCharacter]);
-        for (text, windows) in [("café", true), ("don’t", true), ("Straße", true), ("Привет", true), ("🙂", true), ("20\u{a0}°", false)] {
+        for (text, windows) in [
+            ("café", true),
+            ("don’t", true),
+            ("Straße", true),
+            ("Привет", true),
+            ("🙂", true),
+            ("20\u{a0}°", false),
+        ] {
             let latin: String = text.bytes().map(char::from).collect();
             check(&latin, &[Code::WrongEncoding]);
             if windows {
@@ -218,7 +225,10 @@ mod tests {
     }
 
     fn windows_1252(latin: char) -> char {
-        (0x100..0x2200).filter_map(char::from_u32).find(|c| byte_of(*c).map(char::from) == Some(latin)).unwrap_or(latin)
+        (0x100..0x2200)
+            .filter_map(char::from_u32)
+            .find(|c| byte_of(*c).map(char::from) == Some(latin))
+            .unwrap_or(latin)
     }
 
     #[test]

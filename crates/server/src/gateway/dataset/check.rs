@@ -23,10 +23,11 @@ pub(crate) async fn dataset_check(state: &AppState, name: &DatasetRef) -> Result
     let files = uploaded_files(state, &dataset)?;
     let stop = StopOnDrop::default();
     let stopped = stop.flag();
-    let findings = tokio::task::spawn_blocking(move || read_all(&files, Rules::Upload, &stopped))
+    let read = files.clone();
+    let findings = tokio::task::spawn_blocking(move || read_all(&read, Rules::Upload, &stopped))
         .await
         .map_err(|source| ServerError::internal("checking a dataset", source))??;
-    let (rows, format) = (findings.rows, findings.dataset_format());
+    let (rows, format, remarks) = (findings.rows, findings.dataset_format(), findings.remarks(&files));
     let error = findings.error();
     let checked = dataset.files;
     let _lock = state.dataset_lock(name).await;
@@ -42,7 +43,7 @@ pub(crate) async fn dataset_check(state: &AppState, name: &DatasetRef) -> Result
                 Some(error) => dataset.status = Status::new(Code::InvalidArgument, error.to_string()),
                 None => {
                     dataset.state = DatasetState::Ready;
-                    dataset.status = Status::default();
+                    dataset.status = Status::new(Code::Ok, remarks);
                     dataset.example_count = rows;
                     dataset.format = format;
                 }

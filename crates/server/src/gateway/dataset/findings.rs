@@ -1,11 +1,14 @@
 //! What is wrong with the rows of a set of files, and what they are.
 
+use std::path::PathBuf;
+
+use hearth_data::check::Report;
 use hearth_data::row::Format;
-use hearth_data::{BadRow, Finding};
-use hearth_domain::DatasetFormat;
+use hearth_data::{BadRow, Code, Finding};
+use hearth_domain::{DatasetFinding, DatasetFormat, DatasetRef, DatasetReport};
 
 use crate::error::{FieldViolation, ServerError};
-use crate::limits::{ROW_ERRORS_IN_MESSAGE, ROW_ERRORS_SHOWN};
+use crate::limits::{REPORT_FINDINGS_MAX, ROW_ERRORS_IN_MESSAGE, ROW_ERRORS_SHOWN};
 
 /// What all files together are like.
 #[derive(Debug, Default)]
@@ -17,6 +20,17 @@ pub(crate) struct Findings {
     /// The first [`ROW_ERRORS_SHOWN`].
     errors: Vec<FieldViolation>,
     error_count: u64,
+    /// All of it, of rows that are trained on.
+    pub(super) report: Option<Report>,
+}
+
+/// The file that a finding is about.
+fn file_of(files: &[(String, PathBuf)], finding: &Finding) -> String {
+    match (&finding.file, files) {
+        (Some(file), _) => file.clone(),
+        (None, [(file, _), ..]) => file.clone(),
+        (None, []) => String::new(),
+    }
 }
 
 impl Findings {
@@ -44,15 +58,65 @@ impl Findings {
 
     /// Notes all that is wrong with a row.
     pub(in crate::gateway) fn push_row(&mut self, file: &str, bad: &BadRow) {
-        bad.findings().iter().for_each(|finding| self.push_finding(file, finding));
+        bad.findings().iter().for_each(|finding| self.push_in(file, finding));
     }
 
-    /// Notes what is wrong in a file; with line 0, with the file.
-    pub(super) fn push_finding(&mut self, file: &str, finding: &Finding) {
+    /// Notes what a report says of these files; a finding names its file if there are several.
+    pub(super) fn push_finding(&mut self, files: &[(String, PathBuf)], finding: &Finding) {
+        match (file_of(files, finding), finding.code) {
+            (_, Code::EmptyFile | Code::TooFewRows | Code::TooManyRows) => {
+                self.push("dataset", finding.sentence());
+            }
+            (file, _) => self.push_in(&file, finding),
+        }
+    }
+
+    fn push_in(&mut self, file: &str, finding: &Finding) {
         let Finding { line, pointer, .. } = finding;
         let field = if *line == 0 { file.to_owned() } else { format!("{file}:{line}") };
         let at = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
         self.push(field, format!("{at}{}", finding.sentence()));
+    }
+
+    /// The report as it is kept with a check, if there is one.
+    pub(in crate::gateway) fn report(
+        &self,
+        dataset: &DatasetRef,
+        files: &[(String, PathBuf)],
+    ) -> Option<DatasetReport> {
+        let report = self.report.as_ref()?;
+        let findings = |all: &[Finding]| -> Vec<DatasetFinding> {
+            let kept = |finding: &Finding| DatasetFinding {
+                file: file_of(files, finding),
+                line: finding.line,
+                pointer: finding.pointer.clone(),
+                code: finding.code.to_string(),
+                message: finding.message.clone(),
+                fix: finding.fix.clone(),
+            };
+            all.iter().take(REPORT_FINDINGS_MAX).map(kept).collect()
+        };
+        Some(DatasetReport {
+            dataset: dataset.clone(),
+            rows: report.rows,
+            errors: findings(&report.errors),
+            error_count: report.error_count,
+            warnings: findings(&report.warnings),
+            warning_count: report.warning_count,
+            statistics: report.numbers(),
+        })
+    }
+
+    /// What the status of a dataset says that is READY: the first warnings, and how many more there are.
+    pub(super) fn remarks(&self, files: &[(String, PathBuf)]) -> String {
+        let Some(report) = self.report.as_ref().filter(|report| report.warning_count > 0) else {
+            return String::new();
+        };
+        let mut remarks = Findings::default();
+        report.warnings.iter().for_each(|warning| remarks.push_finding(files, warning));
+        remarks.push_unlisted(report.warning_count - report.warnings.len() as u64);
+        let count = report.warning_count;
+        format!("{count} {}: {}", if count == 1 { "warning" } else { "warnings" }, remarks.short())
     }
 
     /// Counts errors that are not listed.
@@ -81,19 +145,25 @@ impl Findings {
         lines.join("\n")
     }
 
-    /// The errors as an answer; `None` if there are none.
-    pub(crate) fn error(self) -> Option<ServerError> {
-        if self.error_count == 0 {
-            return None;
-        }
+    /// The very first errors in one line, and how many more there are.
+    fn short(&self) -> String {
         let shown = &self.errors[..self.errors.len().min(ROW_ERRORS_IN_MESSAGE)];
         let texts: Vec<String> =
             shown.iter().map(|one| format!("{}: {}", one.field, one.description)).collect();
         let mut message = texts.join("; ");
         let more = self.error_count - shown.len() as u64;
         if more > 0 {
-            message.push_str(&format!("; and {more} more errors"));
+            message.push_str(&format!("; and {more} more"));
         }
+        message
+    }
+
+    /// The errors as an answer; `None` if there are none.
+    pub(crate) fn error(self) -> Option<ServerError> {
+        if self.error_count == 0 {
+            return None;
+        }
+        let message = self.short();
         Some(ServerError::Invalid { message, violations: self.errors })
     }
 }

@@ -74,7 +74,11 @@ pub(in crate::gateway) async fn dataset_render_preview(
 }
 
 /// The base model whose tokenizer is used.
-pub(in crate::gateway) async fn base(call: &Call, account: &AccountId, text: &str) -> Result<Model, ServerError> {
+pub(in crate::gateway) async fn base(
+    call: &Call,
+    account: &AccountId,
+    text: &str,
+) -> Result<Model, ServerError> {
     if text.is_empty() {
         return Err(ServerError::field("baseModel", "is required"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hearth_data::request::Request;
@@ -19,7 +20,7 @@ use crate::openai;
 pub(super) fn read(
     files: &[(String, PathBuf)],
     strict: bool,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     findings: &mut Findings,
 ) -> Result<(), ServerError> {
     let mut ids: HashSet<[u8; 16]> = HashSet::new();

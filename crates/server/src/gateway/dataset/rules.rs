@@ -2,18 +2,21 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hearth_data::check::{Input, Options, check};
 use hearth_data::json::Json;
-use hearth_data::read::{MIN_ROWS, text_of, too_long};
+use hearth_data::read::{text_of, too_long};
 use hearth_data::row::Format;
 use hearth_data::source::{self, Source};
-use hearth_data::{BadRow, CheckReport, Code, Finding, Limits, Row, RowContent, check_file, json};
+use hearth_data::{BadRow, Code, Finding, Limits, Renderer, Row, RowContent, json};
 
 use super::findings::Findings;
 use super::lines::{Line, Lines, Place};
 use super::request_rows;
 use crate::error::ServerError;
+use crate::limits::DATASET_CHECK_THREADS;
 
 /// What rows have to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,40 +34,34 @@ pub(crate) enum Rules {
     },
 }
 
+/// What rows are tried and counted with.
+pub(crate) struct Model {
+    /// Tokenizer and chat template.
+    pub(crate) renderer: Renderer,
+    /// Longest sample, in tokens.
+    pub(crate) context_length: usize,
+}
+
 /// Reads all rows of the files as one dataset. Blocking; gives up when `stop` is set.
 pub(crate) fn read_all(
     files: &[(String, PathBuf)],
     rules: Rules,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Findings, ServerError> {
     let mut findings = Findings::default();
     let rules = match rules {
         Rules::Upload if holds_requests(files)? => Rules::Requests { strict: false },
         rules => rules,
     };
-    let least = match rules {
-        Rules::Requests { strict } => {
-            request_rows::read(files, strict, stop, &mut findings)?;
-            1
-        }
-        Rules::Upload => {
-            read_training(files, stop, &mut findings)?;
-            MIN_ROWS
-        }
-        Rules::Chat => {
-            read_training(files, stop, &mut findings)?;
-            if findings.format == Some(Format::Completion) {
-                findings.push("dataset", "rows have prompt and completion; CHAT rows have messages");
-            }
-            MIN_ROWS
-        }
+    match rules {
+        Rules::Requests { strict } => request_rows::read(files, strict, stop, &mut findings)?,
+        Rules::Upload | Rules::Chat => return training(files, rules, None, stop),
         Rules::ChatRelaxed => {
             each_line(files, stop, |file, line| relaxed(file, line, &mut findings))?;
-            1
         }
-    };
-    if findings.rows < least && findings.is_ok() {
-        findings.push("dataset", format!("has {} rows; at least {least} are needed", findings.rows));
+    }
+    if findings.rows == 0 && findings.is_ok() {
+        findings.push("dataset", "has no rows; at least 1 is needed");
     }
     let limit = Limits::default().rows;
     if findings.rows > limit {
@@ -83,43 +80,53 @@ fn holds_requests(files: &[(String, PathBuf)]) -> Result<bool, ServerError> {
     Ok(false)
 }
 
-fn read_training(
+/// Checks rows that are trained on, with `renderer` also that each can be.
+pub(crate) fn training(
     files: &[(String, PathBuf)],
-    stop: &AtomicBool,
-    findings: &mut Findings,
-) -> Result<(), ServerError> {
-    for (name, path) in files {
-        let input = Stoppable { input: open(name, path)?, stop };
-        let report = check_file(input, Limits::default())
-            .map_err(|source| ServerError::internal("reading a dataset file", source))?;
-        add(findings, name, report);
+    rules: Rules,
+    model: Option<&Model>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Findings, ServerError> {
+    let inputs = files
+        .iter()
+        .map(|(name, path)| {
+            let input = Stoppable { input: open(name, path)?, stop: Arc::clone(stop) };
+            Ok(Input::new(name.clone(), Box::new(input)))
+        })
+        .collect::<Result<Vec<_>, ServerError>>()?;
+    let mut options = Options { threads: DATASET_CHECK_THREADS, ..Options::default() };
+    if let Some(Model { renderer, context_length }) = model {
+        options.renderer = Some(renderer);
+        (options.context_length, options.model_context_length) = (*context_length, *context_length);
     }
-    Ok(())
-}
-
-/// Takes over the report of one file.
-fn add(findings: &mut Findings, file: &str, report: CheckReport) {
-    findings.rows += report.rows;
-    findings.push_unlisted(report.error_count - report.errors.len() as u64);
+    let report = check(inputs, Vec::new(), &options)
+        .map_err(|source| ServerError::internal("reading a dataset file", source))?;
+    let mut findings = Findings::default();
     for error in &report.errors {
-        // Whether there are enough rows is a question to the whole dataset.
-        if error.line > 0 || report.rows == 0 {
-            findings.push_finding(file, error);
-        }
+        findings.push_finding(files, error);
     }
-    match (findings.format, report.format) {
-        (Some(first), Some(this)) if first != this => {
-            findings.push(file, "rows have another format than those of the files before; a dataset has one");
+    findings.push_unlisted(report.error_count - report.errors.len() as u64);
+    if rules == Rules::Chat {
+        if report.format == Some(Format::Completion) {
+            findings.push("dataset", "rows have no messages, which CHAT rows have");
         }
-        (None, found) => findings.format = found,
-        _ => {}
+        // What is only remarkable elsewhere.
+        let code = Code::EndsWithoutAnswer;
+        let listed = report.warnings.iter().filter(|warning| warning.code == code);
+        let count = listed.clone().count() as u64;
+        listed.for_each(|warning| findings.push_finding(files, warning));
+        findings.push_unlisted(report.warning_counts.get(&code).map_or(0, |all| all - count));
     }
+    findings.rows = report.rows;
+    findings.format = report.format;
+    findings.report = Some(report);
+    Ok(findings)
 }
 
 /// Calls `check` with each line that is not blank; lines are counted within their file.
 pub(super) fn each_line(
     files: &[(String, PathBuf)],
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     mut check: impl FnMut(&str, &Line<'_>),
 ) -> Result<(), ServerError> {
     for (name, path) in files {
@@ -196,12 +203,12 @@ fn stopped() -> io::Error {
 }
 
 /// Input that ends with an error when the server stops.
-struct Stoppable<'a> {
+struct Stoppable {
     input: Source,
-    stop: &'a AtomicBool,
+    stop: Arc<AtomicBool>,
 }
 
-impl Read for Stoppable<'_> {
+impl Read for Stoppable {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(stopped());

@@ -7,7 +7,8 @@ mod runner;
 pub(crate) use runner::{Runner, Validations};
 
 use hearth_domain::{
-    DatasetFinding, DatasetReport, DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult, DatasetValidationState,
+    DatasetFinding, DatasetReport, DatasetValidationFormat, DatasetValidationJob, DatasetValidationResult,
+    DatasetValidationState,
 };
 use hearth_proto::gateway as pb;
 use prost_types::value::Kind;

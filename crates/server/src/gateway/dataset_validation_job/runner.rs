@@ -5,11 +5,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use hearth_data::Renderer;
 use hearth_domain::{
-    AccountId, Code, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
-    DatasetValidationResult, DatasetValidationState, Status,
+    AccountId, Code, DatasetReport, DatasetValidationFormat, DatasetValidationJob, DatasetValidationJobId,
+    DatasetValidationResult, DatasetValidationState, ModelRef, Status,
 };
-use hearth_store::StoreError;
+use hearth_store::{StoreError, installed};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::error::ServerError;
 use crate::gateway::dataset::check::uploaded_files;
 use crate::gateway::dataset::findings::Findings;
-use crate::gateway::dataset::rules::{Rules, read_all};
+use crate::gateway::dataset::rules::{Model, Rules, read_all, training};
 use crate::limits::{VALIDATIONS_QUEUED_MAX, VALIDATIONS_RUNNING_MAX};
 use crate::state::AppState;
 
@@ -125,7 +126,8 @@ async fn run(
     }
     let end = |job: &mut DatasetValidationJob| {
         match found {
-            Ok(findings) => {
+            Ok((findings, reports)) => {
+                job.reports = reports;
                 job.state = DatasetValidationState::Completed;
                 job.result = Some(match findings.is_ok() {
                     true => DatasetValidationResult::Success,
@@ -150,20 +152,37 @@ async fn check(
     state: &AppState,
     job: &DatasetValidationJob,
     stop: &Arc<Stop>,
-) -> Result<Findings, ServerError> {
+) -> Result<(Findings, Vec<DatasetReport>), ServerError> {
     let rules = rules(job.format);
-    let mut all = Findings::default();
+    let model = match &job.base_model {
+        Some(name) => Some(Arc::new(open_model(state, name).await?)),
+        None => None,
+    };
+    let (mut all, mut reports) = (Findings::default(), Vec::new());
     for name in &job.datasets {
         let dataset = state.store().dataset_get(name).await?;
         let files = uploaded_files(state, &dataset)?;
-        let stop = Arc::clone(stop);
-        let found = tokio::task::spawn_blocking(move || read_all(&files, rules, &stop))
-            .await
-            .map_err(|source| ServerError::internal("checking a dataset", source))??;
+        let (stop, model, read) = (Arc::clone(stop), model.clone(), files.clone());
+        let found = tokio::task::spawn_blocking(move || match model {
+            Some(model) => training(&read, rules, Some(&model), &stop),
+            None => read_all(&read, rules, &stop),
+        });
+        let found = found.await.map_err(|source| ServerError::internal("checking a dataset", source))??;
+        reports.extend(found.report(name, &files));
         let prefix = if job.is_single { String::new() } else { format!("{}/", name.id) };
         all.append(&prefix, found);
     }
-    Ok(all)
+    Ok((all, reports))
+}
+
+/// Opens what rows are tried and counted with.
+async fn open_model(state: &AppState, name: &ModelRef) -> Result<Model, ServerError> {
+    let model = state.store().model_find(name).await?;
+    let installed = installed::read(state.data_dir(), &name.account, &name.id)?;
+    let opening = tokio::task::spawn_blocking(move || Renderer::open(&installed.dir, None));
+    let opened = opening.await.map_err(|source| ServerError::internal("opening a tokenizer", source))?;
+    let renderer = opened.map_err(|source| ServerError::internal("opening a tokenizer", source))?;
+    Ok(Model { renderer, context_length: model.context_length as usize })
 }
 
 fn rules(format: DatasetValidationFormat) -> Rules {

@@ -271,7 +271,10 @@ fn a_wrong_message_is_named_by_its_place() {
         json!({"role": "user", "content": null}),
         "messages[1].content must be a string or a list of text parts",
     );
-    check(json!({"role": "user", "content": "x", "reasoning_content": "n"}), "messages[1].reasoning_content is not supported yet");
+    check(
+        json!({"role": "user", "content": "x", "reasoning_content": "n"}),
+        "messages[1].reasoning_content is not supported yet",
+    );
     check(
         json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}),
         "messages[1].content[0].type is not supported yet",

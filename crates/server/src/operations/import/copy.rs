@@ -126,9 +126,9 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     match done.map_err(|source| ServerError::internal("storing a part of a file", source))? {
         // Its folder goes with the model.
-        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Err(
-            ServerError::FailedPrecondition("the model was deleted while it was imported".to_owned()),
-        ),
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(ServerError::FailedPrecondition("the model was deleted while it was imported".to_owned()))
+        }
         done => Ok(done?),
     }
 }
