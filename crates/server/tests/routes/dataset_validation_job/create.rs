@@ -8,6 +8,7 @@ use hearth_store::Store;
 use serde_json::{Value, json};
 
 use super::{JOBS, wait};
+use crate::dataset::render_preview::install;
 use crate::dataset::upload_files;
 use crate::server::Server;
 use crate::snapshot;
@@ -52,14 +53,14 @@ fn bad_rows_are_named() {
     );
     assert_eq!(
         chat["validationError"],
-        "open/a.jsonl:1: /messages/0/role: the last message must be from the assistant\n\
-         open/b.jsonl:1: invalid JSON at column 1: the line ends too early"
+        "open/a.jsonl:1: /messages: no message is from the assistant, so there is nothing to learn; add the answer\n\
+         open/b.jsonl:1: invalid JSON at column 1: the line ends too early; write the whole JSON object on one line"
     );
     assert_eq!(chat["datasetNames"].as_array().unwrap().len(), 2);
     let relaxed = job("CHAT_RELAXED");
     assert_eq!(
         relaxed["validationError"],
-        "open/b.jsonl:1: invalid JSON at column 1: the line ends too early"
+        "open/b.jsonl:1: invalid JSON at column 1: the line ends too early; write the whole JSON object on one line"
     );
     // A check changes nothing.
     assert_eq!(server.get("/v1/accounts/default/datasets/open").ok()["state"], "UPLOADING");
@@ -75,6 +76,54 @@ fn bad_rows_are_named() {
 }
 
 #[test]
+fn reports_say_what_rows_are_like() {
+    let dir = tempfile::tempdir().unwrap();
+    install(dir.path());
+    let server = Server::start_in(dir);
+    let row = |question: &str, answer: &str| {
+        json!({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]})
+            .to_string()
+    };
+    let long = "word ".repeat(400);
+    let rows = [row("q", "a"), row("r", "b"), row("s", ""), row("q", "a"), row("t", &long), "[]".to_owned()];
+    upload_files(&server, "mixed", &[("rows.jsonl", rows.join("\n").as_bytes())]);
+    let report = |more: Value| {
+        let mut body = json!({"datasetName": "mixed", "format": "DATASET_VALIDATION_FORMAT_CHAT"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let job = create(&server, body);
+        assert_eq!(job["result"], "DATASET_VALIDATION_JOB_RESULT_FAILURE", "{job}");
+        job["reports"][0].clone()
+    };
+    let codes = |findings: &Value| -> Vec<(String, String)> {
+        let one = |finding: &Value| {
+            let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+            assert!(!text("message").is_empty() && !text("fix").is_empty() && text("file") == "rows.jsonl");
+            (text("line"), text("code"))
+        };
+        findings.as_array().unwrap().iter().map(one).collect()
+    };
+    let at = |line: &str, code: &str| (line.to_owned(), code.to_owned());
+    let plain = report(json!({}));
+    assert_eq!((&plain["dataset"], &plain["rows"]), (&json!("accounts/default/datasets/mixed"), &json!("6")));
+    assert_eq!(codes(&plain["errors"]), [at("6", "wrong_type")]);
+    assert_eq!(codes(&plain["warnings"]), [at("3", "empty_answer"), at("4", "duplicate_row")]);
+    assert_eq!((&plain["errorCount"], &plain["warningCount"]), (&json!("1"), &json!("2")));
+    assert_eq!(plain["statistics"]["good_rows"], 5.0);
+    assert_eq!(plain["statistics"]["tokens"], Value::Null);
+    // With a base, rows are tried and counted.
+    let counted = report(json!({"baseModel": "words"}));
+    assert!(codes(&counted["warnings"]).contains(&at("5", "too_long")), "{counted}");
+    assert!(counted["statistics"]["tokens"]["tokens"].as_f64().unwrap() > 0.0, "{counted}");
+    // What is remarkable about a good dataset stands in its status.
+    upload_files(&server, "good", &[("rows.jsonl", rows[..4].join("\n").as_bytes())]);
+    server.post("/v1/accounts/default/datasets/good:validateUpload", &json!({})).ok();
+    let good = server.get("/v1/accounts/default/datasets/good").ok();
+    assert_eq!((&good["state"], &good["status"]["code"]), (&json!("READY"), &json!("OK")));
+    let message = good["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("2 warnings: rows.jsonl:3: /messages/1"), "{message}");
+}
+
+#[test]
 fn wrong_requests_are_refused() {
     let server = Server::start();
     server.ready_dataset("rows");
@@ -86,6 +135,9 @@ fn wrong_requests_are_refused() {
         assert!(message.contains(part), "{message}");
     };
     check(json!({}), (400, 3), "format: is required");
+    let relaxed = "DATASET_VALIDATION_FORMAT_CHAT_RELAXED";
+    check(json!({"datasetName": "rows", "format": relaxed, "baseModel": "tiny"}), (400, 3), "baseModel: goes with");
+    check(json!({"datasetName": "rows", "format": chat, "baseModel": "gone"}), (404, 5), "baseModel");
     check(json!({"datasetName": "rows"}), (400, 3), "format");
     check(json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_RLOR"}), (501, 12), "format");
     check(json!({"format": chat}), (400, 3), "datasetName");

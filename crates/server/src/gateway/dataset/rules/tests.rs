@@ -13,7 +13,7 @@ fn found(rules: Rules, files: &[&str]) -> String {
             (name.clone(), dir.path().join(name))
         })
         .collect();
-    read_all(&files, rules, &AtomicBool::new(false)).unwrap().text()
+    read_all(&files, rules, &Arc::default()).unwrap().text()
 }
 
 #[track_caller]
@@ -24,6 +24,7 @@ fn check(rules: Rules, files: &[&str], expect: &str) {
 const QUESTION: &str = r#"{"messages": [{"role": "user", "content": "q"}]}"#;
 const ANSWERED: &str =
     r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+const OPEN: &str = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}]}"#;
 const COMPLETION: &str = r#"{"prompt": "p", "completion": "c"}"#;
 
 fn lines(rows: &[&str]) -> String {
@@ -34,17 +35,18 @@ fn lines(rows: &[&str]) -> String {
 fn chat_rows_can_be_trained_on() {
     check(Rules::Chat, &[&lines(&[ANSWERED; 3])], "");
     check(Rules::Chat, &[&lines(&[ANSWERED, ""]), &lines(&[ANSWERED, ANSWERED])], "");
-    check(Rules::Chat, &[ANSWERED], "dataset: has 1 rows; at least 3 are needed");
+    check(Rules::Chat, &[ANSWERED], "dataset: the file has 1 rows; a dataset needs at least 3 rows");
     check(
         Rules::Chat,
-        &[&lines(&[ANSWERED, QUESTION, ANSWERED, "{"])],
-        "a.jsonl:2: /messages/0/role: the last message must be from the assistant\n\
-         a.jsonl:4: invalid JSON at column 1: the line ends too early",
+        &[&lines(&[ANSWERED, QUESTION, OPEN, "{"])],
+        "a.jsonl:2: /messages: no message is from the assistant, so there is nothing to learn; add the answer\n\
+         a.jsonl:4: invalid JSON at column 1: the line ends too early; write the whole JSON object on one line\n\
+         a.jsonl:3: ENDS",
     );
     check(
         Rules::Chat,
         &[&lines(&[COMPLETION; 3])],
-        "dataset: rows have prompt and completion; CHAT rows have messages",
+        "dataset: rows have no messages, which CHAT rows have",
     );
 }
 
@@ -61,13 +63,15 @@ fn relaxed_rows_may_wait_for_an_answer() {
             r#"{"messages": []}"#,
             r#"{"messages": [{"role": "robot"}]}"#,
         ])],
-        "a.jsonl:2: the row has prompt and completion; CHAT_RELAXED rows have messages\n\
-         a.jsonl:3: a row must be a JSON object, this is a list\n\
-         a.jsonl:4: invalid JSON at column 1: expected value\n\
-         a.jsonl:5: /messages: messages is empty\n\
-         a.jsonl:6: /messages/0/role: unknown role \"robot\"; use system, user or assistant",
+        "a.jsonl:2: the row has no messages, which CHAT_RELAXED rows have; check it with another format\n\
+         a.jsonl:3: a row must be a JSON object, this is a list; write a JSON object\n\
+         a.jsonl:4: invalid JSON at column 1: expected value; write JSON: texts in double quotes, true, false, null, and \
+         finite numbers\n\
+         a.jsonl:5: /messages: messages is empty; add a question and an answer\n\
+         a.jsonl:6: /messages/0/role: unknown role \"robot\"; use system, user, assistant or tool\n\
+         a.jsonl:6: /messages/0: a message needs the field content; add content",
     );
-    check(Rules::ChatRelaxed, &["\n"], "dataset: has 0 rows; at least 1 are needed");
+    check(Rules::ChatRelaxed, &["\n"], "dataset: has no rows; at least 1 is needed");
 }
 
 fn request(id: &str, row: &str) -> String {
@@ -111,9 +115,9 @@ fn reading_ends_when_it_is_asked_to() {
     std::fs::write(&path, lines(&[ANSWERED; 3])).unwrap();
     for rules in [Rules::Upload, Rules::Chat, Rules::ChatRelaxed, Rules::Requests { strict: false }] {
         let files = [("a.jsonl".to_owned(), path.clone())];
-        assert!(read_all(&files, rules, &AtomicBool::new(true)).is_err(), "{rules:?}");
+        assert!(read_all(&files, rules, &Arc::new(AtomicBool::new(true))).is_err(), "{rules:?}");
         std::fs::remove_file(&path).unwrap();
-        let gone = read_all(&files, rules, &AtomicBool::new(false)).unwrap_err();
+        let gone = read_all(&files, rules, &Arc::default()).unwrap_err();
         assert_eq!(gone.code(), hearth_domain::Code::FailedPrecondition, "{rules:?}");
         std::fs::write(&path, lines(&[ANSWERED; 3])).unwrap();
     }
