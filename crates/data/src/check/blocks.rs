@@ -1,23 +1,24 @@
 //! Files cut into blocks of lines, so that each can be checked by another thread.
 
+use std::io::Read;
 use std::path::Path;
 
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::read::{Limits, Line, LineReader, too_many_rows};
-use crate::source::{self, Source};
+use crate::source;
 
 /// A file to check.
-pub struct Input {
+pub struct Input<'a> {
     /// What findings call it when there are several.
     pub name: String,
     /// Its bytes, unpacked.
-    pub source: Source,
+    pub source: Box<dyn Read + Send + 'a>,
 }
 
-impl Input {
+impl<'a> Input<'a> {
     /// Bytes of this name.
-    pub fn new(name: impl Into<String>, source: Source) -> Self {
+    pub fn new(name: impl Into<String>, source: Box<dyn Read + Send + 'a>) -> Self {
         Input { name: name.into(), source }
     }
 
@@ -74,19 +75,19 @@ impl Block {
 }
 
 /// Reads files one after the other.
-pub(super) struct Cutter {
-    files: std::vec::IntoIter<(usize, Input)>,
-    reader: Option<(usize, LineReader<Source>)>,
+pub(super) struct Cutter<'a> {
+    files: std::vec::IntoIter<(usize, Input<'a>)>,
+    reader: Option<(usize, LineReader<Box<dyn Read + Send + 'a>>)>,
     limits: Limits,
     block_bytes: usize,
     rows: u64,
     number: u64,
 }
 
-impl Cutter {
+impl<'a> Cutter<'a> {
     /// Numbers of files count from `first_file`. Blocks have about `block_bytes`, more only if one line has.
-    pub(super) fn new(files: Vec<Input>, first_file: usize, limits: Limits, block_bytes: usize) -> Self {
-        let files: Vec<(usize, Input)> = (first_file..).zip(files).collect();
+    pub(super) fn new(files: Vec<Input<'a>>, first_file: usize, limits: Limits, block_bytes: usize) -> Self {
+        let files: Vec<(usize, Input<'a>)> = (first_file..).zip(files).collect();
         Cutter { files: files.into_iter(), reader: None, limits, block_bytes, rows: 0, number: 0 }
     }
 

@@ -132,8 +132,6 @@ impl<'a> Merger<'a> {
         errors.listed.sort_by_key(|finding| finding.line);
         errors.listed.truncate(MAX_LISTED_ERRORS);
         if let Some(end) = outcome.block.end.take() {
-            // Whatever the list holds, it says why it ends.
-            errors.listed.truncate(MAX_LISTED_ERRORS - self.errors.len().min(MAX_LISTED_ERRORS));
             *errors.counts.entry(end.code).or_default() += 1;
             errors.listed.push(end);
         }
@@ -162,7 +160,8 @@ impl<'a> Merger<'a> {
     }
 
     fn add_errors(&mut self, file: usize, found: Found) {
-        let room = (MAX_LISTED_ERRORS + 1).saturating_sub(self.errors.len());
+        let room = MAX_LISTED_ERRORS.saturating_sub(self.errors.len());
+        // Whatever the list holds, it says why it ends.
         let is_last = |finding: &Finding| {
             matches!(finding.code, Code::GaveUp | Code::TooManyRows | Code::BadCompression)
         };

@@ -137,7 +137,11 @@ fn format_name<S: Serializer>(format: &Option<Format>, serializer: S) -> Result<
 
 /// Checks the files of a dataset, and with `evaluation` those of its evaluation data. The error is for input that cannot
 /// be read at all.
-pub fn check(files: Vec<Input>, evaluation: Vec<Input>, options: &Options<'_>) -> Result<Report, Error> {
+pub fn check(
+    files: Vec<Input<'_>>,
+    evaluation: Vec<Input<'_>>,
+    options: &Options<'_>,
+) -> Result<Report, Error> {
     let names = files.iter().chain(&evaluation).map(|input| input.name.clone()).collect();
     let training_files = files.len();
     let has_evaluation = !evaluation.is_empty();
@@ -152,7 +156,7 @@ pub fn check(files: Vec<Input>, evaluation: Vec<Input>, options: &Options<'_>) -
 }
 
 fn run(
-    files: Vec<Input>,
+    files: Vec<Input<'_>>,
     first_file: usize,
     options: &Options<'_>,
     scanner: &Scanner,
@@ -192,7 +196,7 @@ fn run(
     })
 }
 
-fn read(mut cutter: Cutter, room: &Room, to_workers: SyncSender<Block>) -> Result<(), Error> {
+fn read(mut cutter: Cutter<'_>, room: &Room, to_workers: SyncSender<Block>) -> Result<(), Error> {
     let _guard = CloseOnPanic(room);
     while let Some(block) = cutter.next()? {
         if !room.take(block.bytes.len()) || to_workers.send(block).is_err() {

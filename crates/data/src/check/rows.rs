@@ -105,7 +105,13 @@ impl<'a> Worker<'a> {
 
     fn row(&mut self, line: u64, bytes: Option<&[u8]>, outcome: &mut Outcome) -> Result<Good, BadRow> {
         let bytes = bytes.ok_or_else(|| too_long(line, self.limits))?;
-        let json = json::parse(line, text_of(line, bytes)?).map_err(BadRow::new)?;
+        let json = json::parse(line, text_of(line, bytes)?).map_err(|found| match bytes.contains(&0) {
+            true => {
+                let what = "the line holds NUL bytes, as files in UTF-16 do";
+                BadRow::from(Finding::new(line, "", Code::InvalidJson, what, "save the file as UTF-8"))
+            }
+            false => BadRow::new(found),
+        })?;
         let row = Row::from_json(line, &json)?;
         if let Some(renderer) = self.options.renderer {
             let most = self.options.context_length;

@@ -1,1 +1,113 @@
-//! Files in, reports out.
+//! Files in, findings out: what needs a model.
+
+use std::io::Cursor;
+
+use super::*;
+use crate::render::Renderer;
+
+fn renderer() -> Renderer {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny");
+    Renderer::open(&dir, None).expect("the tiny model's tokenizer is there")
+}
+
+fn report(text: &str, context_length: usize, threads: usize) -> Report {
+    let renderer = renderer();
+    let options = Options {
+        renderer: Some(&renderer),
+        context_length,
+        model_context_length: 2048,
+        batching: Batching { batch_size: BatchSize::Samples(2), micro_batch_tokens: 64, seed: 0 },
+        threads,
+        ..Options::default()
+    };
+    let input = Input::new("rows", Box::new(Cursor::new(text.to_owned().into_bytes())));
+    check(vec![input], Vec::new(), &options).expect("memory can be read")
+}
+
+fn pair(prompt: &str, completion: &str) -> String {
+    serde_json::json!({"prompt": prompt, "completion": completion}).to_string()
+}
+
+#[test]
+fn tokens_are_counted_as_the_renderer_makes_them() {
+    let rows: Vec<String> =
+        (1..=9).map(|n| pair(&"ask ".repeat(n), &format!("{} number {n}", "tell ".repeat(n * n)))).collect();
+    let text = rows.join("\n");
+    let found = report(&text, 2048, 1);
+    let tokens = found.tokens.clone().expect("there is a renderer");
+    let renderer = renderer();
+    let mut lengths: Vec<usize> = Vec::new();
+    for (line, row) in (1..).zip(&rows) {
+        let row = crate::Row::from_text(line, row).expect("a good row");
+        lengths
+            .extend(renderer.render(&row, 2048).expect("it renders").samples.iter().map(|s| s.tokens.len()));
+    }
+    assert_eq!(tokens.samples, 9);
+    assert_eq!(tokens.tokens, lengths.iter().sum::<usize>() as u64);
+    assert!(tokens.trained_tokens > 0 && tokens.trained_tokens < tokens.tokens);
+    assert_eq!(tokens.percentiles.last(), Some(&(100, *lengths.iter().max().expect("some") as u64)));
+    assert_eq!(tokens.histogram.iter().map(|bin| bin.samples).sum::<u64>(), 9);
+    assert_eq!(tokens.packed.expect("there are samples").steps_per_epoch, 5);
+    for threads in [2, 7] {
+        assert_eq!(report(&text, 2048, threads), found);
+    }
+    // A context between the shortest and the longest leaves some out.
+    let most = lengths[4];
+    let cut = report(&text, most, 2);
+    let left_out = lengths.iter().filter(|length| **length > most).count() as u64;
+    assert!(left_out > 0);
+    assert_eq!(cut.warning_counts.get(&Code::TooLong), Some(&left_out));
+    assert_eq!(cut.tokens.expect("there is a renderer").samples_too_long, left_out);
+    assert_eq!(cut.error_count, 0);
+}
+
+#[test]
+fn a_dataset_of_which_nothing_is_left_is_an_error() {
+    let rows: Vec<String> = (0..3).map(|n| pair("a b c d e f g h", &"x y z ".repeat(10 + n))).collect();
+    let found = report(&rows.join("\n"), 16, 1);
+    assert_eq!(found.error_counts.keys().copied().collect::<Vec<_>>(), [Code::NothingToTrain]);
+}
+
+#[test]
+fn special_tokens_in_texts_are_told() {
+    let special = renderer().tokenizer().special_texts();
+    let special = special.first().expect("the tiny model has special tokens");
+    let rows = [pair("one", "two"), pair("three", "four"), pair(&format!("say {special} now"), "five")];
+    let found = report(&rows.join("\n"), 2048, 1);
+    let warning = &found.warnings[0];
+    assert_eq!((warning.line, warning.pointer.as_str(), warning.code), (3, "/prompt", Code::SpecialToken));
+    assert_eq!(found.warning_count, 1);
+}
+
+#[test]
+fn the_page_holds_all_and_escapes_what_it_shows() {
+    let rows = [pair("one", "two"), pair("three", "four"), pair("five", ""), "{\"<b>\": 1}".into()];
+    let found = report(&rows.join("\n"), 2048, 1);
+    let html = page(&found, "a <file> & more");
+    for part in [
+        "a &lt;file&gt; &amp; more",
+        "<svg ",
+        "empty_answer",
+        "missing_field",
+        "prefers-color-scheme: dark",
+        "4 ",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"));
+}
+
+#[test]
+fn a_panic_of_a_worker_ends_the_check() {
+    let room = Room::default();
+    assert!(room.take(BYTES_ON_THE_WAY));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| room.take(1));
+        let panics = scope.spawn(|| {
+            let _guard = CloseOnPanic(&room);
+            panic!("as a worker might");
+        });
+        assert!(panics.join().is_err());
+        assert!(!waiting.join().expect("it ends"), "the reader is told to end");
+    });
+}

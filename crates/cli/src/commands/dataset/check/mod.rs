@@ -1,0 +1,153 @@
+//! `hearth dataset check`.
+
+mod text;
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use hearth_data::check::{Batching, Fixed, Input, Options, Report, check, fix, page};
+use hearth_data::pack::BatchSize;
+use hearth_data::{Limits, Renderer, source};
+use hearth_domain::job::BATCH_SIZE_SAMPLES_DEFAULT;
+use hearth_model::ModelConfig;
+use hearth_run::MICRO_BATCH_TOKENS;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::catalogue::installed_dir;
+use crate::config::DataDir;
+use crate::output;
+
+/// Check files of rows before they are uploaded, without a server
+///
+/// Tells what is wrong (errors, exit code 1), what is remarkable (warnings) and what the rows hold. Several files make
+/// one dataset; they may be packed by gzip or zstd. With --json: one object with rows, error_count, errors,
+/// warning_count, warnings and statistics; an error or a warning has line, pointer, code, message and fix. Lines count
+/// from 1, line 0 means the whole file.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Example:\n  hearth dataset check rows.jsonl --model smollm2-135m-instruct --html report.html"
+)]
+pub struct Args {
+    /// JSONL files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Render and count tokens for this installed model: id, full name, or a model directory
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Evaluation data: checked too, and its rows are looked for in the training data
+    #[arg(long, value_name = "FILE")]
+    evaluation: Option<PathBuf>,
+    /// Longest sample in tokens [default: the model's]
+    #[arg(long, value_name = "N", requires = "model", value_parser = clap::value_parser!(u32).range(1..))]
+    context_length: Option<u32>,
+    /// Samples of a batch
+    #[arg(long, value_name = "N", requires = "model", default_value_t = BATCH_SIZE_SAMPLES_DEFAULT as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Write the report as a page
+    #[arg(long, value_name = "PAGE")]
+    html: Option<PathBuf>,
+    /// Write what can be used of the one FILE: other spellings in this project's form, without bad rows, rows that are
+    /// there already, and what is not used
+    #[arg(long, value_name = "OUT")]
+    fix: Option<PathBuf>,
+    #[command(flatten)]
+    data_dir: DataDir,
+}
+
+impl Args {
+    pub fn run(self, json: bool) -> Result<ExitCode> {
+        if let Some(out) = &self.fix {
+            ensure!(self.files.len() == 1, "--fix takes one file");
+            for file in self.files.iter().chain(&self.evaluation) {
+                ensure!(!is_same_file(file, out), "--fix would overwrite {}", file.display());
+            }
+        }
+        let report = self.check()?;
+        let title = self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+        if let Some(path) = &self.html {
+            write(path, |out| Ok(out.write_all(page(&report, &title).as_bytes())?))?;
+        }
+        let fixed = self.fix.as_ref().map(|out| self.fix(out)).transpose()?;
+        if json {
+            let mut value = serde_json::to_value(&report)?;
+            let fields = value.as_object_mut().context("a report is an object")?;
+            let tokens = fields.remove("tokens").unwrap_or_default();
+            fields["statistics"]["tokens"] = tokens;
+            if let Some(fixed) = &fixed {
+                fields.insert("fix".into(), json!(fixed));
+            }
+            output::json(&value)?;
+        } else {
+            text::print(&report)?;
+            if let Some(fixed) = &fixed {
+                text::print_fixed(fixed)?;
+            }
+        }
+        Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn check(&self) -> Result<Report> {
+        let model_dir = match &self.model {
+            Some(model) => Some(installed_dir(&self.data_dir.path()?, model)?),
+            None => None,
+        };
+        let renderer = model_dir.as_deref().map(|dir| Renderer::open(dir, None)).transpose()?;
+        let config = model_dir.as_deref().map(ModelConfig::read).transpose()?;
+        let model_context_length = config.map_or(usize::MAX, |config| config.max_position_embeddings);
+        let context_length = self.context_length.map_or(model_context_length, |length| length as usize);
+        ensure!(
+            context_length <= model_context_length,
+            "the model's context length is {model_context_length}, shorter than {context_length}"
+        );
+        let options = Options {
+            renderer: renderer.as_ref(),
+            context_length,
+            model_context_length,
+            batching: Batching {
+                batch_size: BatchSize::Samples(self.batch_size as usize),
+                micro_batch_tokens: MICRO_BATCH_TOKENS as usize,
+                seed: 0,
+            },
+            ..Options::default()
+        };
+        let open =
+            |file: &PathBuf| Input::open(file).with_context(|| format!("cannot read {}", file.display()));
+        let files = self.files.iter().map(open).collect::<Result<Vec<Input<'_>>>>()?;
+        let evaluation = self.evaluation.iter().map(open).collect::<Result<Vec<Input<'_>>>>()?;
+        Ok(check(files, evaluation, &options)?)
+    }
+
+    fn fix(&self, out: &Path) -> Result<Fixed> {
+        let file = &self.files[0];
+        let input = source::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut fixed = Fixed::default();
+        write(out, |writer| {
+            fixed = fix(input, writer, Limits::default())?;
+            ensure!(fixed.rows > 0, "no row of {} can be used, so nothing was written", file.display());
+            Ok(())
+        })?;
+        Ok(fixed)
+    }
+}
+
+/// Writes a file that is there as a whole or not at all.
+fn write(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut NamedTempFile>) -> Result<()>) -> Result<()> {
+    let cannot_write = || format!("cannot write {}", path.display());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(dir).with_context(cannot_write)?;
+    let mut writer = BufWriter::new(&mut file);
+    fill(&mut writer)?;
+    writer.flush().with_context(cannot_write)?;
+    drop(writer);
+    file.as_file().sync_all().with_context(cannot_write)?;
+    file.persist(path).with_context(cannot_write)?;
+    Ok(())
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
