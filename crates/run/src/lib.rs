@@ -21,6 +21,7 @@ pub mod checkpoint;
 mod dir;
 mod estimate;
 mod event;
+mod facts;
 mod heartbeat;
 mod job;
 pub mod ledger;
@@ -29,6 +30,7 @@ mod metrics;
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Dropped, Event, EventKind, FailureKind};
+pub use facts::{FACTS_FILE, Facts};
 pub use heartbeat::Heartbeat;
 pub use job::{
     Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision,

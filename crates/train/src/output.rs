@@ -61,12 +61,12 @@ fn beside(output: &Path) -> PathBuf {
     output.with_extension("unfinished")
 }
 
-fn remove_if_there(dir: &Path) -> Result<(), TrainError> {
+pub(crate) fn remove_if_there(dir: &Path) -> Result<(), TrainError> {
     if dir.exists() { fs::remove_dir_all(dir).map_err(io_error("remove", dir)) } else { Ok(()) }
 }
 
 /// Forces every file of a flat directory to disk.
-fn sync_all(dir: &Path) -> Result<(), TrainError> {
+pub(crate) fn sync_all(dir: &Path) -> Result<(), TrainError> {
     for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
         let path = entry.map_err(io_error("read", dir))?.path();
         File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("sync", &path))?;

@@ -11,14 +11,15 @@ use std::path::{Path, PathBuf};
 use hearth_data::{
     ChatTemplate, Conversation, Renderer, Row, RowContent, RowReader, Sample, source, template,
 };
-use hearth_run::{JobSpec, RunDir};
-use serde::{Deserialize, Serialize};
+use hearth_run::{FACTS_FILE, Facts, JobSpec, RunDir};
 use serde_json::Value;
 
 use crate::checkpoint::write_synced;
+use crate::digest;
 use crate::error::{TrainError, io_error};
 use crate::inputs::Inputs;
 use crate::ledger::ENGINE;
+use crate::output::{remove_if_there, sync_all};
 use crate::samples::{Place, Samples};
 
 /// Files of the base that go with the adapter unchanged, where they exist.
@@ -26,26 +27,6 @@ const COPIED_FILES: [&str; 3] = ["tokenizer.json", "special_tokens_map.json", "g
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 const TEMPLATE_KEY: &str = "chat_template";
-/// What says of an adapter what PEFT's own files have no place for.
-pub const FACTS_FILE: &str = "hearth.json";
-/// Version of [`Facts`].
-const FACTS_VERSION: u32 = 1;
-
-/// `hearth.json`, beside an adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
-    /// Version of this format.
-    pub version: u32,
-    /// Name and version of the program that trained.
-    pub engine: String,
-    /// SHA-256 of `chat_template.jinja`, if there is one. Another template there is not the one that was trained with.
-    pub chat_template_sha256: Option<String>,
-    /// SHA-256 of the base's configuration and weights.
-    pub base_sha256: String,
-    /// SHA-256 of the lines of the ledger.
-    pub ledger_sha256: String,
-}
-
 /// The chat template that goes with the adapter, if there is one: that of the job, or one that makes the model think
 /// only when it is told to, if no answer has thoughts and the prompts that were trained say so.
 pub(crate) fn template(
@@ -73,24 +54,37 @@ pub(crate) fn template(
     Ok(Some(if must_be_told { template::without_thoughts(given) } else { given.to_owned() }))
 }
 
-/// Writes the directory and proves it.
+/// Writes the directory and proves it. One that is there already and is the same stays, so that whoever reads it beside
+/// a trainer that goes on finds it.
 pub(crate) fn write(dir: &RunDir, inputs: &Inputs) -> Result<(), TrainError> {
     let to = dir.serving_path();
-    if to.exists() {
-        fs::remove_dir_all(&to).map_err(io_error("remove", &to))?;
-    }
-    fs::create_dir(&to).map_err(io_error("create", &to))?;
-    copy_tokenizer(&inputs.job.base_model_dir, &to, inputs.template.as_deref())?;
+    let beside = to.with_extension("unfinished");
+    remove_if_there(&beside)?;
+    fs::create_dir(&beside).map_err(io_error("create", &beside))?;
+    copy_tokenizer(&inputs.job.base_model_dir, &beside, inputs.template.as_deref())?;
     let facts = Facts {
-        version: FACTS_VERSION,
+        version: Facts::VERSION,
         engine: ENGINE.to_owned(),
         chat_template_sha256: inputs.ledger.header.template_sha256.clone(),
         base_sha256: inputs.identity.base_sha256.clone(),
         ledger_sha256: inputs.ledger.written().sha256.clone(),
     };
     let text = serde_json::to_vec_pretty(&facts).expect("facts are plain data");
-    write_synced(&to.join(FACTS_FILE), &text)?;
-    prove(&to, inputs)
+    write_synced(&beside.join(FACTS_FILE), &text)?;
+    prove(&beside, inputs)?;
+    if to.exists() && digests(&to)? == digests(&beside)? {
+        return remove_if_there(&beside);
+    }
+    remove_if_there(&to)?;
+    sync_all(&beside)?;
+    fs::rename(&beside, &to).map_err(io_error("rename", &beside))?;
+    Ok(dir.sync()?)
+}
+
+/// Names and digests of the files of a directory.
+fn digests(dir: &Path) -> Result<Vec<(PathBuf, String)>, TrainError> {
+    let name = |path: &Path| path.strip_prefix(dir).unwrap_or(path).to_owned();
+    files(dir)?.iter().map(|path| Ok((name(path), digest::file(path)?))).collect()
 }
 
 /// The files of the directory, sorted.
