@@ -377,7 +377,9 @@ impl LedgerReader {
         if !next_line(&mut self.input, &mut self.line, ENTRY_MAX_BYTES).map_err(&damaged)? {
             return match self.read == self.header.counts.rows {
                 true => Ok(false),
-                false => Err(damaged(format!("it ends after {} of {} rows", self.read, self.header.counts.rows))),
+                false => {
+                    Err(damaged(format!("it ends after {} of {} rows", self.read, self.header.counts.rows)))
+                }
             };
         }
         self.read += 1;

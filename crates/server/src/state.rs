@@ -21,8 +21,8 @@ use crate::event_streams::EventStreams;
 use crate::gateway::dataset_validation_job::Validations;
 use crate::jobs::estimate::Estimators;
 use crate::limits::{
-    ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ROW_SEARCHES_MAX, ServerLimits,
-    TEMPLATE_TRIALS_MAX,
+    ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ROW_SEARCHES_MAX,
+    ServerLimits, TEMPLATE_TRIALS_MAX,
 };
 use crate::listen::Stop;
 use crate::metrics::Metrics;

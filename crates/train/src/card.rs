@@ -99,7 +99,8 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
     table(&mut card, "What", "SHA-256", &digests);
     for file in ledger.header.files.iter().take(FILES_MAX) {
         // Names of uploads are plain, those of a run by hand need not be.
-        let name: String = file.name.chars().map(|c| if c == '|' || c.is_control() { '_' } else { c }).collect();
+        let name: String =
+            file.name.chars().map(|c| if c == '|' || c.is_control() { '_' } else { c }).collect();
         writeln!(card, "| data file {name} | {} |", file.sha256).expect("a string takes all text");
     }
     if let Some(sha256) = &inputs.identity.warm_start_sha256 {

@@ -157,7 +157,8 @@ fn fits_of(renderer: &Renderer, row: &Row, samples: &[Sample]) -> Result<Vec<Fit
 fn begins_with(sample: &Sample, prompt: &[u32]) -> bool {
     let end = prompt.len();
     // Nothing predicts the first token of a sample.
-    let is_taught = |index: usize| sample.weights.get(index).is_some_and(|&weight| weight > 0.0) || index == 0;
+    let is_taught =
+        |index: usize| sample.weights.get(index).is_some_and(|&weight| weight > 0.0) || index == 0;
     sample.tokens.starts_with(prompt) && is_taught(end) && (end == 0 || sample.weights[end - 1] == 0.0)
 }
 

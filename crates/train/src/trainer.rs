@@ -82,7 +82,10 @@ pub(crate) fn train(
 }
 
 /// Templates are programs, so what they may ask for is limited.
-fn limited<T>(options: TrainOptions, render: impl FnOnce() -> Result<T, TrainError>) -> Result<T, TrainError> {
+fn limited<T>(
+    options: TrainOptions,
+    render: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
     let limit = memory::limit_bytes(options.memory_limit_bytes).map(DataLimit::set).transpose();
     let _limit = limit.map_err(io_error("limit the memory of", Path::new("this process")))?;
     render()
@@ -417,7 +420,8 @@ impl<B: Backend> Trainer<'_, B> {
             self.learner.restore(&best.tensors, &self.run.checkpoints.path(best_step))?;
         }
         let (output, serving) = (self.run.dir.output_path(), self.run.dir.serving_path());
-        let adapter_sha256 = output::write(&output, &serving, self.run.inputs, &self.progress, &mut self.learner)?;
+        let adapter_sha256 =
+            output::write(&output, &serving, self.run.inputs, &self.progress, &mut self.learner)?;
         let best_loss = self.progress.patience.as_ref().map(|patience| patience.best_loss);
         self.journal.append(EventKind::Finished {
             step,

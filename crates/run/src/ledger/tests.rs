@@ -117,7 +117,10 @@ fn damaged_ledgers_say_what_is_wrong() {
     let cases = [
         (String::new(), "it is empty"),
         ("{}\n".to_owned(), "its first line is no header"),
-        (text.replacen("\"version\":1", "\"version\":2", 1), "it has version 2; this program knows version 1"),
+        (
+            text.replacen("\"version\":1", "\"version\":2", 1),
+            "it has version 2; this program knows version 1",
+        ),
         (text.trim_end().to_owned(), "it ends within a line"),
         (text.lines().take(2).map(|line| format!("{line}\n")).collect(), "it ends after 1 of 2 rows"),
         (format!("{text}{line}\n"), "it has more than 2 rows"),

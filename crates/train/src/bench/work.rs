@@ -77,7 +77,14 @@ impl Work {
             source,
         })?;
         let limit = config.max_position_embeddings;
-        let read = Samples::read("benchmark", Usage::Train, &[path.to_owned()], &renderer, limit, &AtomicBool::new(false))?;
+        let read = Samples::read(
+            "benchmark",
+            Usage::Train,
+            &[path.to_owned()],
+            &renderer,
+            limit,
+            &AtomicBool::new(false),
+        )?;
         if read.dropped.count > 0 {
             let message = format!("{} rows are longer than the model's {limit} tokens", read.dropped.count);
             return Err(TrainError::Benchmark { message });

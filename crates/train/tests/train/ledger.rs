@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hearth_data::{Message, Renderer, Role, RowReader, source};
 use hearth_run::ledger::{Entry, Header, LedgerReader, Part, Reason, RowDigest, Usage};
-use hearth_run::{EventKind, FACTS_FILE, FailureKind, Facts, JobSpec};
+use hearth_run::{EventKind, FACTS_FILE, Facts, FailureKind, JobSpec};
 use hearth_train::inputs::Inputs;
 use hearth_train::serving::prove;
 use hearth_train::{digest, run};
@@ -67,7 +67,8 @@ fn random_row(rng: &mut ChaCha8Rng) -> String {
     messages.last_mut().unwrap()["weight"] = json!(1);
     let mut row = json!({"messages": messages, "weight": if chance(2) { 1.0 } else { 2.5 }});
     if has_tools {
-        row["tools"] = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]);
+        row["tools"] =
+            json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]);
     }
     let row = row.to_string();
     if chance(2) { format!("  {row}\t") } else { row }
@@ -137,7 +138,11 @@ fn each_row_stands_in_the_ledger_as_it_is_rendered() {
             eval_rows,
             ledger_sha256,
             ..
-        }) = ended.events.iter().map(|event| &event.kind).find(|kind| matches!(kind, EventKind::Validated { .. }))
+        }) = ended
+            .events
+            .iter()
+            .map(|event| &event.kind)
+            .find(|kind| matches!(kind, EventKind::Validated { .. }))
         else {
             panic!("a run tells of its rows");
         };
@@ -151,7 +156,10 @@ fn each_row_stands_in_the_ledger_as_it_is_rendered() {
         } else {
             assert!(counts.eval > 0 && counts.eval <= *eval_rows);
         }
-        assert!(counts.dropped_too_long > 0 && counts.samples_too_long > counts.dropped_too_long, "{counts:?}");
+        assert!(
+            counts.dropped_too_long > 0 && counts.samples_too_long > counts.dropped_too_long,
+            "{counts:?}"
+        );
         assert!(entries.iter().any(|entry| entry.samples > 1), "rows make several samples");
 
         for (file, path) in header.files.iter().zip(job.train_files.iter().chain(&job.eval_files)) {
@@ -225,7 +233,8 @@ fn who_learnt_no_thoughts_is_not_asked_for_them() {
     let fixture = Fixture::new();
     let open = "<|im_start|>user\nsky<|im_end|>\n<|im_start|>assistant\n";
     let told = format!("{open}<think>\n\n</think>\n\n");
-    let job = JobSpec { chat_template: Some(THINKING.to_owned()), eval_files: vec![], epochs: 1, ..fixture.job() };
+    let job =
+        JobSpec { chat_template: Some(THINKING.to_owned()), eval_files: vec![], epochs: 1, ..fixture.job() };
     let cases = [
         ("none", vec![chat(None); 4], told.as_str()),
         ("all", vec![chat(Some("it is")); 4], open),

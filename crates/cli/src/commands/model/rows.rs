@@ -72,7 +72,12 @@ impl Args {
             let counts = header.counts;
             output::line(&format!(
                 "{} rows: {} trained on, {} scored of evaluation files, {} set aside, {} left out as longer than {} tokens",
-                counts.rows, counts.train, counts.eval, counts.carved_out, counts.dropped_too_long, header.max_context_length
+                counts.rows,
+                counts.train,
+                counts.eval,
+                counts.carved_out,
+                counts.dropped_too_long,
+                header.max_context_length
             ))?;
         }
         for entry in ledger {
@@ -107,5 +112,7 @@ fn text(file: &str, entry: &Entry) -> String {
     }
     let Entry { line, row, samples, tokens, trained_tokens, too_long, .. } = entry;
     let left_out = if *too_long > 0 { format!(", {too_long} left out") } else { String::new() };
-    format!("{file}:{line}  {row}  {what}  samples {samples}{left_out}  tokens {tokens}, trained {trained_tokens}")
+    format!(
+        "{file}:{line}  {row}  {what}  samples {samples}{left_out}  tokens {tokens}, trained {trained_tokens}"
+    )
 }

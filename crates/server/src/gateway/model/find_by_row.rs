@@ -1,6 +1,6 @@
 //! `FindModelsByRow`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hearth_domain::{Model, ModelKind};
 use hearth_proto::gateway as pb;
@@ -50,8 +50,9 @@ pub(in crate::gateway) async fn model_find_by_row(
         }
         uses
     });
-    let uses =
-        looking.await.map_err(|source| ServerError::internal("looking through the ledgers of models", source))?;
+    let uses = looking
+        .await
+        .map_err(|source| ServerError::internal("looking through the ledgers of models", source))?;
     Ok(pb::FindModelsByRowResponse {
         uses,
         next_page_token: page.next_page_token,
@@ -61,7 +62,7 @@ pub(in crate::gateway) async fn model_find_by_row(
 
 /// A model that was made before there were ledgers, or that was deleted in this moment, has none. One that is damaged
 /// hides only its own model.
-fn find(path: &PathBuf, row: &RowDigest) -> Vec<Entry> {
+fn find(path: &Path, row: &RowDigest) -> Vec<Entry> {
     match LedgerReader::open(path).and_then(|ledger| ledger.find(row)) {
         Ok(entries) => entries,
         Err(RunError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -87,7 +88,8 @@ async fn row_digest(
             let name = names::dataset_in(account, "dataset", dataset)?;
             call.caller.may_read(&name.account)?;
             let dataset = ready(&call.state, &name).await?;
-            let files = check::uploaded_files(&call.state, &dataset)?.into_iter().map(|(_, path)| path).collect();
+            let files =
+                check::uploaded_files(&call.state, &dataset)?.into_iter().map(|(_, path)| path).collect();
             let reading = tokio::task::spawn_blocking(move || of_line(files, line.unsigned_abs()));
             reading.await.map_err(|source| ServerError::internal("reading rows", source))?
         }
