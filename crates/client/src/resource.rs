@@ -24,17 +24,24 @@ impl Client {
 
     /// Reads all resources of a collection, for example parent `accounts/a` and collection `datasets`.
     pub fn list(&self, parent: &str, collection: &str) -> Result<Vec<Value>, ClientError> {
-        let url = self.resource_url(&format!("{parent}/{collection}"));
+        self.pages(&self.resource_url(&format!("{parent}/{collection}")), &[], collection)
+    }
+
+    /// All pages of a list whose items stand in `field`.
+    fn pages(&self, url: &str, query: &[(&str, &str)], field: &str) -> Result<Vec<Value>, ClientError> {
         let mut items = Vec::new();
         let mut page_token = String::new();
         for _ in 0..MAX_PAGES {
-            let mut request = self.request(self.agent.get(&url)).query("pageSize", PAGE_SIZE);
+            let mut request = self.request(self.agent.get(url)).query("pageSize", PAGE_SIZE);
+            for (key, value) in query {
+                request = request.query(key, value);
+            }
             if !page_token.is_empty() {
                 request = request.query("pageToken", &page_token);
             }
             let page = self.answer(request.call()).and_then(|answer| self.json(answer))?;
-            let Some(found) = page[collection].as_array() else {
-                return Err(self.protocol(format!("a list has no {collection:?}")));
+            let Some(found) = page[field].as_array() else {
+                return Err(self.protocol(format!("a list has no {field:?}")));
             };
             items.extend(found.iter().cloned());
             page_token = page["nextPageToken"].as_str().unwrap_or_default().to_owned();
@@ -42,7 +49,13 @@ impl Client {
                 return Ok(items);
             }
         }
-        Err(self.protocol(format!("a list of {collection} has more than {MAX_PAGES} pages")))
+        Err(self.protocol(format!("a list of {field} has more than {MAX_PAGES} pages")))
+    }
+
+    /// What became of a row in the jobs that made the models of an account, by the row's digest.
+    pub fn model_find_by_row(&self, account: &str, row_digest: &str) -> Result<Vec<Value>, ClientError> {
+        let url = format!("{}:findByRow", self.resource_url(&format!("accounts/{account}/models")));
+        self.pages(&url, &[("rowDigest", row_digest)], "uses")
     }
 
     /// Creates a resource; `collection_path` is for example `accounts/a/supervisedFineTuningJobs`.

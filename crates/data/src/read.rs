@@ -210,6 +210,11 @@ impl<R: Read> RowReader<R> {
         self.rows
     }
 
+    /// The bytes of the row that was read last, good or bad, without white space around them.
+    pub fn last_row(&self) -> &[u8] {
+        self.buffer.trim_ascii()
+    }
+
     fn row(&mut self) -> Result<Row, BadRow> {
         let row = parse_row(self.lines.number(), &self.buffer)?;
         let kind = Kind::of(&row);

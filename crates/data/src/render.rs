@@ -108,6 +108,18 @@ impl Renderer {
         self.prompt_from_text(&self.chat_template()?.render(messages, tools, true)?)
     }
 
+    /// As [`Renderer::prompt`], with the template's variable `enable_thinking` set to false.
+    pub fn prompt_without_thoughts(&self, messages: &[Message], tools: &[Value]) -> Result<Vec<u32>, Error> {
+        self.prompt_from_text(&self.chat_template()?.render_thinking(messages, tools, true, Some(false))?)
+    }
+
+    /// The ids that the model is given to go on with a text that is no conversation.
+    pub fn completion_prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut ids: Vec<u32> = self.tokenizer.bos_to_add().into_iter().collect();
+        ids.extend(self.tokenizer.encode(text)?);
+        Ok(ids)
+    }
+
     /// As [`Renderer::prompt`], from the text that the template gives; see [`template::process`].
     pub fn prompt_from_text(&self, text: &str) -> Result<Vec<u32>, Error> {
         self.tokenizer.encode(text)
@@ -188,8 +200,7 @@ impl Renderer {
             let what = "the tokenizer has no eos_token, which must end a completion";
             return Err(Fault::new("", Code::NoEndOfTurn, what, "use another base, or rows with messages"));
         };
-        let mut given: Vec<u32> = self.tokenizer.bos_to_add().into_iter().collect();
-        given.extend(self.tokenizer.encode(prompt)?);
+        let given = self.completion_prompt(prompt)?;
         let mut learnt = self.tokenizer.encode(completion)?;
         learnt.push(eos);
         Ok(vec![Span { tokens: given, trained: false }, Span { tokens: learnt, trained: true }])

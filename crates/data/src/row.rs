@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::finding::{BadRow, Code, Finding};
 use crate::json::{Json, MAX_ROW_FINDINGS, Place};
+use crate::template::turns::thoughts_and_answer;
 
 /// Most messages of a conversation. Finding the trained tokens takes a rendering for each answer.
 pub const MAX_MESSAGES: usize = 2_000;
@@ -103,6 +104,11 @@ impl Message {
         }
     }
 
+    /// Whether thoughts stand beside its content or at its beginning.
+    pub fn has_thoughts(&self) -> bool {
+        !thoughts_and_answer(self).0.is_empty()
+    }
+
     /// Whether it is learnt.
     pub fn is_trained(&self) -> bool {
         self.role == Role::Assistant && self.trained
@@ -116,6 +122,13 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// Functions in OpenAI's form, verbatim, which the model is shown.
     pub tools: Vec<Value>,
+}
+
+impl Conversation {
+    /// Whether an answer that is learnt has thoughts.
+    pub fn teaches_thoughts(&self) -> bool {
+        self.messages.iter().any(|message| message.is_trained() && message.has_thoughts())
+    }
 }
 
 /// Format of a dataset: all its rows have the same.

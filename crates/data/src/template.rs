@@ -36,6 +36,20 @@ pub const MAX_OUTPUT_BYTES: usize = 64 << 20;
 /// Longest part of a template's own sentence that an error repeats, in characters.
 const MAX_SENTENCE_CHARS: usize = 200;
 const NAME: &str = "chat";
+/// What stands before the chat template of a model that learnt to answer without thoughts: whoever does not ask for them
+/// gives the prompt that was trained. See `docs/adr/011-thoughts.md`.
+const NO_THOUGHTS: &str =
+    "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif %}";
+
+/// A template that makes the model think only when it is told to.
+pub fn without_thoughts(source: &str) -> String {
+    format!("{NO_THOUGHTS}{}", as_given(source))
+}
+
+/// A template as it was before [`without_thoughts`].
+pub fn as_given(source: &str) -> &str {
+    source.strip_prefix(NO_THOUGHTS).unwrap_or(source)
+}
 
 /// The source of a model directory's own template: `chat_template.jinja`, else the one in `tokenizer_config.json`.
 /// `None` when there is none at all.
@@ -128,7 +142,7 @@ impl ChatTemplate {
     }
 
     /// Whether the template has the variable that switches thoughts off.
-    pub(crate) fn can_be_told_not_to_think(&self) -> bool {
+    pub fn can_be_told_not_to_think(&self) -> bool {
         self.has_thinking_switch
     }
 

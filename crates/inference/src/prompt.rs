@@ -33,9 +33,9 @@ impl Prompted {
                 Self { ids, stop_ids, added: 0 }
             }
             Input::Text(text) => {
-                let mut ids: Vec<u32> = tokenizer.bos_to_add().into_iter().collect();
-                let added = ids.len();
-                ids.extend(tokenizer.encode(text).map_err(InferenceError::Encode)?);
+                let added = usize::from(tokenizer.bos_to_add().is_some());
+                let ids =
+                    model.prompter.renderer().completion_prompt(text).map_err(InferenceError::Encode)?;
                 Self { ids, stop_ids: tokenizer.eos_ids().to_vec(), added }
             }
             Input::Tokens(ids) => {

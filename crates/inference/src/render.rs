@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use hearth_data::template::process::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES, RenderReply, RenderRequest};
-use hearth_data::template::source_of;
+use hearth_data::template::{as_given, source_of};
 use hearth_data::tokenizer::TokenBytes;
 use hearth_data::{Error, Message, Renderer, StreamDecoder, Tokenizer, ToolForm};
 use serde_json::Value;
@@ -58,7 +58,8 @@ impl Prompter {
     pub(crate) fn open(dir: &Path, base_dir: &Path, is_base_trusted: bool) -> Result<Self, InferenceError> {
         let open = || {
             let source = source_of(dir)?;
-            let is_bases = dir == base_dir || source == source_of(base_dir)?;
+            let given = source.as_deref().map(as_given);
+            let is_bases = dir == base_dir || given == source_of(base_dir)?.as_deref().map(as_given);
             let tool_form = source.as_deref().and_then(ToolForm::of);
             Ok(if source.is_none() || (is_base_trusted && is_bases) {
                 Self::new(Renderer::open(dir, source.as_deref())?, None, tool_form)

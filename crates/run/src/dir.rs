@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::ledger::LEDGER_FILE;
 use crate::{Event, EventKind, JobSpec};
 
 /// Longest line that a reader of `events.jsonl` accepts.
@@ -40,6 +41,14 @@ pub enum RunError {
         path: PathBuf,
         /// Its version.
         found: u64,
+    },
+    /// A ledger cannot be used.
+    #[error("{path} is not a ledger that can be read: {message}")]
+    Ledger {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong. Holds none of its lines.
+        message: String,
     },
     /// Another trainer is alive on this run directory.
     #[error("another trainer holds {path}")]
@@ -96,6 +105,14 @@ impl RunDir {
     /// `output/`: the adapter.
     pub fn output_path(&self) -> PathBuf {
         self.root.join("output")
+    }
+    /// `ledger.jsonl.zst`: see [`ledger`](crate::ledger).
+    pub fn ledger_path(&self) -> PathBuf {
+        self.root.join(LEDGER_FILE)
+    }
+    /// `serving/`: tokenizer and chat template as they go with the adapter, and what says so.
+    pub fn serving_path(&self) -> PathBuf {
+        self.root.join("serving")
     }
     /// `lock`.
     pub fn lock_path(&self) -> PathBuf {
@@ -206,7 +223,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn sync_dir(dir: &Path) -> Result<(), RunError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), RunError> {
     // The parent of a relative path of one part.
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("sync", dir))

@@ -66,6 +66,9 @@ pub enum EventKind {
         eval_dropped: Dropped,
         /// Optimiser steps of the whole run.
         total_steps: u64,
+        /// SHA-256 of the ledger, which says what becomes of each row; see [`ledger`](crate::ledger).
+        #[serde(default)]
+        ledger_sha256: String,
     },
     /// How the run fits in memory. Its largest micro-batch is tried next, with gradients that are thrown away, so
     /// that too little memory shows at once.

@@ -2,13 +2,13 @@
 //!
 //! # What it is for
 //! The server writes `job.json` and starts `hearth train RUN_DIR`. The trainer appends to `events.jsonl`
-//! and `metrics.jsonl`, writes `trainer.log`, `checkpoints/` and `output/`, holds `lock` while it lives, and moves
+//! and `metrics.jsonl`, writes `trainer.log`, `ledger.jsonl.zst`, `serving/`, `checkpoints/` and `output/`, holds `lock` while it lives, and moves
 //! `heartbeat` on while it is not stopped.
 //! Both sides use the types of this crate, so that the contract stands in one place.
 //!
 //! # Data flow
 //! [`JobSpec`] goes in, [`Event`]s and an adapter come out. [`RunDir`] knows the file names, [`checkpoint`] the
-//! form of what lies in `checkpoints/`.
+//! form of what lies in `checkpoints/`, [`ledger`] that of the ledger of rows.
 //!
 //! # Neighbours
 //! `server` writes the job and reads events; `train` does the reverse. Nothing here knows of either.
@@ -21,13 +21,16 @@ pub mod checkpoint;
 mod dir;
 mod estimate;
 mod event;
+mod facts;
 mod heartbeat;
 mod job;
+pub mod ledger;
 mod metrics;
 
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Dropped, Event, EventKind, FailureKind};
+pub use facts::{FACTS_FILE, Facts};
 pub use heartbeat::Heartbeat;
 pub use job::{
     Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision,

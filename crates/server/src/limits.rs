@@ -111,6 +111,10 @@ pub const RENDER_ROWS_DEFAULT: usize = 10;
 pub const RENDER_ROWS_MAX: usize = 50;
 /// Calls of `:renderPreview` that may run at the same time; one more gets RESOURCE_EXHAUSTED.
 pub const RENDER_PREVIEWS_MAX: usize = 2;
+/// Models whose ledgers one call of `:findByRow` looks through at most.
+pub const LEDGERS_MAX: usize = 20;
+/// Calls of `:findByRow` that may run at the same time; one more gets RESOURCE_EXHAUSTED.
+pub const ROW_SEARCHES_MAX: usize = 2;
 /// Rows that a job's own chat template is tried on before the job is made.
 pub const TEMPLATE_ROWS_TRIED: usize = 10;
 /// Such templates that are tried at the same time; others wait, as long as a call may take.

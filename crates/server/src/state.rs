@@ -21,8 +21,8 @@ use crate::event_streams::EventStreams;
 use crate::gateway::dataset_validation_job::Validations;
 use crate::jobs::estimate::Estimators;
 use crate::limits::{
-    ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ServerLimits,
-    TEMPLATE_TRIALS_MAX,
+    ACCOUNT_LOCKS, DATASET_LOCKS, ESTIMATES_MAX, MODEL_LOCKS, RENDER_PREVIEWS_MAX, ROW_SEARCHES_MAX,
+    ServerLimits, TEMPLATE_TRIALS_MAX,
 };
 use crate::listen::Stop;
 use crate::metrics::Metrics;
@@ -78,6 +78,7 @@ struct Inner {
     transcoder: Transcoder,
     uploads: Uploads,
     render_previews: Arc<Semaphore>,
+    row_searches: Arc<Semaphore>,
     estimates: Arc<Semaphore>,
     event_streams: EventStreams,
     template_trials: Arc<Semaphore>,
@@ -121,6 +122,7 @@ impl AppState {
         let rates = Rates::new(&settings.limits);
         let metrics = Arc::new(Metrics::new());
         let render_previews = Arc::new(Semaphore::new(RENDER_PREVIEWS_MAX));
+        let row_searches = Arc::new(Semaphore::new(ROW_SEARCHES_MAX));
         let deployments = Deployments::new(store.clone(), inference.clone());
         Self {
             inner: Arc::new(Inner {
@@ -136,6 +138,7 @@ impl AppState {
                 transcoder,
                 uploads,
                 render_previews,
+                row_searches,
                 estimates: Arc::new(Semaphore::new(ESTIMATES_MAX)),
                 event_streams: EventStreams::default(),
                 template_trials: Arc::new(Semaphore::new(TEMPLATE_TRIALS_MAX)),
@@ -293,6 +296,15 @@ impl AppState {
         Arc::clone(&self.inner.render_previews).try_acquire_owned().map_err(|_| {
             ServerError::ResourceExhausted(format!(
                 "{RENDER_PREVIEWS_MAX} previews are being rendered; try again in a moment"
+            ))
+        })
+    }
+
+    /// The right to look through ledgers; RESOURCE_EXHAUSTED when others do.
+    pub(crate) fn row_search_permit(&self) -> Result<OwnedSemaphorePermit, ServerError> {
+        Arc::clone(&self.inner.row_searches).try_acquire_owned().map_err(|_| {
+            ServerError::ResourceExhausted(format!(
+                "{ROW_SEARCHES_MAX} searches for rows are going on; try again in a moment"
             ))
         })
     }

@@ -3,11 +3,15 @@
 use std::fmt::Write;
 
 use hearth_model::Module;
+use hearth_run::ledger::LEDGER_FILE;
 use hearth_run::{Backend, LrSchedule, Precision};
 
 use crate::checkpoint::{Patience, Progress};
 use crate::inputs::Inputs;
 use crate::schedule::decimal;
+
+/// Data files that the card names; all stand in the ledger.
+const FILES_MAX: usize = 20;
 
 /// `README.md`: front matter as the Hugging Face hub reads it, settings, losses and digests.
 pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sha256: &str) -> String {
@@ -68,16 +72,37 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
         )
         .expect("a string takes all text");
     }
-    let template = inputs.renderer.template().map_or("none".to_owned(), |template| template.sha256());
+    let ledger = &inputs.ledger;
+    let counts = &ledger.header.counts;
+    let too_long = format!("left out, longer than {} tokens", job.max_context_length);
+    let rows = [
+        ("read", counts.rows),
+        ("trained on", counts.train),
+        ("scored, of evaluation files", counts.eval),
+        ("scored, set aside of the training files", counts.carved_out),
+        (too_long.as_str(), counts.dropped_too_long),
+        ("samples left out as too long, also of rows that are used", counts.samples_too_long),
+    ];
+    card.push('\n');
+    table(&mut card, "Rows", "Count", &rows.map(|(what, count)| (what, count.to_string())));
+    writeln!(card, "\nWhat became of each row stands in {LEDGER_FILE}.").expect("a string takes all text");
+    let template = ledger.header.template_sha256.clone().unwrap_or_else(|| "none".to_owned());
     let digests = [
         ("adapter_model.safetensors", adapter_sha256.to_owned()),
         ("base model (config.json and weights)", inputs.identity.base_sha256.clone()),
         ("chat template", template),
         ("data files", inputs.identity.data_sha256.clone()),
         ("tokenised samples", inputs.identity.samples_sha256.clone()),
+        ("lines of the ledger", ledger.written().sha256.clone()),
     ];
     card.push('\n');
     table(&mut card, "What", "SHA-256", &digests);
+    for file in ledger.header.files.iter().take(FILES_MAX) {
+        // Names of uploads are plain, those of a run by hand need not be.
+        let name: String =
+            file.name.chars().map(|c| if c == '|' || c.is_control() { '_' } else { c }).collect();
+        writeln!(card, "| data file {name} | {} |", file.sha256).expect("a string takes all text");
+    }
     if let Some(sha256) = &inputs.identity.warm_start_sha256 {
         writeln!(card, "| adapter that the training went on from | {sha256} |")
             .expect("a string takes all text");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hearth_data::Sample;
 use hearth_model::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
 use hearth_run::JobSpec;
+use hearth_run::ledger::RowDigest;
 use sha2::{Digest, Sha256};
 
 use crate::error::{TrainError, io_error};
@@ -28,14 +29,24 @@ pub fn file(path: &Path) -> Result<String, TrainError> {
     }
 }
 
+/// SHA-256 of a text.
+pub fn text(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
 /// SHA-256 over the digests of several files, in the order given.
 pub fn files(paths: &[PathBuf]) -> Result<String, TrainError> {
+    Ok(joined(&paths.iter().map(|path| file(path)).collect::<Result<Vec<_>, _>>()?))
+}
+
+/// SHA-256 over digests, a line each.
+pub fn joined(digests: &[String]) -> String {
     let mut hasher = Sha256::new();
-    for path in paths {
-        hasher.update(file(path)?.as_bytes());
+    for digest in digests {
+        hasher.update(digest.as_bytes());
         hasher.update(b"\n");
     }
-    Ok(hex::encode(hasher.finalize()))
+    hex::encode(hasher.finalize())
 }
 
 /// SHA-256 over `config.json` and the weight files (`*.gguf`, `*.safetensors`) of a model directory:
@@ -66,16 +77,28 @@ pub fn adapter(dir: &Path) -> Result<String, TrainError> {
 pub fn samples(train: &[Sample], eval: &[Sample]) -> String {
     let mut hasher = Sha256::new();
     for set in [train, eval] {
-        hasher.update((set.len() as u64).to_le_bytes());
-        for sample in set {
-            hasher.update((sample.tokens.len() as u64).to_le_bytes());
-            for (token, weight) in sample.tokens.iter().zip(&sample.weights) {
-                hasher.update(token.to_le_bytes());
-                hasher.update(weight.to_bits().to_le_bytes());
-            }
-        }
+        hash(&mut hasher, set);
     }
     hex::encode(hasher.finalize())
+}
+
+/// Of the token ids and loss weights of the samples of one row: their number and then, for each, its length and its
+/// tokens, each id followed by the bits of its weight. Numbers are little-endian, counts have 64 bits.
+pub fn row(samples: &[Sample]) -> RowDigest {
+    let mut hasher = Sha256::new();
+    hash(&mut hasher, samples);
+    RowDigest::finish(hasher)
+}
+
+fn hash(hasher: &mut Sha256, samples: &[Sample]) {
+    hasher.update((samples.len() as u64).to_le_bytes());
+    for sample in samples {
+        hasher.update((sample.tokens.len() as u64).to_le_bytes());
+        for (token, weight) in sample.tokens.iter().zip(&sample.weights) {
+            hasher.update(token.to_le_bytes());
+            hasher.update(weight.to_bits().to_le_bytes());
+        }
+    }
 }
 
 /// SHA-256 over the settings that the adapter depends on.

@@ -134,6 +134,12 @@ pub enum TrainError {
     /// A defect of this program; the panic's own message is in the log.
     #[error("the trainer met a defect of its own; its log says where")]
     Panicked,
+    /// The prompts of the adapter would not be those that are trained.
+    #[error("the adapter would not be asked as it is trained: {message}")]
+    Prompt {
+        /// Which row. Holds nothing of it.
+        message: String,
+    },
     /// The finished adapter did not pass the checks that precede `finished`.
     #[error("the adapter failed its last check: {message}")]
     Gate {
@@ -148,7 +154,7 @@ impl TrainError {
         match self {
             Self::Run(RunError::Io { source, .. }) | Self::Io { source, .. } => io_kind(source),
             Self::Run(RunError::Format { .. } | RunError::Version { .. }) => FailureKind::InvalidSetting,
-            Self::Damaged { .. } => FailureKind::Damaged,
+            Self::Run(RunError::Ledger { .. }) | Self::Damaged { .. } => FailureKind::Damaged,
             Self::Run(RunError::Locked { .. }) => FailureKind::Internal,
             Self::Setting { .. }
             | Self::Benchmark { .. }
@@ -164,7 +170,7 @@ impl TrainError {
             Self::Data { .. } | Self::Dataset { .. } => FailureKind::InvalidData,
             Self::Memory { .. } => FailureKind::OutOfResources,
             Self::NonFinite { .. } => FailureKind::NonFinite,
-            Self::Gate { .. } | Self::Panicked | Self::Stopped => FailureKind::Internal,
+            Self::Prompt { .. } | Self::Gate { .. } | Self::Panicked | Self::Stopped => FailureKind::Internal,
         }
     }
 

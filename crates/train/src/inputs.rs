@@ -4,6 +4,7 @@ use hearth_data::Renderer;
 use hearth_kernels::Backend;
 use hearth_model::{Decoder, Lora, LoraConfig, ModelConfig, check_weights};
 use hearth_run::checkpoint::Identity;
+use hearth_run::ledger::Usage;
 use hearth_run::{EventKind, JobSpec};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use std::sync::atomic::AtomicBool;
 use crate::digest;
 use crate::error::TrainError;
 use crate::learner::Learner;
+use crate::ledger::Ledger;
 use crate::samples::Samples;
+use crate::serving;
 
 /// Everything that is known before the base model is loaded.
 pub struct Inputs {
@@ -26,6 +29,12 @@ pub struct Inputs {
     pub eval: Samples,
     /// Digests.
     pub identity: Identity,
+    /// The chat template that goes with the adapter.
+    pub template: Option<String>,
+    /// What became of each row.
+    pub ledger: Ledger,
+    /// The time that templates are told.
+    pub now_ms: i64,
 }
 
 impl Inputs {
@@ -47,11 +56,11 @@ impl Inputs {
             .map_err(|source| TrainError::Tokenizer { whose, source })?;
         renderer.set_now_ms(now_ms);
         let limit = job.max_context_length as usize;
-        let mut train = Samples::read("training", &job.train_files, &renderer, limit, stop)?;
-        let eval = if job.eval_carveout {
+        let mut train = Samples::read("training", Usage::Train, &job.train_files, &renderer, limit, stop)?;
+        let mut eval = if job.eval_carveout {
             train.carve_out(job.seed)
         } else {
-            Samples::read("evaluation", &job.eval_files, &renderer, limit, stop)?
+            Samples::read("evaluation", Usage::Eval, &job.eval_files, &renderer, limit, stop)?
         };
         if job.early_stop.is_some() && eval.samples.is_empty() {
             let message =
@@ -61,15 +70,19 @@ impl Inputs {
         }
         check_lengths(&config, &train, &eval)?;
         check_tokens(&config, &train, &eval)?;
-        let files: Vec<_> = job.train_files.iter().chain(&job.eval_files).cloned().collect();
+        let files = job.train_files.iter().chain(&job.eval_files);
+        let file_sha256s = files.map(|path| digest::file(path)).collect::<Result<Vec<_>, _>>()?;
         let identity = Identity {
             job_sha256: digest::job(&job),
             base_sha256: digest::base_model(dir)?,
-            data_sha256: digest::files(&files)?,
+            data_sha256: digest::joined(&file_sha256s),
             samples_sha256: digest::samples(&train.samples, &eval.samples),
             warm_start_sha256: job.warm_start_dir.as_deref().map(digest::adapter).transpose()?,
         };
-        Ok(Self { job, renderer, train, eval, identity })
+        let template = serving::template(&renderer, &job, &train, &eval)?;
+        let template_sha256 = template.as_deref().map(digest::text);
+        let ledger = Ledger::new(&job, &identity, file_sha256s, template_sha256, &mut train, &mut eval);
+        Ok(Self { job, renderer, train, eval, identity, template, ledger, now_ms })
     }
 
     /// The event that says what will be trained on.
@@ -86,6 +99,7 @@ impl Inputs {
             eval_carved_out: if self.job.eval_carveout { self.eval.rows } else { 0 },
             eval_dropped: self.eval.dropped.clone(),
             total_steps,
+            ledger_sha256: self.ledger.written().sha256.clone(),
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! # Data flow
 //! `job.json` → [`inputs`] (rows → samples, digests) → [`plan`] (samples → steps → micro-batches) →
-//! `fit` (what is kept in memory) → `trainer` (the loop) → [`learner`] (forward, backward, AdamW) → [`checkpoint`], `output/`. Everything
+//! [`ledger`] (what became of each row) → [`serving`] (what prompts will be) → `fit` (what is kept in memory) → `trainer` (the loop) → [`learner`] (forward, backward, AdamW) → [`checkpoint`], `output/`. Everything
 //! that happens goes through [`journal`] to `events.jsonl`, `metrics.jsonl` and the log.
 //!
 //! # Neighbours
@@ -20,6 +20,7 @@
 //!   that asks for the time is told when the run began.)
 //! - The loss is divided once per optimiser step by the sum of trained-token weights of the whole step.
 //! - Nothing that is not finite is ever saved; a checkpoint or an output is complete or not there.
+//! - Before the first step, the prompts that a server will give are compared with the samples.
 //! - `output/` exists only when its adapter was loaded again from disk and checked.
 //! - No row contents in events, metrics, log or errors.
 //! - There is one loop. Other losses and collators go into it, not beside it.
@@ -35,12 +36,14 @@ mod fit;
 pub mod inputs;
 pub mod journal;
 pub mod learner;
+pub mod ledger;
 pub mod memory;
 pub mod metrics;
 pub mod output;
 pub mod plan;
 pub mod samples;
 pub mod schedule;
+pub mod serving;
 pub mod settings;
 mod trainer;
 

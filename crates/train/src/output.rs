@@ -3,10 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use hearth_data::ChatTemplate;
 use hearth_kernels::Backend;
 use hearth_model::{ADAPTER_WEIGHTS_FILE, Lora};
-use serde_json::Value;
 
 use crate::card;
 use crate::checkpoint::{Progress, sync_dir, write_synced};
@@ -14,7 +12,7 @@ use crate::digest;
 use crate::error::{TrainError, io_error};
 use crate::inputs::Inputs;
 use crate::learner::Learner;
-use crate::plan;
+use crate::{plan, serving};
 
 /// Training rows whose logits the gate compares.
 const GATE_ROWS: usize = 3;
@@ -26,15 +24,11 @@ pub(crate) fn gate_logits(vocab_size: usize) -> usize {
     3 * GATE_ROW_TOKENS * vocab_size
 }
 
-/// Files of the base that go with the adapter unchanged, where they exist.
-const COPIED_FILES: [&str; 3] = ["tokenizer.json", "special_tokens_map.json", "generation_config.json"];
-const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
-const TEMPLATE_FILE: &str = "chat_template.jinja";
-
-/// Writes the adapter beside `output`, checks it as it lies on disk, and only then renames it into place.
+/// Writes the adapter beside `output`, with the files of `serving_dir` and the ledger, checks it as it lies on disk, and only then renames it into place.
 /// Returns the SHA-256 of `adapter_model.safetensors`.
 pub fn write<B: Backend>(
     output: &Path,
+    serving_dir: &Path,
     inputs: &Inputs,
     progress: &Progress,
     learner: &mut Learner<B>,
@@ -47,7 +41,10 @@ pub fn write<B: Backend>(
         path: beside.clone(),
         source,
     })?;
-    copy_tokenizer(&inputs.job.base_model_dir, &beside, inputs.renderer.template())?;
+    for file in serving::files(serving_dir)?.iter().chain([&inputs.ledger.written().path]) {
+        let name = file.file_name().expect("a file has a name");
+        fs::copy(file, beside.join(name)).map_err(io_error("copy", file))?;
+    }
     let adapter_sha256 = digest::file(&beside.join(ADAPTER_WEIGHTS_FILE))?;
     let adapted = &learner.lora().config().target_modules;
     let card = card::text(inputs, progress, adapted, &adapter_sha256);
@@ -64,39 +61,12 @@ fn beside(output: &Path) -> PathBuf {
     output.with_extension("unfinished")
 }
 
-fn remove_if_there(dir: &Path) -> Result<(), TrainError> {
+pub(crate) fn remove_if_there(dir: &Path) -> Result<(), TrainError> {
     if dir.exists() { fs::remove_dir_all(dir).map_err(io_error("remove", dir)) } else { Ok(()) }
 }
 
-/// Copies the tokenizer. The template goes to both places where programs look for it, as it was trained
-/// with, which need not be the base model's own.
-fn copy_tokenizer(base: &Path, to: &Path, template: Option<&ChatTemplate>) -> Result<(), TrainError> {
-    for name in COPIED_FILES {
-        let from = base.join(name);
-        if from.exists() {
-            fs::copy(&from, to.join(name)).map_err(io_error("copy", &from))?;
-        }
-    }
-    let path = base.join(TOKENIZER_CONFIG_FILE);
-    let mut config = Value::Object(serde_json::Map::new());
-    if path.exists() {
-        let text = fs::read(&path).map_err(io_error("read", &path))?;
-        config = serde_json::from_slice(&text).map_err(|source| TrainError::Setting {
-            message: format!("{TOKENIZER_CONFIG_FILE} of the base model is not JSON: {source}"),
-        })?;
-    }
-    if let Some(template) = template {
-        config[TEMPLATE_KEY] = Value::from(template.source());
-        write_synced(&to.join(TEMPLATE_FILE), template.source().as_bytes())?;
-    }
-    let text = serde_json::to_vec_pretty(&config).expect("JSON values can be written");
-    write_synced(&to.join(TOKENIZER_CONFIG_FILE), &text)
-}
-
-const TEMPLATE_KEY: &str = "chat_template";
-
 /// Forces every file of a flat directory to disk.
-fn sync_all(dir: &Path) -> Result<(), TrainError> {
+pub(crate) fn sync_all(dir: &Path) -> Result<(), TrainError> {
     for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
         let path = entry.map_err(io_error("read", dir))?.path();
         File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("sync", &path))?;

@@ -3,15 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hearth_data::{BadRow, Error as DataError, Renderer, RowReader, Sample, carve, source};
+use hearth_data::{
+    BadRow, Error as DataError, Rendered, Renderer, Row, RowContent, RowReader, Sample, carve, source,
+};
 use hearth_run::Dropped;
+use hearth_run::ledger::{Entry, Reason, RowDigest, Usage};
 
+use crate::digest;
 use crate::error::{TrainError, io_error};
 
 /// Bad rows that one message lists; the others are counted.
 const LISTED_ERRORS_MAX: usize = 20;
 /// Dropped rows whose lines are listed; the others are counted.
 pub const LISTED_LINES_MAX: usize = 100;
+/// Rows whose prompts are compared with those of a server.
+const FIRST_ROWS: usize = 16;
+/// Rows among which they are looked for: some may be left out as too long.
+const FIRST_AMONG_ROWS: u64 = 64;
 /// Rows of a micro-batch or step that one message names; the others are counted.
 const NAMED_ROWS_MAX: usize = 20;
 
@@ -24,12 +32,27 @@ pub struct Samples {
     pub rows: u64,
     /// Rows that were longer than the limit and are left out; the first [`LISTED_LINES_MAX`] are listed.
     pub dropped: Dropped,
+    /// What became of each row.
+    pub entries: Vec<Entry>,
+    /// The first rows that are used with all their samples, for whoever looks at some.
+    pub first: Vec<Place>,
+    /// Whether a row teaches thoughts.
+    pub teaches_thoughts: bool,
     /// Names of the files.
     files: Vec<String>,
     /// The row of each sample, ascending: most rows make one, some make several.
     from: Vec<Origin>,
     /// Rows that have samples.
     usable_rows: usize,
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of its file.
+    pub file: usize,
+    /// Its line, from 1.
+    pub line: u64,
 }
 
 /// Where a sample came from.
@@ -41,10 +64,11 @@ struct Origin {
 }
 
 impl Samples {
-    /// Reads and renders all rows. Fails with one message that lists the bad rows, or that says that no
-    /// sample is left; `what` names the rows in it, for example `training`. Gives up when asked to stop.
+    /// Reads and renders all rows, which are for `usage`. Fails with one message that lists the bad rows, or that says
+    /// that no sample is left; `what` names the rows in it, for example `training`. Gives up when asked to stop.
     pub fn read(
         what: &str,
+        usage: Usage,
         files: &[PathBuf],
         renderer: &Renderer,
         max_context_length: usize,
@@ -57,20 +81,28 @@ impl Samples {
             let input = source::open(path).map_err(io_error("open", path))?;
             read.files.push(file_name(path));
             let mut rows = RowReader::new(input).expect_kind(kind);
-            for row in &mut rows {
+            while let Some(row) = rows.next() {
                 if stop.load(Ordering::Relaxed) {
                     return Err(TrainError::Stopped);
                 }
                 read.rows += 1;
                 let rendered = row.and_then(|row| {
                     let rendered = renderer.render(&row, max_context_length).map_err(BadRow::from)?;
-                    Ok((row.line, rendered))
+                    Ok((row, rendered))
                 });
                 match rendered {
-                    Ok((line, rendered)) if rendered.samples.is_empty() => {
-                        read.drop_row(line, (files.len() > 1).then_some(number));
-                    }
-                    Ok((_, rendered)) => {
+                    Ok((row, rendered)) => {
+                        let digest = RowDigest::of(rows.last_row());
+                        read.entries.push(entry(number, row.line, digest, usage, &rendered));
+                        read.teaches_thoughts |= teaches_thoughts(&row);
+                        if rendered.samples.is_empty() {
+                            read.drop_row(row.line, (files.len() > 1).then_some(number));
+                            continue;
+                        }
+                        let is_whole = rendered.too_long.is_empty();
+                        if is_whole && read.first.len() < FIRST_ROWS && read.rows <= FIRST_AMONG_ROWS {
+                            read.first.push(Place { file: number, line: row.line });
+                        }
                         let origin = Origin { file: number, row: read.usable_rows };
                         read.from.resize(read.from.len() + rendered.samples.len(), origin);
                         read.samples.extend(rendered.samples);
@@ -97,6 +129,15 @@ impl Samples {
     /// Tokens with a loss weight.
     pub fn trained_tokens(&self) -> u64 {
         self.samples.iter().map(|sample| sample.trained_tokens() as u64).sum()
+    }
+
+    /// The samples of the row at a line of a file, by the file's number.
+    pub fn of_row(&self, file: usize, line: u64) -> &[Sample] {
+        let place = |index: usize| (self.from[index].file, self.samples[index].line);
+        let count = self.samples.len();
+        let from = partition_point(count, |index| place(index) < (file, line));
+        let to = partition_point(count, |index| place(index) <= (file, line));
+        &self.samples[from..to]
     }
 
     /// Where a sample came from: its line, and its file if there are several.
@@ -128,8 +169,21 @@ impl Samples {
         let (kept_from, from) = carve::take_out(std::mem::take(&mut self.from), &indices);
         (self.samples, self.from) = (kept, kept_from);
         self.usable_rows -= chosen.len();
-        let (rows, usable_rows) = (chosen.len() as u64, chosen.len());
-        Self { samples, rows, dropped: Dropped::default(), files: self.files.clone(), from, usable_rows }
+        let usable = self.entries.iter_mut().filter(|entry| entry.samples > 0);
+        let mut chosen_rows = chosen.iter().peekable();
+        for (row, entry) in usable.enumerate() {
+            if chosen_rows.next_if_eq(&&row).is_some() {
+                entry.usage = Usage::CarvedOut;
+            }
+        }
+        Self {
+            samples,
+            rows: chosen.len() as u64,
+            files: self.files.clone(),
+            from,
+            usable_rows: chosen.len(),
+            ..Self::default()
+        }
     }
 
     /// `file` is its number if there are several.
@@ -152,6 +206,39 @@ impl Samples {
             self.rows
         )
     }
+}
+
+/// What stands in the ledger of a row of this file.
+fn entry(file: usize, line: u64, row: RowDigest, usage: Usage, rendered: &Rendered) -> Entry {
+    let samples = &rendered.samples;
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let is_used = !samples.is_empty();
+    Entry {
+        file: count(file),
+        line,
+        row,
+        usage: if is_used { usage } else { Usage::Dropped },
+        why: (!is_used).then_some(Reason::TooLong),
+        samples: count(samples.len()),
+        too_long: count(rendered.too_long.len()),
+        tokens: count(samples.iter().map(|sample| sample.tokens.len()).sum()),
+        trained_tokens: count(samples.iter().map(Sample::trained_tokens).sum()),
+        digest: is_used.then(|| digest::row(samples)),
+    }
+}
+
+fn teaches_thoughts(row: &Row) -> bool {
+    matches!(&row.content, RowContent::Chat(conversation) if conversation.teaches_thoughts())
+}
+
+/// The first of `count` indices of which `is_before` does not hold; it holds of all before that one.
+fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut from, mut to) = (0, count);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if is_before(middle) { from = middle + 1 } else { to = middle }
+    }
+    from
 }
 
 fn file_name(path: &Path) -> String {

@@ -20,7 +20,7 @@ use crate::memory::{self, DataLimit, Memory, Needs};
 use crate::plan::{self, Plan};
 use crate::samples::Samples;
 use crate::schedule::{decimal, learning_rate};
-use crate::{TrainOptions, early_stop, output, settings};
+use crate::{TrainOptions, early_stop, output, serving, settings};
 
 /// How a run that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +51,15 @@ pub(crate) fn train(
     let job = dir.job()?;
     settings::check(&job)?;
     let checkpoints = checkpoints.keeping(job.sampler_checkpoint_interval_steps);
-    let inputs = match read_inputs(job, journal.began_ms(), options, stop) {
+    let mut inputs = match read_inputs(job, journal.began_ms(), options, stop) {
         Err(TrainError::Stopped) => {
             journal.append(EventKind::Paused { step: resumed_from_step })?;
             return Ok(Outcome::Paused);
         }
         inputs => inputs?,
     };
+    inputs.ledger.write(dir)?;
+    limited(options, || serving::write(dir, &inputs))?;
     let memory_limit_bytes = options.memory_limit_bytes;
     let run = |arithmetic| Run {
         dir,
@@ -79,16 +81,24 @@ pub(crate) fn train(
     }
 }
 
-/// Reads and renders the rows. Templates are programs, so what they may ask for is limited.
+/// Templates are programs, so what they may ask for is limited.
+fn limited<T>(
+    options: TrainOptions,
+    render: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    let limit = memory::limit_bytes(options.memory_limit_bytes).map(DataLimit::set).transpose();
+    let _limit = limit.map_err(io_error("limit the memory of", Path::new("this process")))?;
+    render()
+}
+
+/// Reads and renders the rows.
 pub(crate) fn read_inputs(
     job: JobSpec,
     now_ms: i64,
     options: TrainOptions,
     stop: &AtomicBool,
 ) -> Result<Inputs, TrainError> {
-    let limit = memory::limit_bytes(options.memory_limit_bytes).map(DataLimit::set).transpose();
-    let _limit = limit.map_err(io_error("limit the memory of", Path::new("this process")))?;
-    Inputs::read(job, now_ms, stop)
+    limited(options, || Inputs::read(job, now_ms, stop))
 }
 
 pub(crate) fn cpu(job: &JobSpec, threads: usize) -> Result<Cpu, TrainError> {
@@ -409,8 +419,9 @@ impl<B: Backend> Trainer<'_, B> {
             let best = self.run.checkpoints.read(best_step)?;
             self.learner.restore(&best.tensors, &self.run.checkpoints.path(best_step))?;
         }
-        let output = self.run.dir.output_path();
-        let adapter_sha256 = output::write(&output, self.run.inputs, &self.progress, &mut self.learner)?;
+        let (output, serving) = (self.run.dir.output_path(), self.run.dir.serving_path());
+        let adapter_sha256 =
+            output::write(&output, &serving, self.run.inputs, &self.progress, &mut self.learner)?;
         let best_loss = self.progress.patience.as_ref().map(|patience| patience.best_loss);
         self.journal.append(EventKind::Finished {
             step,

@@ -1,8 +1,5 @@
 //! A job from its rows to chats with what it made: server, trainer and the process for templates, all of one binary.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use hearth_data::{Message, Renderer, Role};
 use serde_json::{Value, json};
 
@@ -11,24 +8,6 @@ use crate::tiny;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}\n\
     {%- if add_generation_prompt %}<|im_start|>assistant: {% endif %}";
-
-/// Status and body of a `POST`.
-fn post(server: &Server, path: &str, body: &Value) -> (u16, Value) {
-    let body = body.to_string();
-    let mut stream = TcpStream::connect(server.addr).unwrap();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        server.key,
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
-}
 
 #[test]
 fn a_template_is_tried_trained_with_stored_and_used_in_chats() {
@@ -65,11 +44,11 @@ fn a_template_is_tried_trained_with_stored_and_used_in_chats() {
             "jinjaTemplate: line 5: chat template, line 2: ",
         ),
     ] {
-        let (status, answer) = post(&server, jobs, &body(wrong));
+        let (status, answer) = server.post(jobs, &body(wrong));
         let message = answer["message"].as_str().unwrap();
         assert!(status == 400 && message.contains(part), "{message}");
     }
-    let (status, job) = post(&server, &format!("{jobs}?supervisedFineTuningJobId=j"), &body(TEMPLATE));
+    let (status, job) = server.post(&format!("{jobs}?supervisedFineTuningJobId=j"), &body(TEMPLATE));
     assert_eq!(status, 200, "{job}");
     let waited = server.run(&data, &["sftj", "wait", "j"], "");
     assert_eq!(waited.code, Some(0), "{}{}", waited.out, waited.error);
@@ -107,7 +86,7 @@ fn a_template_is_tried_trained_with_stored_and_used_in_chats() {
         let chat = json!({
             "model": model, "messages": [{"role": "user", "content": "question 7"}], "max_tokens": 2, "temperature": 0,
         });
-        let (status, answer) = post(&server, "/v1/chat/completions", &chat);
+        let (status, answer) = server.post("/v1/chat/completions", &chat);
         assert_eq!((status, &answer["usage"]["prompt_tokens"]), (200, &json!(expect)), "{model}: {answer}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod create_job;
 mod jobs;
+mod ledger;
 mod people;
 mod process;
 mod secrets;

@@ -1,7 +1,7 @@
 //! `hearth` as a process, and a server of it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -94,6 +94,34 @@ impl Server {
     pub fn run(&self, data_dir: &Path, args: &[&str], input: &str) -> Answer {
         let mut command = hearth(data_dir);
         run(command.args(args).env("HEARTH_URL", &self.url).env("HEARTH_API_KEY", &self.key), input)
+    }
+}
+
+impl Server {
+    /// Status and body of a `POST`.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let body = body.to_string();
+        let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        self.call("POST", path, &more, &body)
+    }
+
+    /// Status and body of a call without a body.
+    pub fn bare(&self, method: &str, path: &str) -> (u16, Value) {
+        self.call(method, path, "", "")
+    }
+
+    fn call(&self, method: &str, path: &str, more: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n{more}\r\n",
+            self.key
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
     }
 }
 

@@ -209,7 +209,7 @@ impl ChatTemplate {
 
 /// What an assistant thought and what it then said, each without white space around it. Thoughts stand beside the content
 /// or at its beginning.
-fn thoughts_and_answer(message: &Message) -> (&str, &str) {
+pub(crate) fn thoughts_and_answer(message: &Message) -> (&str, &str) {
     let content = message.content.trim();
     let inline = content.strip_prefix(THINK.trim_end()).and_then(|rest| rest.split_once(END_THINK.trim()));
     match (&message.reasoning_content, inline) {

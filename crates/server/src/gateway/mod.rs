@@ -106,6 +106,7 @@ rpcs! {
         -> pb::GetDatasetDownloadEndpointResponse = dataset::download_endpoint::dataset_download_endpoint;
     get_model(pb::GetModelRequest) -> pb::Model = model::get::model_get;
     list_models(pb::ListModelsRequest) -> pb::ListModelsResponse = model::list::model_list;
+    find_models_by_row(pb::FindModelsByRowRequest) -> pb::FindModelsByRowResponse = model::find_by_row::model_find_by_row;
     delete_model(pb::DeleteModelRequest) -> () = model::delete::model_delete;
     get_model_download_endpoint(pb::GetModelDownloadEndpointRequest)
         -> pb::GetModelDownloadEndpointResponse = model::download_endpoint::model_download_endpoint;

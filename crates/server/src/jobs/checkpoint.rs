@@ -13,7 +13,7 @@ use hearth_domain::{Job, Model, ModelRef};
 use hearth_inference::assemble::{self, AssembleError, TrainedAdapter};
 use hearth_inference::{InferenceError, Service};
 use hearth_run::checkpoint::{self, STATE_FILE, SUMS_FILE, TENSORS_FILE, directory_name, step_of};
-use hearth_run::{EventKind, EventTail, RunDir};
+use hearth_run::{EventKind, EventTail, FACTS_FILE, RunDir, ledger};
 use hearth_store::installed::Installed;
 use hearth_store::{StoreError, installed};
 
@@ -24,6 +24,9 @@ use crate::state::AppState;
 
 /// Id of the adapter that a run ended with.
 pub(crate) const FINAL: &str = "final";
+
+/// File of the chat template of a model.
+const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// One checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,19 +208,41 @@ fn adapter_of_step(
                 other => other.into(),
             },
         )?;
+    let chat_template = served_template(dir, spec.chat_template).map_err(failed)?;
     let settings = TrainedAdapter {
         base_name: &spec.base_model_name,
         r: spec.lora_rank,
         alpha: spec.lora_alpha,
         target_modules: &spec.target_modules,
-        chat_template: spec.chat_template.as_deref(),
+        chat_template: chat_template.as_deref(),
     };
     let tensors = read
         .tensors
         .iter()
         .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.weight.as_slice()));
     assembled(state.inference(), &base.dir, &settings, tensors, &files, &adapter)?;
+    // As beside the output. Runs of earlier versions have neither.
+    for (from, name) in
+        [(dir.serving_path().join(FACTS_FILE), FACTS_FILE), (dir.ledger_path(), ledger::LEDGER_FILE)]
+    {
+        if from.exists() {
+            link_or_copy(&from, &adapter.join(name)).map_err(failed)?;
+        }
+    }
     Ok((adapter, base))
+}
+
+/// The chat template that goes with the adapters of a run: the trainer decides on it before its first step. Runs of
+/// earlier versions have that of the job.
+fn served_template(dir: &RunDir, of_the_job: Option<String>) -> std::io::Result<Option<String>> {
+    let serving = dir.serving_path();
+    if !serving.exists() {
+        return Ok(of_the_job);
+    }
+    match fs::read_to_string(serving.join(TEMPLATE_FILE)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// What answers for a checkpoint that stays, in the form of a model's directories: made when it is first asked for, in

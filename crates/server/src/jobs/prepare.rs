@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearth_data::carve;
-use hearth_data::template::{history, source_of};
+use hearth_data::template::{as_given, history, source_of};
 use hearth_domain::JobSettings;
 use hearth_domain::job::{self, EARLY_STOP_MIN_GAIN, EARLY_STOP_PATIENCE, LrScheduler};
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
@@ -138,7 +138,8 @@ pub(crate) fn own_template(
         (None, Some(adapter)) => {
             let adapter = installed::read(data_dir, &adapter.account, &adapter.id)
                 .map_err(|error| status_of("reading the adapter to go on from", &error))?;
-            let template = source(&adapter.dir)?;
+            // Whether it is to be asked for thoughts follows from the rows of this job.
+            let template = source(&adapter.dir)?.map(|template| as_given(&template).to_owned());
             if template == source(base_dir)? { None } else { template }
         }
     };

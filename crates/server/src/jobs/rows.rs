@@ -74,6 +74,7 @@ mod tests {
             eval_carved_out,
             eval_dropped,
             total_steps: 1,
+            ledger_sha256: String::new(),
         };
         assert_eq!(note(&event, 512).unwrap(), expect);
     }

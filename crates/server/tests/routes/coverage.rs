@@ -45,6 +45,7 @@ const CASES: &[(&str, &str, &str, &str, Needs)] = &[
     ("GetDatasetDownloadEndpoint", "GET", "/v1/accounts/default/datasets/rows:getDownloadEndpoint", "", Read),
     ("GetModel", "GET", "/v1/accounts/default/models/mine", "", Read),
     ("ListModels", "GET", "/v1/accounts/default/models", "", Read),
+    ("FindModelsByRow", "GET", "/v1/accounts/default/models:findByRow?rowDigest=0123456789abcdef0123456789abcdef", "", Read),
     ("DeleteModel", "DELETE", "/v1/accounts/default/models/mine", "", Change),
     ("GetModelDownloadEndpoint", "GET", "/v1/accounts/default/models/mine:getDownloadEndpoint", "", Read),
     ("GetDeployedModel", "GET", "/v1/accounts/default/deployedModels/mine", "", Read),

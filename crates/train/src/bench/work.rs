@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use hearth_data::pack::{self, BatchSize};
 use hearth_data::{Renderer, Sample};
 use hearth_model::ModelConfig;
+use hearth_run::ledger::Usage;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -76,7 +77,14 @@ impl Work {
             source,
         })?;
         let limit = config.max_position_embeddings;
-        let read = Samples::read("benchmark", &[path.to_owned()], &renderer, limit, &AtomicBool::new(false))?;
+        let read = Samples::read(
+            "benchmark",
+            Usage::Train,
+            &[path.to_owned()],
+            &renderer,
+            limit,
+            &AtomicBool::new(false),
+        )?;
         if read.dropped.count > 0 {
             let message = format!("{} rows are longer than the model's {limit} tokens", read.dropped.count);
             return Err(TrainError::Benchmark { message });

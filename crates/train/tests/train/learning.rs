@@ -40,6 +40,8 @@ fn a_run_learns_reports_and_writes_everything() {
             "adapter_config.json",
             "adapter_model.safetensors",
             "chat_template.jinja",
+            "hearth.json",
+            "ledger.jsonl.zst",
             "tokenizer.json",
             "tokenizer_config.json"
         ]

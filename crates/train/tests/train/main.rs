@@ -10,6 +10,8 @@ mod gate;
 mod golden;
 mod kills;
 mod learning;
+mod ledger;
 mod memory;
 mod rows;
 mod warm;
+mod weights;

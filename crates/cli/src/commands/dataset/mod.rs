@@ -6,6 +6,7 @@ mod delete;
 mod get;
 mod list;
 mod render;
+mod seen;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use anyhow::Result;
 pub enum Command {
     Check(check::Args),
     Render(render::Args),
+    Seen(seen::Args),
     Create(create::Args),
     List(list::Args),
     Get(get::Args),
@@ -28,6 +30,7 @@ impl Command {
         match self {
             Self::Check(args) => args.run(json),
             Self::Render(args) => args.run(json),
+            Self::Seen(args) => args.run(json),
             Self::Create(args) => args.run(json),
             Self::List(args) => args.run(json),
             Self::Get(args) => args.run(json),

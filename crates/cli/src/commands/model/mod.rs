@@ -4,6 +4,7 @@ mod import;
 mod list;
 mod logits;
 mod pull;
+mod rows;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ pub enum Command {
     Import(import::Args),
     List(list::Args),
     Logits(logits::Args),
+    Rows(rows::Args),
 }
 
 impl Command {
@@ -26,6 +28,7 @@ impl Command {
             Self::Import(args) => args.run(json),
             Self::List(args) => args.run(json),
             Self::Logits(args) => args.run(json),
+            Self::Rows(args) => args.run(json),
         }
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn wrong_token() -> ServerError {
 }
 
 /// Rows of one page: `default` if none are asked for, and `most` at most.
-pub(super) fn page_size(asked: i32, default: usize, most: usize) -> Result<usize, ServerError> {
+pub(in crate::gateway) fn page_size(asked: i32, default: usize, most: usize) -> Result<usize, ServerError> {
     match usize::try_from(asked) {
         Err(_) => Err(ServerError::field("pageSize", format!("{asked} is below 0"))),
         Ok(0) => Ok(default),

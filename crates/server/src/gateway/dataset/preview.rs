@@ -66,7 +66,7 @@ fn example(line: &Line<'_>) -> Result<pb::Example, ServerError> {
 }
 
 /// A dataset whose rows are known.
-pub(super) async fn ready(state: &AppState, name: &DatasetRef) -> Result<Dataset, ServerError> {
+pub(in crate::gateway) async fn ready(state: &AppState, name: &DatasetRef) -> Result<Dataset, ServerError> {
     let dataset = state.store().dataset_get(name).await?;
     if dataset.state != DatasetState::Ready {
         return Err(fields::not_ready(name));

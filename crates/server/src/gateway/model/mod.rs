@@ -6,6 +6,7 @@ pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod download_endpoint;
 pub(crate) mod files;
+pub(super) mod find_by_row;
 pub(super) mod get;
 pub(super) mod import;
 pub(super) mod list;
