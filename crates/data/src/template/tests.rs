@@ -98,7 +98,8 @@ fn check_call(source: &str, expect: &str) {
         arguments: arguments.as_object().expect("an object").clone(),
     };
     let calling = Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") };
-    let source = format!("{{% for m in messages %}}{{% for c in m.tool_calls %}}{source}{{% endfor %}}{{% endfor %}}");
+    let source =
+        format!("{{% for m in messages %}}{{% for c in m.tool_calls %}}{source}{{% endfor %}}{{% endfor %}}");
     let text = compile(&source).render(&[Message::new(Role::User, "a"), calling], &[], false);
     assert_eq!(text.expect("the template renders"), expect);
 }
