@@ -293,6 +293,12 @@ PYTHON_HABITS = [
     "{{ messages | map(attribute='role') | join(', ') }} {{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
     "{{ messages[1:] | map(attribute='content') | list | first }} {{ range(3) | list | last }}",
     "{% set x = 'a' if messages[0].role == 'system' else 'b' %}{{ x | upper }}{{ x * 3 }}",
+    "{{ [1e16, 1e-05, -0.0, 1.5, 1983667980731105.25, {'k': none, 'e\u0301\u200b': 'it\\'s', 1: true}] }} {{ 1e22 }} {{ 2.5e-7 | string }}",
+    "{{ '\x1c\x1f a \x85' | trim }}|{{ '\x1d a\u2003'.strip() }}|{{ '\x1e a'.lstrip() }}|{{ 'a\x1c'.rstrip() }}|{{ 1.0 | trim }}",
+    "{{ ' a\x1cb  c '.split() }} {{ 'a b c'.split(' ', 1) }} {{ 'a--b'.split('-', maxsplit=1) }} {{ '\x1f'.isspace() }}",
+    "{{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('c') }} {{ 'abc'.removeprefix('c') }} {{ 'a\rb\x1c'.splitlines() }}",
+    "{{ 'a\n\nb' | indent }}|{{ 'a\n' | indent(2, first=true) }}|{{ 'a\n\nb\n' | indent('> ', true, true) }}",
+    "{{ missing | length }} {{ 'abc' is iterable }} {{ none is iterable }} {{ 'abc' is sequence }} {{ {} is sequence }} {{ true is number }}",
     "{{ 'a' 'b' }} {{ '%s-%d' | format('x', 3) }} {{ 'q' | default('z') }} {{ missing | default('z') }}",
 ]
 

@@ -19,10 +19,17 @@ pub fn run() -> Result<()> {
     run_command(cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
     let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run_command(cargo().args(clippy))?;
+    let golden = ["golden_real_templates.py", "golden_tokenizers.py"].map(|script| {
+        let mut command = Command::new(setup::python());
+        command.arg(format!("conformance/{script}"));
+        command
+    });
+    run_side_by_side(golden.into(), LANES)?;
     run_command(
         cargo()
             .args(["nextest", "run", "--release", "--workspace"])
             .env("HEARTH_TEST_MODELS_DIR", setup::data_dir().join("models"))
+            .env("HEARTH_TEST_FAMILIES_DIR", setup::families_dir())
             .env("INSTA_UPDATE", "no"),
     )?;
     run_command(

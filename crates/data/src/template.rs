@@ -11,17 +11,20 @@
 pub mod history;
 mod json;
 pub mod process;
+mod python;
 mod tools;
 pub mod turns;
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind};
 use sha2::{Digest, Sha256};
 
+use tools::CallForm;
 pub use tools::ToolForm;
 
 use crate::error::Error;
@@ -68,6 +71,7 @@ pub struct ChatTemplate {
     source: String,
     special_tokens: SpecialTokens,
     has_thinking_switch: bool,
+    call_form: OnceLock<CallForm>,
 }
 
 impl ChatTemplate {
@@ -80,7 +84,7 @@ impl ChatTemplate {
         environment.set_fuel(Some(MAX_INSTRUCTIONS));
         // Errors say the same in every build.
         environment.set_debug(false);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        python::extend(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
@@ -92,6 +96,7 @@ impl ChatTemplate {
             source: source.to_owned(),
             special_tokens: special_tokens.clone(),
             has_thinking_switch: tools::mentions(source, "enable_thinking"),
+            call_form: OnceLock::new(),
         })
     }
 
@@ -114,8 +119,31 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         enable_thinking: Option<bool>,
     ) -> Result<String, Error> {
-        let messages: Vec<Value> = messages.iter().map(tools::message).collect();
+        let form = match messages.iter().all(|message| message.tool_calls.is_empty()) {
+            true => CallForm::default(),
+            false => self.call_form(),
+        };
+        let messages = messages.iter().map(|message| form.message(message)).collect();
         let tools = if tools.is_empty() { Value::from(()) } else { tools.iter().map(tools::value).collect() };
+        self.render_values(messages, tools, add_generation_prompt, enable_thinking)
+    }
+
+    /// Found out when the first conversation with calls is rendered.
+    fn call_form(&self) -> CallForm {
+        *self.call_form.get_or_init(|| {
+            CallForm::probe(|messages, tools| {
+                self.render_values(Value::from(messages.to_vec()), tools.clone(), false, None).ok()
+            })
+        })
+    }
+
+    fn render_values(
+        &self,
+        messages: Value,
+        tools: Value,
+        add_generation_prompt: bool,
+        enable_thinking: Option<bool>,
+    ) -> Result<String, Error> {
         let special = &self.special_tokens;
         let special = [
             ("bos_token", &special.bos),
@@ -124,7 +152,7 @@ impl ChatTemplate {
             ("pad_token", &special.pad),
         ];
         let mut variables = vec![
-            ("messages", Value::from(messages)),
+            ("messages", messages),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
             ("tools", tools),
             ("documents", Value::from(())),

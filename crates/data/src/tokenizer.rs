@@ -2,6 +2,8 @@
 
 mod bytes;
 mod gguf;
+mod loading;
+mod pre;
 mod sentencepiece;
 
 use std::collections::HashSet;
@@ -44,16 +46,17 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json` (special tokens)
-    /// and `generation_config.json` (further end tokens).
+    /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json` (special tokens), `config.json` (what
+    /// transformers goes by when it loads a tokenizer) and `generation_config.json` (further end tokens).
     pub fn open(model_dir: &Path) -> Result<Self, Error> {
         let text = read(&model_dir.join("tokenizer.json"))?;
         let config = read_json(&model_dir.join(CONFIG_FILE))?;
         let generation = read_json(&model_dir.join("generation_config.json"))?;
+        let text = loading::as_loaded(&text, &config, &read_json(&model_dir.join("config.json"))?)?;
         Self::from_parts(&text, &config, &generation)
     }
 
-    /// As [`Tokenizer::open`], from the contents: `tokenizer.json`, `tokenizer_config.json` and
+    /// As [`Tokenizer::open`], from the contents, and `tokenizer.json` as it is: `tokenizer.json`, `tokenizer_config.json` and
     /// `generation_config.json` (`Null` for a file that is not there).
     pub fn from_parts(tokenizer: &str, config: &Value, generation: &Value) -> Result<Self, Error> {
         for (name, value) in [("tokenizer_config.json", config), ("generation_config.json", generation)] {
@@ -89,7 +92,10 @@ impl Tokenizer {
                 eos_ids.push(id);
             }
         }
-        let added = inner.get_added_tokens_decoder().into_keys().collect();
+        let is_space = |c: char| c.is_whitespace() || c == '▁';
+        let added = inner.get_added_tokens_decoder().into_iter();
+        let added =
+            added.filter(|(_, token)| !token.content.chars().all(is_space)).map(|(id, _)| id).collect();
         let mut tokenizer = Tokenizer { inner, special, added, bos_to_add: None, eos_id, eos_ids };
         let adds_bos = match config["add_bos_token"].as_bool() {
             Some(adds) => adds,
@@ -134,7 +140,8 @@ impl Tokenizer {
         self.bos_to_add
     }
 
-    /// Whether `id` is an added token (special or not): text is always split before and after it.
+    /// Whether `id` is an added token (special or not): text is always split before and after it. White space is none,
+    /// though Gemma has line breaks and runs of spaces among them: it marks nothing.
     pub fn is_added(&self, id: u32) -> bool {
         self.added.contains(&id)
     }

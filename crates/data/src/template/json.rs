@@ -11,6 +11,7 @@ const MAX_DEPTH: usize = 100;
 const MAX_INDENT: usize = 64;
 
 /// The arguments of `json.dumps` that templates use.
+#[derive(Default)]
 pub(super) struct Style {
     pub ensure_ascii: bool,
     pub sort_keys: bool,
@@ -37,6 +38,34 @@ pub(super) fn dumps(value: &Value, style: &Style) -> Result<String, Error> {
 
 fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("tojson: {}", message.into()))
+}
+
+/// A float by Python's `repr`: the shortest digits that read back, of two that are equally near those with the even last
+/// digit; always with a point or an exponent, the exponent form below 1e-4 and from 1e16 on.
+pub(super) fn float(number: f64) -> String {
+    if number.is_nan() {
+        return "nan".to_owned();
+    }
+    if number.is_infinite() {
+        return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let shortest = format!("{number:e}");
+    let places = shortest
+        .split_once('e')
+        .and_then(|(digits, _)| digits.split_once('.'))
+        .map_or(0, |(_, after)| after.len());
+    let nearest = format!("{number:.places$e}");
+    let text = if nearest.parse() == Ok(number) { nearest } else { shortest };
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    if number == 0.0 || (1e-4..1e16).contains(&number.abs()) {
+        let after = places.saturating_sub_signed(exponent.parse().unwrap_or(0)).max(1);
+        return format!("{number:.after$}");
+    }
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ('-', exponent),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 struct Writer<'a> {
@@ -124,8 +153,6 @@ impl Writer<'_> {
         }
     }
 
-    /// Integers as they are; floats as Python's `repr`: shortest digits that read back, always with a point or
-    /// an exponent, the exponent form below 1e-4 and from 1e16 on.
     fn number(&mut self, value: &Value) -> Result<(), Error> {
         if value.is_integer() {
             self.out.push_str(&value.to_string());
@@ -136,16 +163,8 @@ impl Writer<'_> {
             self.out.push_str("NaN");
         } else if number.is_infinite() {
             self.out.push_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
-        } else if number != 0.0 && !(1e-4..1e16).contains(&number.abs()) {
-            let text = format!("{number:e}");
-            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let (sign, exponent) = match exponent.strip_prefix('-') {
-                Some(exponent) => ('-', exponent),
-                None => ('+', exponent),
-            };
-            let _ = write!(self.out, "{digits}e{sign}{exponent:0>2}");
         } else {
-            let _ = write!(self.out, "{number:?}");
+            self.out.push_str(&float(number));
         }
         Ok(())
     }

@@ -88,6 +88,36 @@ fn tools_are_rendered_as_transformers_does() {
     assert_eq!(forms, [ToolForm::Tags, ToolForm::Llama, ToolForm::Mistral]);
 }
 
+/// What a call in a message without text becomes.
+#[track_caller]
+fn check_call(source: &str, expect: &str) {
+    let arguments = serde_json::json!({"x": 1.0, "y": null});
+    let call = ToolCall {
+        id: String::new(),
+        name: "f".to_owned(),
+        arguments: arguments.as_object().expect("an object").clone(),
+    };
+    let calling = Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") };
+    let source =
+        format!("{{% for m in messages %}}{{% for c in m.tool_calls %}}{source}{{% endfor %}}{{% endfor %}}");
+    let text = compile(&source).render(&[Message::new(Role::User, "a"), calling], &[], false);
+    assert_eq!(text.expect("the template renders"), expect);
+}
+
+#[test]
+fn a_template_is_given_calls_in_the_form_that_it_takes() {
+    check_call("{{ c.function.name }}{{ c.function.arguments | tojson }}", r#"f{"x": 1.0, "y": null}"#);
+    check_call("{{ c.function.name + c.function.arguments }}", r#"f{"x": 1.0, "y": null}"#);
+    check_call(
+        "{% if m.content is none %}{{ c.function.name + c.function.arguments }}{% endif %}",
+        r#"f{"x": 1.0, "y": null}"#,
+    );
+    // What shows no call at all is given the first form.
+    check_call("{{ m.content is none }}{{ c.function.arguments is mapping }}", "FalseTrue");
+    // An id that was not given is not there.
+    check_call("{{ c.id is defined }}", "False");
+}
+
 #[test]
 fn templates_without_tools_are_known() {
     let golden = golden();

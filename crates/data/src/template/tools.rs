@@ -1,9 +1,10 @@
 //! Tools in templates: what a template is given of them, and how the model writes its calls.
 
 use minijinja::value::Value;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::row::{Message, ToolCall};
+use super::json;
+use crate::row::{Message, Role, ToolCall};
 
 /// How a model writes calls of tools. Told by the text of its chat template, which is neither compiled nor run for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,30 +130,83 @@ fn after_text(rest: &str, quote: char) -> &str {
     ""
 }
 
-/// A message as templates expect it: members that it has not are not there, and arguments are no text.
-pub(super) fn message(message: &Message) -> Value {
-    let mut members = vec![
-        ("role", Value::from(message.role.as_str())),
-        ("content", Value::from(message.content.as_str())),
-    ];
-    members.extend(message.reasoning_content.as_deref().map(|text| ("reasoning_content", Value::from(text))));
-    if !message.tool_calls.is_empty() {
-        members.push(("tool_calls", message.tool_calls.iter().map(tool_call).collect()));
-    }
-    for (name, text) in [("tool_call_id", &message.tool_call_id), ("name", &message.name)] {
-        members.extend(text.as_deref().map(|text| (name, Value::from(text))));
-    }
-    Value::from_pairs(members)
+/// How a template takes calls of tools. Most take arguments as an object and a content that is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CallForm {
+    /// Arguments are the text of their JSON: the template joins them with text of its own.
+    arguments_as_text: bool,
+    /// The content of a message that only calls tools is `None`: beside any other the template leaves out the calls.
+    no_content: bool,
 }
 
-fn tool_call(call: &ToolCall) -> Value {
-    let function = Value::from_pairs([
-        ("name", Value::from(call.name.as_str())),
-        ("arguments", object(&call.arguments)),
-    ]);
-    let id = Some(("id", Value::from(call.id.as_str()))).filter(|_| !call.id.is_empty());
-    let rest = [("type", Value::from("function")), ("function", function)];
-    Value::from_pairs(id.into_iter().chain(rest))
+/// Most first. Older templates of DeepSeek are of the last form.
+const CALL_FORMS: [CallForm; 4] = [
+    CallForm { arguments_as_text: false, no_content: false },
+    CallForm { arguments_as_text: true, no_content: false },
+    CallForm { arguments_as_text: false, no_content: true },
+    CallForm { arguments_as_text: true, no_content: true },
+];
+
+impl CallForm {
+    /// The first form in which `render` shows a call with its arguments, the first of all if it never does. `render` is
+    /// given a small conversation with a call and its answer, and a tool.
+    pub(super) fn probe(render: impl Fn(&[Value], &Value) -> Option<String>) -> Self {
+        let call = ToolCall {
+            // Some templates want ids of nine letters and digits.
+            id: "abcdefghi".to_owned(),
+            name: "probe_function".to_owned(),
+            arguments: Map::from_iter([("probe_argument".to_owned(), Json::from(1))]),
+        };
+        let answer = Message { tool_call_id: Some(call.id.clone()), ..Message::new(Role::Tool, "b") };
+        let calling = Message { tool_calls: vec![call], ..Message::new(Role::Assistant, "") };
+        let messages = [Message::new(Role::User, "a"), calling, answer, Message::new(Role::Assistant, "c")];
+        let tools = value(&json!([{"type": "function", "function": {
+            "name": "probe_tool", "description": "d", "parameters": {"type": "object", "properties": {"p": {"type": "integer"}}},
+        }}]));
+        let shows_call = |form: &CallForm| {
+            let messages: Vec<Value> = messages.iter().map(|message| form.message(message)).collect();
+            render(&messages, &tools)
+                .is_some_and(|text| text.contains("probe_function") && text.contains("probe_argument"))
+        };
+        CALL_FORMS.into_iter().find(shows_call).unwrap_or_default()
+    }
+
+    /// A message as templates expect it: members that it has not are not there.
+    pub(super) fn message(self, message: &Message) -> Value {
+        let reasoning = message.reasoning_content.as_deref().map(Value::from);
+        // transformers gives the reasoning under an older name too, which comes first.
+        let mut members: Vec<_> = reasoning.clone().map(|text| ("thinking", text)).into_iter().collect();
+        let calls_only = message.content.is_empty() && !message.tool_calls.is_empty();
+        let content = if self.no_content && calls_only {
+            Value::from(())
+        } else {
+            Value::from(message.content.as_str())
+        };
+        members.extend([("role", Value::from(message.role.as_str())), ("content", content)]);
+        members.extend(reasoning.map(|text| ("reasoning_content", text)));
+        if !message.tool_calls.is_empty() {
+            members
+                .push(("tool_calls", message.tool_calls.iter().map(|call| self.tool_call(call)).collect()));
+        }
+        for (name, text) in [("tool_call_id", &message.tool_call_id), ("name", &message.name)] {
+            members.extend(text.as_deref().map(|text| (name, Value::from(text))));
+        }
+        Value::from_pairs(members)
+    }
+
+    fn tool_call(self, call: &ToolCall) -> Value {
+        let arguments = object(&call.arguments);
+        let arguments = match self.arguments_as_text {
+            true => json::dumps(&arguments, &json::Style::default())
+                .map_or_else(|_| arguments.clone(), Value::from),
+            false => arguments,
+        };
+        let function =
+            Value::from_pairs([("name", Value::from(call.name.as_str())), ("arguments", arguments)]);
+        let id = Some(("id", Value::from(call.id.as_str()))).filter(|_| !call.id.is_empty());
+        let rest = [("type", Value::from("function")), ("function", function)];
+        Value::from_pairs(id.into_iter().chain(rest))
+    }
 }
 
 /// JSON as a template's value. Members keep their order.

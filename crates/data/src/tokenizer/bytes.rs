@@ -41,7 +41,7 @@ impl Tokenizer {
             tokens[id as usize] = if token.special {
                 TokenBytes::Special(token.content)
             } else {
-                TokenBytes::Bytes(token.content.into_bytes())
+                TokenBytes::Bytes(rules.bytes(&token.content).unwrap_or(token.content.into_bytes()))
             };
         }
         Ok(tokens)

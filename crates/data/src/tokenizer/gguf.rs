@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::pre::{self, PreTokenizer};
 use super::sentencepiece;
 use crate::error::Error;
 
@@ -46,10 +47,7 @@ pub struct GgufTokenizer {
 
 const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-
-const LLAMA_3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN_2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const USER_DEFINED: i32 = 4;
 
 /// What differs between tokenizers.
 pub(super) struct Parts {
@@ -67,26 +65,13 @@ pub(super) struct Parts {
 
 /// Parts of byte-level BPE: the pre-tokenizer's name stands for the rules.
 fn byte_level(gguf: &GgufTokenizer) -> Result<Parts, Error> {
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let split = |pattern: &str| {
-        let split = json!({
-            "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false,
-        });
-        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
-    };
-    let digits = json!({"type": "Digits", "individual_digits": true});
-    let (normalizer, pre_tokenizer, ignore_merges) = match gguf.pre.as_str() {
-        "gpt-2" | "gpt2" => (Value::Null, byte_level(true), false),
-        "smollm" => {
-            (Value::Null, json!({"type": "Sequence", "pretokenizers": [digits, byte_level(true)]}), false)
-        }
-        "llama-bpe" => (Value::Null, split(LLAMA_3_PATTERN), true),
-        "qwen2" => (json!({"type": "NFC"}), split(QWEN_2_PATTERN), false),
-        other => {
-            return Err(Error::tokenizer(format!(
-                "the GGUF pre-tokenizer {other:?} is not supported; use a model with gpt-2, smollm, llama-bpe or qwen2, or a directory with tokenizer.json"
-            )));
-        }
+    let Some(PreTokenizer { normalizer, pre_tokenizer, ignore_merges }) = PreTokenizer::named(&gguf.pre)
+    else {
+        let names = pre::NAMES.join(", ");
+        return Err(Error::tokenizer(format!(
+            "the GGUF pre-tokenizer {:?} is not supported; use a model with one of {names}, or a directory with tokenizer.json",
+            gguf.pre
+        )));
     };
     if let Some(index) = gguf.merges.iter().position(|merge| merge.matches(' ').count() != 1) {
         return Err(Error::tokenizer(format!(
@@ -206,13 +191,13 @@ fn vocab(tokens: &[String]) -> Map<String, Value> {
     tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect()
 }
 
-/// `tokens`: as the vocabulary has them. A token that differs there is found by merging, as any other.
+/// `tokens`: as the vocabulary has them.
 fn added_tokens(gguf: &GgufTokenizer, tokens: &[String]) -> Vec<Value> {
     let special = |kind: i32| kind == CONTROL || (kind == UNKNOWN && gguf.model == "llama");
-    let tokens = gguf.tokens.iter().zip(tokens).zip(&gguf.token_types).enumerate();
-    tokens
-        .filter(|(_, ((stored, token), kind))| (special(**kind) || **kind == USER_DEFINED) && stored == token)
-        .map(|(id, ((token, _), kind))| {
+    let kinds = tokens.iter().zip(&gguf.token_types).enumerate();
+    kinds
+        .filter(|(_, (_, kind))| special(**kind) || **kind == USER_DEFINED)
+        .map(|(id, (token, kind))| {
             json!({
                 "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
                 "normalized": false, "special": special(*kind),

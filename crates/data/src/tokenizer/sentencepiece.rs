@@ -3,12 +3,12 @@
 //! Such a file has tokens with scores and no merges. They are byte-pair vocabularies all the same: a token can come
 //! from every pair of tokens that it is made of, and pairs whose token is better come first.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::gguf::{GgufTokenizer, Parts};
+use super::gguf::{GgufTokenizer, Parts, USER_DEFINED};
 use crate::error::Error;
 
 /// What stands for a space inside of tokens.
@@ -32,10 +32,9 @@ pub(super) fn parts(gguf: &GgufTokenizer, tokens: &[String]) -> Result<Parts, Er
         "phi3" => Spaces::Each,
         _ => Spaces::First,
     };
-    // Gemma's scores do not follow the order in which its pairs were merged; the order of its tokens does.
     let merges = match (gemma, gguf.scores.len() == tokens.len()) {
-        (true, _) => merges(tokens, |id| -(id as f64)),
-        (false, true) => merges(tokens, |id| gguf.scores[id]),
+        (true, _) => gemma_merges(gguf, tokens),
+        (false, true) => merges(tokens, &gguf.scores),
         (false, false) => {
             return Err(Error::tokenizer(format!(
                 "the GGUF file has {} tokens but {} scores",
@@ -84,30 +83,49 @@ pub(super) fn tokens(stored: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Every pair of tokens that make a third, the pair of the token with the highest score first; of one token, the
-/// pair with the longest left side.
-fn merges(tokens: &[String], score: impl Fn(usize) -> f64) -> Vec<[&str; 2]> {
+/// The pairs of the token with the highest score first. Of equal scores, which runs of spaces have, the token that comes
+/// first; of one token, the pair whose left side comes first.
+fn merges<'a>(tokens: &'a [String], scores: &[f64]) -> Vec<[&'a str; 2]> {
+    let mut pairs = pairs(tokens);
+    // Stable: what is equal stays in the order of ids.
+    pairs.sort_by(|a, b| scores[b.id].partial_cmp(&scores[a.id]).unwrap_or(Ordering::Equal));
+    pairs.into_iter().map(|pair| pair.sides).collect()
+}
+
+/// Gemma's scores do not follow the order in which its pairs were merged; the order of its tokens does. Runs of spaces,
+/// tabs and line breaks, which the file has as user-defined, come before all others, those with the longest left sides
+/// first.
+fn gemma_merges<'a>(gguf: &GgufTokenizer, tokens: &'a [String]) -> Vec<[&'a str; 2]> {
+    let is_run = |id: usize| gguf.token_types[id] == USER_DEFINED;
+    let lengths = |pair: &Pair| pair.sides.map(|side| Reverse(side.chars().count()));
+    let mut pairs = pairs(tokens);
+    pairs.sort_by_cached_key(|pair| (if is_run(pair.id) { 0 } else { pair.id + 1 }, lengths(pair)));
+    pairs.into_iter().map(|pair| pair.sides).collect()
+}
+
+/// Two tokens that make a third.
+struct Pair<'a> {
+    id: usize,
+    sides: [&'a str; 2],
+}
+
+/// Every pair: by the token that it makes, then by its left and its right side.
+fn pairs(tokens: &[String]) -> Vec<Pair<'_>> {
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, t)| (t.as_str(), id)).collect();
     let mut pairs = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
         let mut own: Vec<_> = token
             .char_indices()
-            .enumerate()
             .skip(1)
-            .filter_map(|(chars, (at, _))| {
+            .filter_map(|(at, _)| {
                 let (left, right) = token.split_at(at);
-                Some((ids.get(left)?, ids.get(right)?, chars, [left, right]))
+                Some((ids.get(left)?, ids.get(right)?, [left, right]))
             })
             .collect();
-        own.sort_unstable_by_key(|&(left, right, ..)| (left, right));
-        let n_chars = token.chars().count();
-        pairs.extend(own.into_iter().map(|(_, _, left, pair)| (score(id), left, n_chars - left, pair)));
+        own.sort_unstable_by_key(|&(left, right, _)| (left, right));
+        pairs.extend(own.into_iter().map(|(_, _, sides)| Pair { id, sides }));
     }
-    // Stable: what is equal stays in the order of ids.
-    pairs.sort_by(|a, b| {
-        b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal).then(b.1.cmp(&a.1)).then(b.2.cmp(&a.2))
-    });
-    pairs.into_iter().map(|(.., pair)| pair).collect()
+    pairs
 }
 
 #[cfg(test)]
@@ -143,6 +161,21 @@ mod tests {
     fn scores_or_places_order_the_merges() {
         assert_eq!(pieces(&open(&small("llama")), "abc"), "a|bc");
         assert_eq!(pieces(&open(&small("gemma3")), "abc"), "ab|c");
+    }
+
+    #[test]
+    fn runs_of_spaces_are_merged_and_mark_nothing() {
+        let mut gguf = small("gemma3");
+        gguf.tokens.extend(["    ", "   ", "▁▁a"].map(str::to_owned));
+        gguf.token_types.extend([USER_DEFINED, USER_DEFINED, 1]);
+        let gemma = open(&gguf);
+        // Longest left sides first: three spaces and one make four.
+        assert_eq!(gemma.encode("    a").expect("encodes"), [14, 10]);
+        assert_eq!(gemma.encode("     a").expect("encodes"), [14, 8]);
+        // As it is written in the file, it is found before all else.
+        assert_eq!(gemma.encode("▁▁a").expect("encodes"), [5, 10]);
+        assert!(gemma.is_added(13) && !gemma.is_added(5) && !gemma.is_added(14));
+        assert_eq!(joined(&gemma, &[5, 14]), b"      ");
     }
 
     #[test]
