@@ -108,7 +108,7 @@ codes! {
     UndefinedTool = "undefined_tool",
     /// The same as an earlier row.
     DuplicateRow = "duplicate_row",
-    /// The same as an earlier row but for case, white space, punctuation and digits.
+    /// The same as an earlier row but for case, white space and punctuation.
     NearDuplicateRow = "near_duplicate_row",
     /// The same question as an earlier row, with another answer.
     ConflictingAnswers = "conflicting_answers",

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::script::{Letters, Script};
 use crate::row::{Conversation, Message, Role, Row, RowContent};
 
-/// Letters from which on rows that differ in other characters alone are nearly the same: short ones, of sums or dates,
-/// are about the digits.
+/// Letters from which on rows that differ in case, white space and punctuation alone are nearly the same: short ones, of
+/// formulas, are about the signs.
 pub(super) const NEAR_LETTERS_MIN: usize = 24;
 /// Letters from which on a question is one that has one answer.
 const QUESTION_LETTERS_MIN: usize = 12;
@@ -16,7 +16,7 @@ const QUESTION_LETTERS_MIN: usize = 12;
 /// Hashes of a row. They are the same within one run of the program only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// Of the letters in small, or as `exact` where these are few.
+    /// Of letters, in small, and digits, or as `exact` where these are few.
     pub(super) near: u64,
     /// Of all that is trained or shown.
     pub(super) exact: u64,
@@ -111,13 +111,17 @@ impl Identifier {
         exact.write_u8(0xff);
         let start = self.near.len();
         if text.is_ascii() {
-            self.near.extend(text.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte | 0x20));
-            self.letters.add_latin(self.near.len() - start);
-            self.count += self.near.len() - start;
+            let kept = text.bytes().filter(u8::is_ascii_alphanumeric);
+            self.near.extend(kept.map(|byte| byte.to_ascii_lowercase()));
+            let letters = self.near[start..].iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+            self.letters.add_latin(letters);
+            self.count += letters;
         } else {
-            for character in text.chars().filter(|character| character.is_alphabetic()) {
-                self.count += 1;
-                self.letters.add(character);
+            for character in text.chars().filter(|character| character.is_alphanumeric()) {
+                if character.is_alphabetic() {
+                    self.count += 1;
+                    self.letters.add(character);
+                }
                 let mut utf8 = [0; 4];
                 for small in character.to_lowercase() {
                     self.near.extend_from_slice(small.encode_utf8(&mut utf8).as_bytes());

@@ -267,9 +267,9 @@ impl<'a> Merger<'a> {
                 };
                 let message = match like {
                     Like::Same => format!("the row is the same as {place}"),
-                    Like::Near => format!(
-                        "the row is the same as {place} but for case, white space, punctuation and digits"
-                    ),
+                    Like::Near => {
+                        format!("the row is the same as {place} but for case, white space and punctuation")
+                    }
                     Like::OtherAnswer => format!("{place} has the same question with another answer"),
                 };
                 self.warn(at, code, message, fix);

@@ -23,7 +23,7 @@ fn check(script: &str, timeout: Duration, expect: Result<&str, &str>) {
     for _ in 0..2 {
         let result = match processes.render(&request()) {
             Ok(RenderReply::Rendered { prompt, .. }) => Ok(prompt),
-            Ok(RenderReply::Turns { .. }) => panic!("nobody asked for turns"),
+            Ok(RenderReply::Turns { .. } | RenderReply::Fault { .. }) => panic!("nobody asked for turns"),
             Ok(RenderReply::Error { message, .. }) => panic!("{message}"),
             Err(error) => Err(error.to_string()),
         };

@@ -42,7 +42,10 @@ fn files_are_one_dataset() {
     assert_eq!(server.get(DATASET).ok()["exampleCount"], "4");
 
     let (_, reply) = validate(&[("a.jsonl", two.as_bytes())]);
-    assert_eq!(reply.error(), (400, 3, "dataset: the file has 2 rows; a dataset needs at least 3 rows".to_owned()));
+    assert_eq!(
+        reply.error(),
+        (400, 3, "dataset: the file has 2 rows; a dataset needs at least 3 rows".to_owned())
+    );
 
     let prompts = "{\"prompt\": \"p\", \"completion\": \"c\"}\n".repeat(3);
     let (_, reply) = validate(&[("a.jsonl", two.as_bytes()), ("b.jsonl", prompts.as_bytes())]);

@@ -136,7 +136,11 @@ fn wrong_requests_are_refused() {
     };
     check(json!({}), (400, 3), "format: is required");
     let relaxed = "DATASET_VALIDATION_FORMAT_CHAT_RELAXED";
-    check(json!({"datasetName": "rows", "format": relaxed, "baseModel": "tiny"}), (400, 3), "baseModel: goes with");
+    check(
+        json!({"datasetName": "rows", "format": relaxed, "baseModel": "tiny"}),
+        (400, 3),
+        "baseModel: goes with",
+    );
     check(json!({"datasetName": "rows", "format": chat, "baseModel": "gone"}), (404, 5), "baseModel");
     check(json!({"datasetName": "rows"}), (400, 3), "format");
     check(json!({"datasetName": "rows", "format": "DATASET_VALIDATION_FORMAT_RLOR"}), (501, 12), "format");

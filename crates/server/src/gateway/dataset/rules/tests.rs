@@ -43,11 +43,7 @@ fn chat_rows_can_be_trained_on() {
          a.jsonl:4: invalid JSON at column 1: the line ends too early; write the whole JSON object on one line\n\
          a.jsonl:3: ENDS",
     );
-    check(
-        Rules::Chat,
-        &[&lines(&[COMPLETION; 3])],
-        "dataset: rows have no messages, which CHAT rows have",
-    );
+    check(Rules::Chat, &[&lines(&[COMPLETION; 3])], "dataset: rows have no messages, which CHAT rows have");
 }
 
 #[test]
