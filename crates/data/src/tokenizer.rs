@@ -20,6 +20,9 @@ use crate::error::Error;
 /// Most tokens that a [`StreamDecoder`] holds back. An unfinished character has at most 3, but a run of real
 /// U+FFFD looks unfinished too, so there is room for some of them.
 const MAX_HELD_TOKENS: usize = 32;
+/// Longest run of white space that is encoded, in characters. The patterns of pre-tokenizers go back over a run step by
+/// step; after a million steps the library gives up without a word, and the ids would be others than Hugging Face's.
+const MAX_WHITE_SPACE: usize = 500_000;
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// The texts of a tokenizer's special tokens.
@@ -106,6 +109,11 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Error> {
+        if text.len() > MAX_WHITE_SPACE && longest_white_space(text) > MAX_WHITE_SPACE {
+            return Err(Error::tokenizer(format!(
+                "the text has a run of more than {MAX_WHITE_SPACE} white-space characters; remove some of them"
+            )));
+        }
         let encoding = self
             .inner
             .encode_fast(text, add_special_tokens)
@@ -113,7 +121,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids of `text`. Special tokens in the text become their ids; none are added.
+    /// The ids of `text`. Special tokens in the text become their ids; none are added. A text with a run of more than
+    /// 500,000 white-space characters is refused.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         self.ids(text, false)
     }
@@ -233,6 +242,11 @@ impl StreamDecoder {
         self.given = self.ids.len();
         Ok(text)
     }
+}
+
+/// Characters of the longest run of white space.
+fn longest_white_space(text: &str) -> usize {
+    text.split(|c: char| !c.is_whitespace()).map(|run| run.chars().count()).max().unwrap_or(0)
 }
 
 /// The library panics at some merges that do not fit their vocabulary; here that is an error like the others.

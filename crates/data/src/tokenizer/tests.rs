@@ -218,6 +218,18 @@ fn a_tokenizer_whose_parts_do_not_fit_is_an_error() {
 }
 
 #[test]
+fn endless_white_space_is_refused_and_less_is_whole() {
+    let text = |count: usize| format!("{}a", " \u{a0}".repeat(count / 2));
+    for pre in ["gpt-2", "llama-bpe", "gpt-4o"] {
+        let tokenizer = open(&small_gguf(pre));
+        let ids = tokenizer.encode(&text(MAX_WHITE_SPACE)).expect("it encodes");
+        assert_eq!(tokenizer.decode(&ids, false).expect("it decodes"), text(MAX_WHITE_SPACE), "{pre}");
+        let error = tokenizer.encode(&text(MAX_WHITE_SPACE + 2)).expect_err("refused").to_string();
+        assert!(error.contains("more than 500000 white-space characters"), "{error}");
+    }
+}
+
+#[test]
 fn settings_that_are_no_object_are_an_error() {
     let text = include_str!("../../tests/fixtures/tiny/tokenizer.json");
     let error = Tokenizer::from_parts(text, &json!([]), &Value::Null).err().expect("an error");
