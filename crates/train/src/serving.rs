@@ -27,6 +27,7 @@ const COPIED_FILES: [&str; 3] = ["tokenizer.json", "special_tokens_map.json", "g
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 const TEMPLATE_KEY: &str = "chat_template";
+
 /// The chat template that goes with the adapter, if there is one: that of the job, or one that makes the model think
 /// only when it is told to, if no answer has thoughts and the prompts that were trained say so.
 pub(crate) fn template(
@@ -43,7 +44,7 @@ pub(crate) fn template(
     }
     let (mut turns, mut all) = (0, Fit { plain: true, without_thoughts: true });
     each_row(job, train, eval, |row, samples| {
-        for fit in fits_of(renderer, row, samples)? {
+        for fit in fits_of(renderer, row, samples) {
             turns += 1;
             all.plain &= fit.plain;
             all.without_thoughts &= fit.without_thoughts;
@@ -111,7 +112,7 @@ pub fn prove(dir: &Path, inputs: &Inputs) -> Result<(), TrainError> {
     // Who wants thoughts of a model that learnt some asks for them, and who wants none says so.
     let may_tell = renderer.template().is_some_and(ChatTemplate::can_be_told_not_to_think);
     each_row(&inputs.job, &inputs.train, &inputs.eval, |row, samples| {
-        let fits = fits_of(&renderer, row, samples)?;
+        let fits = fits_of(&renderer, row, samples);
         if fits.iter().all(|fit| fit.plain || may_tell && fit.without_thoughts) {
             return Ok(());
         }
@@ -132,21 +133,21 @@ struct Fit {
 }
 
 /// For each trained answer of a row.
-fn fits_of(renderer: &Renderer, row: &Row, samples: &[Sample]) -> Result<Vec<Fit>, TrainError> {
-    let failed = |source| TrainError::Tokenizer { whose: "the chat template for a prompt", source };
-    let begins = |prompt: &[u32]| samples.iter().any(|sample| begins_with(sample, prompt));
+fn fits_of(renderer: &Renderer, row: &Row, samples: &[Sample]) -> Vec<Fit> {
+    // A prompt that cannot be made fits nothing.
+    let begins = |prompt: Result<Vec<u32>, hearth_data::Error>| {
+        prompt.is_ok_and(|prompt| samples.iter().any(|sample| begins_with(sample, &prompt)))
+    };
     match &row.content {
         RowContent::Completion { prompt, .. } => {
-            let plain = begins(&renderer.completion_prompt(prompt).map_err(failed)?);
-            Ok(vec![Fit { plain, without_thoughts: plain }])
+            let plain = begins(renderer.completion_prompt(prompt));
+            vec![Fit { plain, without_thoughts: plain }]
         }
         RowContent::Chat(Conversation { messages, tools }) => {
             let trained = (0..messages.len()).filter(|&index| messages[index].is_trained());
-            let fit = |index: usize| {
-                let before = &messages[..index];
-                let plain = renderer.prompt(before, tools).map_err(failed)?;
-                let without = renderer.prompt_without_thoughts(before, tools).map_err(failed)?;
-                Ok(Fit { plain: begins(&plain), without_thoughts: begins(&without) })
+            let fit = |index: usize| Fit {
+                plain: begins(renderer.prompt(&messages[..index], tools)),
+                without_thoughts: begins(renderer.prompt_without_thoughts(&messages[..index], tools)),
             };
             trained.map(fit).collect()
         }
