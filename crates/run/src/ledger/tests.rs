@@ -1,3 +1,5 @@
+//! Entries in, lines of the file out, and back.
+
 use super::*;
 
 fn entry(line: u64) -> Entry {
