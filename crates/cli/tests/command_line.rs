@@ -86,6 +86,46 @@ fn a_file_of_rows_is_checked_without_a_server() {
 }
 
 #[test]
+fn a_check_compares_evaluation_data_and_writes_a_page_and_a_corrected_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let row = |text: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"b"}}]}}"#
+        )
+    };
+    let share = r#"{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#;
+    let (one, two, three) = (row("one"), row("two"), row("three"));
+    let (rows, evaluation) = (path("rows.jsonl"), path("evaluation.jsonl"));
+    std::fs::write(&rows, format!("{one}\r\n\nno row\n{two}\n{one}\n{share}\n")).unwrap();
+    std::fs::write(&evaluation, [row("four"), two.clone(), three].join("\n")).unwrap();
+    let (page, fixed) = (path("page.html"), path("fixed.jsonl"));
+    let args =
+        ["dataset", "check", &rows, "--evaluation", &evaluation, "--html", &page, "--fix", &fixed, "--json"];
+    let output = run(dir.path(), &args);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let codes = |list: &str| -> Vec<String> {
+        let findings = report[list].as_array().unwrap().iter();
+        findings.map(|found| format!("{} {}", found["code"].as_str().unwrap(), found["line"])).collect()
+    };
+    assert_eq!(codes("errors"), ["invalid_json 3"]);
+    assert_eq!(codes("warnings"), ["duplicate_row 5", "read_as 6", "leakage 2"]);
+    assert_eq!((&report["rows"], &report["evaluation_rows"]), (&5.into(), &3.into()));
+    assert_eq!(report["statistics"]["good_rows"], 4);
+    assert_eq!((&report["fix"]["rows"], &report["fix"]["left_out"]), (&3.into(), &2.into()));
+    assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!doctype html>"));
+    assert_eq!(run(dir.path(), &["dataset", "check", &fixed]).status.code(), Some(0));
+    assert!(std::fs::read_to_string(&fixed).unwrap().starts_with(&format!("{one}\n{two}\n")));
+    check_error(&run(dir.path(), &["dataset", "check", &rows, "--fix", &rows]), &["--fix would overwrite"]);
+    check_error(
+        &run(dir.path(), &["dataset", "check", &rows, &rows, "--fix", &fixed]),
+        &["--fix takes one file"],
+    );
+    check_error(&run(dir.path(), &["dataset", "check", &rows, "--batch-size", "4"]), &["--model"]);
+}
+
+#[test]
 fn mistakes_are_one_line_and_exit_code_1() {
     let dir = tempfile::tempdir().unwrap();
     let check = |args: &[&str], pieces: &[&str]| check_error(&run(dir.path(), args), pieces);

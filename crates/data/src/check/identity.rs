@@ -137,7 +137,9 @@ impl Identifier {
             Value::Bool(truth) => exact.write_u8(11 + u8::from(*truth)),
             Value::Number(number) => {
                 exact.write_u8(13);
-                exact.write_u64(number.as_f64().unwrap_or_default().to_bits());
+                let bits = number.as_f64().unwrap_or_default().to_bits();
+                exact.write_u64(bits);
+                self.near.extend_from_slice(&bits.to_le_bytes());
             }
             Value::String(text) => self.text(text, exact),
             Value::Array(items) => {

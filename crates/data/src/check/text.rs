@@ -1,6 +1,6 @@
 //! What is remarkable in a text: keys and passwords, damaged characters, special tokens.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::finding::Code;
 use crate::tokenizer::Tokenizer;
@@ -37,6 +37,13 @@ const PLACEHOLDERS: [&str; 12] = [
     "your",
 ];
 
+/// Most special tokens that are looked for; some vocabularies have thousands.
+const MAX_SPECIAL: usize = 16_384;
+/// Longest of them, in bytes.
+const MAX_SPECIAL_BYTES: usize = 256;
+/// Memory that as many and as long ones cannot exceed.
+const SPECIAL_BYTES_MAX: usize = 1 << 30;
+
 /// Something in a text. The message says neither where nor what exactly.
 pub(super) type Remark = (Code, String, &'static str);
 
@@ -53,10 +60,11 @@ impl Scanner {
     pub(super) fn new(tokenizer: Option<&Tokenizer>) -> Self {
         let regex = |pattern: &str| Regex::new(pattern).expect("the pattern is one");
         let special = tokenizer.map(Tokenizer::special_texts).filter(|texts| !texts.is_empty());
-        let special = special.and_then(|texts| {
-            // The longest first, so that what is found is what the tokenizer takes.
-            let escaped: Vec<String> = texts.iter().rev().map(|text| regex::escape(text)).collect();
-            Regex::new(&escaped.join("|")).ok()
+        let special = special.map(|texts| {
+            let texts = texts.iter().filter(|text| text.len() <= MAX_SPECIAL_BYTES).take(MAX_SPECIAL);
+            let escaped: Vec<String> = texts.map(|text| regex::escape(text)).collect();
+            let pattern = RegexBuilder::new(&escaped.join("|")).size_limit(SPECIAL_BYTES_MAX).build();
+            pattern.expect("the limits leave enough memory")
         });
         Scanner {
             maybe_secret: regex(MAYBE_SECRET),

@@ -140,7 +140,7 @@ const BREAKS: &[(Code, Break)] = &[
     (Code::NearDuplicateRow, |_, before| {
         with(before, |row| {
             let content = question(row)["content"].as_str().expect("text").to_uppercase();
-            question(row)["content"] = format!("{content}!! 7").into();
+            question(row)["content"] = format!("{content} —!!").into();
         })
     }),
     (Code::ConflictingAnswers, |_, before| {
