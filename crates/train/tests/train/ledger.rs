@@ -41,7 +41,7 @@ fn gzip(path: &Path, text: &str) {
 
 /// A row of several turns, with tools, thoughts and weights as chance has it. Some are too long.
 fn random_row(rng: &mut ChaCha8Rng) -> String {
-    let mut chance = |of: u32| rng.next_u32() % of == 0;
+    let mut chance = |of: u32| rng.next_u32().is_multiple_of(of);
     let mut messages = Vec::new();
     let has_tools = chance(3);
     if chance(2) {
@@ -76,7 +76,7 @@ fn random_row(rng: &mut ChaCha8Rng) -> String {
 
 #[test]
 fn each_row_stands_in_the_ledger_as_it_is_rendered() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         let fixture = Fixture::new();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut text = |rows: u32| {
