@@ -27,7 +27,7 @@ p { margin: .3rem 0; } .soft { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0;
   border-bottom: 1px solid var(--line); } th { color: var(--soft); font-weight: 500; font-size: .87rem; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.fix { color: var(--soft); } code { font: .87em/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+td.fix { color: var(--soft); } td.kind { white-space: nowrap; } code { font: .87em/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
 details summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
 svg { width: 100%; height: auto; max-width: 46rem; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg rect { fill: var(--bar); }
 ";
@@ -204,7 +204,7 @@ impl Page {
             let example = of_code.clone().next();
             self.raw("<tr>");
             self.cell("n", &grouped(*count));
-            self.raw("<td><code>");
+            self.raw("<td class=\"kind\"><code>");
             self.text(code.as_str());
             self.raw("</code></td><td>");
             if let Some(finding) = example {

@@ -4,6 +4,7 @@ mod text;
 
 use std::fs;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -138,7 +139,10 @@ impl Args {
 fn write(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut NamedTempFile>) -> Result<()>) -> Result<()> {
     let cannot_write = || format!("cannot write {}", path.display());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(dir).with_context(cannot_write)?;
+    // As files are that a program creates: readable for others if the umask lets them.
+    let permissions = fs::Permissions::from_mode(0o666);
+    let mut file =
+        tempfile::Builder::new().permissions(permissions).tempfile_in(dir).with_context(cannot_write)?;
     let mut writer = BufWriter::new(&mut file);
     fill(&mut writer)?;
     writer.flush().with_context(cannot_write)?;
