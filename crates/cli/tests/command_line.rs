@@ -79,7 +79,7 @@ fn a_file_of_rows_is_checked_without_a_server() {
         assert!(stdout.contains(expect), "{stdout}");
     };
     let bad = row.replace("user", "robot");
-    check(format!("{row}\n{row}\n{row}\n"), &[], 0, "3 rows, 0 errors");
+    check(format!("{row}\n{row}\n{row}\n"), &[], 0, "3 rows: 0 errors, 2 warnings");
     check(format!("{row}\n{bad}\n{row}\n"), &[], 1, "line 2");
     check(format!("{row}\n{bad}\n{row}\n"), &["--json"], 1, r#""line":2,"pointer":"/messages/0/role""#);
     check(String::new(), &["--json"], 1, r#""line":0"#);

@@ -158,7 +158,9 @@ impl Events {
             self.is_over = true;
             return Ok(());
         };
-        self.state_seen = job.state;
+        if job.state != JobState::Deleting {
+            self.state_seen = job.state;
+        }
         let query =
             JobEventQuery { after: Some(self.after), is_newest_first: false, most: EVENT_STREAM_PAGE };
         let rows = store.job_event_page(self.key, &query).await?;
@@ -171,6 +173,13 @@ impl Events {
             return Ok(());
         }
         self.is_over = job.state.is_final() || job.state == JobState::Deleting;
+        if job.state == JobState::Deleting && rows.is_empty() {
+            // The log may have gone since the job was read.
+            let first = JobEventQuery { after: Some(0), most: 1, ..query };
+            if store.job_event_page(self.key, &first).await?.is_empty() {
+                self.ready.push_back(event(&deletion(self.after + 1, self.state_seen))?);
+            }
+        }
         if !self.is_over && job.progress != self.shown && job.progress.total_steps > 0 {
             self.shown = job.progress;
             self.ready.push_back(progress(&job));

@@ -53,7 +53,8 @@ fn bad_rows_are_named() {
     );
     assert_eq!(
         chat["validationError"],
-        "open/a.jsonl:1: /messages: no message is from the assistant, so there is nothing to learn; add the answer\n\
+        "open/dataset: the file has 2 rows; a dataset needs at least 3 rows\n\
+         open/a.jsonl:1: /messages: no message is from the assistant, so there is nothing to learn; add the answer\n\
          open/b.jsonl:1: invalid JSON at column 1: the line ends too early; write the whole JSON object on one line"
     );
     assert_eq!(chat["datasetNames"].as_array().unwrap().len(), 2);

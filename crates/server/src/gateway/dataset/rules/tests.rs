@@ -41,7 +41,8 @@ fn chat_rows_can_be_trained_on() {
         &[&lines(&[ANSWERED, QUESTION, OPEN, "{"])],
         "a.jsonl:2: /messages: no message is from the assistant, so there is nothing to learn; add the answer\n\
          a.jsonl:4: invalid JSON at column 1: the line ends too early; write the whole JSON object on one line\n\
-         a.jsonl:3: ENDS",
+         a.jsonl:3: /messages/2: the row does not end with an answer; what follows the last learnt one is not used; add \
+         the answer, or remove what follows the last one",
     );
     check(Rules::Chat, &[&lines(&[COMPLETION; 3])], "dataset: rows have no messages, which CHAT rows have");
 }
