@@ -39,7 +39,7 @@ pub struct Fixed {
     pub changed: u64,
     /// All changes.
     pub change_count: u64,
-    /// The first [`MAX_LISTED_CHANGES`].
+    /// The first `MAX_LISTED_CHANGES`.
     pub changes: Vec<Change>,
 }
 

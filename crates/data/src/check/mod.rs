@@ -1,7 +1,7 @@
 //! Checking all of a dataset before it is trained on: a report of what is wrong, what is remarkable, and what it holds.
 //!
-//! One thread cuts the files into blocks of lines, others check the rows of a block each ([`rows`]), and the caller's
-//! thread puts the outcomes together in the order of lines ([`merge`]). The report is the same with any number of
+//! One thread cuts the files into blocks of lines, others check the rows of a block each (`rows`), and the caller's
+//! thread puts the outcomes together in the order of lines (`merge`). The report is the same with any number of
 //! threads. Memory is bounded: by what may be on the way at once, by 20 bytes a row for repeats, 4 bytes a sample for
 //! lengths, and by the longest line.
 
