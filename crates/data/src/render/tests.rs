@@ -270,6 +270,30 @@ fn a_prompt_that_makes_the_model_think_stands_before_what_is_learnt() {
 }
 
 #[test]
+fn tools_and_calls_that_a_template_leaves_out_are_not_lost_silently() {
+    let call = ToolCall { id: "1".into(), name: "f".into(), arguments: serde_json::Map::new() };
+    let calls = chat_of(vec![
+        Message::new(User, "q"),
+        Message { tool_calls: vec![call], ..Message::new(Assistant, "") },
+    ]);
+    let ignores = "{% for m in messages %}[]{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[]{% endif %}";
+    check(
+        &tiny(Some(ignores)),
+        &calls,
+        "line 3, /messages/1: the chat template does not write the tool calls of this answer; use a base or a template that \
+         knows tools, or give the message weight 0",
+    );
+    let tools = vec![serde_json::json!({"type": "function", "function": {"name": "f"}})];
+    let messages = vec![Message::new(User, "q"), Message::new(Assistant, "a")];
+    check(
+        &tiny(Some(ignores)),
+        &Row::new(3, RowContent::Chat(Conversation { messages, tools })),
+        "line 3, /tools: the chat template does not show the tools of the row; use a base or a template that knows tools, \
+         or remove them",
+    );
+}
+
+#[test]
 fn the_weight_of_a_row_is_that_of_its_tokens() {
     let row = Row { weight: Some(2.5), ..chat(&[(User, "q"), (Assistant, "a")]) };
     let sample = samples(&tiny(None), &row).expect("a sample").remove(0);

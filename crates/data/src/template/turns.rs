@@ -170,6 +170,19 @@ impl ChatTemplate {
                 return Err(Fault::at_message(index, Code::Template, &what, fix));
             }
         }
+        if message.tool_calls.iter().any(|call| !learnt.contains(&call.name)) {
+            let what = "the chat template does not write the tool calls of this answer";
+            let fix = "use a base or a template that knows tools, or give the message weight 0";
+            return Err(Fault::at_message(index, Code::Template, what, fix));
+        }
+        let is_shown = |tool: &serde_json::Value| {
+            tool["function"]["name"].as_str().is_none_or(|name| turn.contains(name))
+        };
+        if !tools.iter().all(is_shown) {
+            let what = "the chat template does not show the tools of the row";
+            let fix = "use a base or a template that knows tools, or remove them";
+            return Err(Fault::new("/tools", Code::Template, what, fix));
+        }
         Ok((Turn { index, prompt_bytes: prompt.len(), turn_bytes: turn.len() }, turn))
     }
 
