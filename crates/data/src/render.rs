@@ -4,10 +4,12 @@
 //! text begins where the serving prompt before it ends, and goes up to and including its end-of-turn token.
 //! So the model learns exactly what it will be asked to continue, and to stop.
 
+mod encoded;
 mod pieces;
 
 use std::path::Path;
 
+use encoded::EncodedText;
 pub use pieces::Piece;
 
 use serde_json::Value;
@@ -171,16 +173,14 @@ impl Renderer {
     ) -> Result<Rendered, Fault> {
         let mut rendered = Rendered::default();
         for text in &turns.texts {
-            if text.turns.len() > 1 {
-                let tokens = self.tokenizer.encode(&text.full)?.len();
-                if tokens > max_tokens {
-                    rendered.too_long.push(tokens);
-                    continue;
-                }
+            let encoded = EncodedText::new(&self.tokenizer, &text.full)?;
+            if text.turns.len() > 1 && encoded.len() > max_tokens {
+                rendered.too_long.push(encoded.len());
+                continue;
             }
             let mut turns = text.turns.as_slice();
             while !turns.is_empty() {
-                let (spans, placed) = self.spans(&text.full, turns, stop_ids)?;
+                let (spans, placed) = self.spans(&encoded, turns, stop_ids)?;
                 rendered.push(sample_of(row, spans)?, max_tokens);
                 turns = &turns[placed..];
             }
@@ -209,16 +209,19 @@ impl Renderer {
     /// Builds the ids turn by turn, so that those before each trained answer are the ids of its serving prompt. Also says
     /// how many turns were placed, at least one: an answer that begins with white space can be one token with the text
     /// before it as soon as more follows, and the turn behind it then needs a sample of its own.
-    fn spans(&self, text: &str, turns: &[Turn], stop_ids: &[u32]) -> Result<(Vec<Span>, usize), Fault> {
+    fn spans(
+        &self,
+        text: &EncodedText<'_>,
+        turns: &[Turn],
+        stop_ids: &[u32],
+    ) -> Result<(Vec<Span>, usize), Fault> {
         let mut spans: Vec<Span> = Vec::new();
         let mut done: Vec<u32> = Vec::new();
         let mut rest: Vec<u32> = Vec::new();
         let mut placed = 0;
         for turn in turns {
-            let (prompt_text, turn_text) = (&text[..turn.prompt_bytes], &text[..turn.turn_bytes]);
-            let prompt = self.tokenizer.encode(prompt_text)?;
+            let (prompt, mut answer) = text.turn(turn.prompt_bytes, turn.turn_bytes)?;
             let Some(before) = prompt.strip_prefix(done.as_slice()) else { break };
-            let mut answer = self.after(&prompt, turn_text, prompt_text)?;
             let Some(answer_len) = self.answer_len(&answer, stop_ids)? else {
                 return Err(Fault::at_message(turn.index, Code::NoEndOfTurn, NO_END.0, NO_END.1));
             };
@@ -230,16 +233,6 @@ impl Renderer {
         }
         spans.push(Span { tokens: rest, trained: false });
         Ok((spans, placed))
-    }
-
-    /// The ids of what follows `prompt_text` in `text`: as part of the whole text if the prompt's ids stand
-    /// there unchanged, else alone, as the model writes it after the prompt.
-    fn after(&self, prompt: &[u32], text: &str, prompt_text: &str) -> Result<Vec<u32>, Error> {
-        let whole = self.tokenizer.encode(text)?;
-        match whole.strip_prefix(prompt) {
-            Some(rest) => Ok(rest.to_vec()),
-            None => self.tokenizer.encode(&text[prompt_text.len()..]),
-        }
     }
 
     /// How many of a turn's tokens are its answer with the end-of-turn token, after which only white space may

@@ -109,15 +109,8 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Error> {
-        if text.len() > MAX_WHITE_SPACE && longest_white_space(text) > MAX_WHITE_SPACE {
-            return Err(Error::tokenizer(format!(
-                "the text has a run of more than {MAX_WHITE_SPACE} white-space characters; remove some of them"
-            )));
-        }
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special_tokens)
-            .map_err(|source| Error::tokenizer_from("the text cannot be encoded", source))?;
+        check_white_space(text)?;
+        let encoding = self.inner.encode_fast(text, add_special_tokens).map_err(cannot_encode)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -125,6 +118,23 @@ impl Tokenizer {
     /// 500,000 white-space characters is refused.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         self.ids(text, false)
+    }
+
+    /// As [`Tokenizer::encode`], and where each token begins and ends in the text, in bytes.
+    pub(crate) fn encode_with_places(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>), Error> {
+        check_white_space(text)?;
+        let encoding = self.inner.encode(text, false).map_err(cannot_encode)?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
+    /// The ids of what follows the added token `id` in a text.
+    pub(crate) fn encode_after(&self, id: u32, text: &str) -> Result<Option<Vec<u32>>, Error> {
+        if text.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(token) = self.inner.id_to_token(id) else { return Ok(None) };
+        let ids = self.encode(&(token + text))?;
+        Ok(ids.strip_prefix(&[id]).map(<[u32]>::to_vec))
     }
 
     /// The text of `ids`, special tokens left out if `skip_special`. Bytes that are no UTF-8 become U+FFFD.
@@ -183,6 +193,19 @@ impl Tokenizer {
     pub fn special_tokens(&self) -> &SpecialTokens {
         &self.special
     }
+}
+
+fn check_white_space(text: &str) -> Result<(), Error> {
+    if text.len() > MAX_WHITE_SPACE && longest_white_space(text) > MAX_WHITE_SPACE {
+        return Err(Error::tokenizer(format!(
+            "the text has a run of more than {MAX_WHITE_SPACE} white-space characters; remove some of them"
+        )));
+    }
+    Ok(())
+}
+
+fn cannot_encode(source: tokenizers::Error) -> Error {
+    Error::tokenizer_from("the text cannot be encoded", source)
 }
 
 /// Turns generated ids into text as they come, special tokens left out, never giving half a character.

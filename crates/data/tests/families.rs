@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hearth_data::tokenizer::{GgufTokenizer, config_from_gguf, from_gguf};
-use hearth_data::{ChatTemplate, Message, Renderer, Role, Row, SpecialTokens, Tokenizer, ToolCall};
+use hearth_data::{
+    ChatTemplate, Conversation, Message, Renderer, Role, Row, RowContent, SpecialTokens, Tokenizer, ToolCall,
+};
 use serde_json::Value;
 
 /// Fewest named families and fewest conversations of each that the golden files must have.
@@ -168,6 +170,61 @@ fn turns_of_public_models_end_with_their_marks() {
         let trained = samples[0].weights.iter().rposition(|weight| *weight > 0.0).expect("a trained token");
         assert_eq!(samples[0].tokens[trained], id, "{name}");
     }
+}
+
+/// In samples of several answers, the ids before each are those of its prompt, encoded alone.
+#[test]
+fn samples_begin_with_the_prompts_of_their_answers() {
+    const CONVERSATIONS: usize = 150;
+    const TURNS: usize = 3;
+    const SOURCE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}\n{% endfor %}\
+        {% if add_generation_prompt %}[assistant] {% endif %}";
+    let dir = families_dir().join("golden/tokenizers");
+    let mut tokenizers = 0;
+    for dir in std::fs::read_dir(&dir)
+        .expect("the golden files are there")
+        .map(|entry| entry.expect("an entry").path())
+    {
+        if !dir.join("tokenizer.json").exists() {
+            continue;
+        }
+        let tokenizer = Tokenizer::open(&dir).expect("the tokenizer opens");
+        if tokenizer.special_tokens().eos.is_none() {
+            continue;
+        }
+        tokenizers += 1;
+        let template = ChatTemplate::compile(SOURCE, tokenizer.special_tokens()).expect("it compiles");
+        let renderer = Renderer::new(tokenizer, Some(template)).expect("it opens");
+        let lines = std::fs::read_to_string(dir.join("lines.jsonl")).expect("the lines can be read");
+        let lines: Vec<String> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a text"))
+            .take(2 * TURNS * CONVERSATIONS)
+            .collect();
+        for (number, texts) in lines.chunks_exact(2 * TURNS).enumerate() {
+            let role = |index: usize| if index % 2 == 0 { Role::User } else { Role::Assistant };
+            let messages: Vec<Message> = texts
+                .iter()
+                .enumerate()
+                .map(|(index, text)| Message::new(role(index), text.as_str()))
+                .collect();
+            let row =
+                Row::new(1, RowContent::Chat(Conversation { messages: messages.clone(), tools: vec![] }));
+            let samples = renderer.render(&row, usize::MAX).expect("it renders").samples;
+            let mut answers = (1..2 * TURNS).step_by(2).peekable();
+            for sample in &samples {
+                while let Some(index) = answers.peek() {
+                    let prompt = renderer.prompt(&messages[..*index], &[]).expect("a prompt");
+                    if !sample.tokens.starts_with(&prompt) || sample.weights.get(prompt.len()) != Some(&1.0) {
+                        break;
+                    }
+                    answers.next();
+                }
+            }
+            assert_eq!(answers.next(), None, "{} conversation {number}", dir.display());
+        }
+    }
+    assert!(tokenizers >= 8, "only {tokenizers} tokenizers");
 }
 
 fn read_json(path: &Path) -> Option<Value> {
