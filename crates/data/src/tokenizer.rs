@@ -38,6 +38,9 @@ pub struct SpecialTokens {
     pub unk: Option<String>,
 }
 
+/// Where a token begins and ends in a text, in bytes.
+pub(crate) type Place = (usize, usize);
+
 /// Text to ids and back. Cheap to share between threads behind an `Arc`.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -121,7 +124,7 @@ impl Tokenizer {
     }
 
     /// As [`Tokenizer::encode`], and where each token begins and ends in the text, in bytes.
-    pub(crate) fn encode_with_places(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>), Error> {
+    pub(crate) fn encode_with_places(&self, text: &str) -> Result<(Vec<u32>, Vec<Place>), Error> {
         check_white_space(text)?;
         let encoding = self.inner.encode(text, false).map_err(cannot_encode)?;
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))

@@ -202,7 +202,7 @@ fn samples_begin_with_the_prompts_of_their_answers() {
             .take(2 * TURNS * CONVERSATIONS)
             .collect();
         for (number, texts) in lines.chunks_exact(2 * TURNS).enumerate() {
-            let role = |index: usize| if index % 2 == 0 { Role::User } else { Role::Assistant };
+            let role = |index: usize| if index.is_multiple_of(2) { Role::User } else { Role::Assistant };
             let messages: Vec<Message> = texts
                 .iter()
                 .enumerate()

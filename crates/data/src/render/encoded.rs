@@ -6,7 +6,7 @@
 //! stand in the whole text, and what follows that token is encoded alone.
 
 use crate::error::Error;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Place, Tokenizer};
 
 /// A text with its ids.
 pub(super) struct EncodedText<'a> {
@@ -14,7 +14,7 @@ pub(super) struct EncodedText<'a> {
     text: &'a str,
     ids: Vec<u32>,
     /// Where each token begins and ends in the text.
-    places: Vec<(usize, usize)>,
+    places: Vec<Place>,
     /// Indices of added tokens.
     added: Vec<usize>,
 }
