@@ -9,17 +9,15 @@ libraries: `json.loads`, the template's text by joining, `encode_batch` of 1,000
 """
 
 import argparse
-import csv
-import datetime
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import figures
 import rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,23 +135,6 @@ def measure(size_mb, options, model_dir):
     return table
 
 
-def save(table):
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.machine())
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    now = datetime.datetime.now(datetime.UTC)
-    for row in table:
-        row.update(time=now.isoformat(timespec="seconds"), cpu=cpu, cores=os.cpu_count(), version=version.stdout.strip())
-    vendor = "amd-epyc" if "EPYC" in cpu else "other"
-    path = ROOT / f"bench/record/{vendor}-{os.cpu_count()}-cores/dataset-{now.date()}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(table)
-    print(path.relative_to(ROOT))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10,500,5000", help="megabytes of each file")
@@ -177,7 +158,7 @@ def main():
     for size_mb in map(int, options.sizes.split(",")):
         table += measure(size_mb, options, options.models / options.model)
     if options.save:
-        save(table)
+        figures.save("dataset", table, COLUMNS)
 
 
 if __name__ == "__main__":

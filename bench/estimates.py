@@ -7,17 +7,14 @@ runs; afterwards come its tokens, the time from its trainer's first event to its
 """
 
 import argparse
-import csv
-import datetime
 import json
-import os
-import platform
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import figures
 import rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,23 +130,6 @@ def measure(running, number, data, settings):
     return row
 
 
-def save(table):
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.machine())
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    now = datetime.datetime.now(datetime.UTC)
-    for row in table:
-        row.update(time=now.isoformat(timespec="seconds"), cpu=cpu, cores=os.cpu_count(), version=version.stdout.strip())
-    vendor = "amd-epyc" if "EPYC" in cpu else "other"
-    path = ROOT / f"bench/record/{vendor}-{os.cpu_count()}-cores/estimates-{now.date()}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(table)
-    print(path.relative_to(ROOT))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", action="store_true", help="write bench/record/<machine>/estimates-<date>.csv")
@@ -165,7 +145,7 @@ def main():
     inside = sum(row["inside"] == "all" for row in table)
     print(f"{inside} of {len(table)} jobs were inside all their intervals")
     if options.save:
-        save(table)
+        figures.save("estimates", table, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ pub enum Error {
     /// The dataset's bytes cannot be read.
     #[error("cannot read the dataset")]
     Read(#[source] std::io::Error),
+    /// The corrected file cannot be written.
+    #[error("cannot write the corrected file")]
+    Write(#[source] std::io::Error),
     /// A row is not acceptable.
     #[error(transparent)]
     Row(#[from] BadRow),

@@ -2,17 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::process::{Server, hearth, run};
-use crate::tiny;
+use crate::process::Server;
 
 #[test]
 fn what_is_given_reaches_the_job_and_an_adapter_is_gone_on_from() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, base) = (dir.path().join("data"), dir.path().join("base"));
-    tiny::write_base(&base, 1);
-    let imported = run(hearth(&data).args(["model", "import", "tiny", base.to_str().unwrap()]), "");
-    assert_eq!(imported.code, Some(0), "{}", imported.error);
-    let server = Server::start(&data, &[]);
+    let (dir, server) = Server::with_tiny_base();
+    let data = dir.path().join("data");
     let row = |i: usize| {
         json!({"messages": [
             {"role": "user", "content": format!("question {i}")},

@@ -3,20 +3,15 @@
 use hearth_data::{Message, Renderer, Role};
 use serde_json::{Value, json};
 
-use crate::process::{Server, hearth, run};
-use crate::tiny;
+use crate::process::Server;
 
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}\n\
     {%- if add_generation_prompt %}<|im_start|>assistant: {% endif %}";
 
 #[test]
 fn a_template_is_tried_trained_with_stored_and_used_in_chats() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, server) = Server::with_tiny_base();
     let (data, base) = (dir.path().join("data"), dir.path().join("base"));
-    tiny::write_base(&base, 1);
-    let imported = run(hearth(&data).args(["model", "import", "tiny", base.to_str().unwrap()]), "");
-    assert_eq!(imported.code, Some(0), "{}", imported.error);
-    let server = Server::start(&data, &[]);
     let row = |i: usize| {
         json!({"messages": [
             {"role": "user", "content": format!("question {i}")},

@@ -11,7 +11,6 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::process::{Server, hearth, run};
-use crate::tiny;
 
 /// Shows tools, writes the thoughts of the last answer alone, and can be told not to think.
 const TEMPLATE: &str = "\
@@ -138,17 +137,6 @@ fn seen(server: &Server, data: &Path, args: &[&str]) -> Vec<Value> {
     found["uses"].as_array().unwrap().clone()
 }
 
-/// A server with a tiny base, and a directory for files.
-fn server() -> (tempfile::TempDir, Server) {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, base) = (dir.path().join("data"), dir.path().join("base"));
-    tiny::write_base(&base, 1);
-    let imported = run(hearth(&data).args(["model", "import", "tiny", base.to_str().unwrap()]), "");
-    assert_eq!(imported.code, Some(0), "{}", imported.error);
-    let server = Server::start(&data, &[]);
-    (dir, server)
-}
-
 fn train(server: &Server, data: &Path, dataset: &str, model: &str, more: &[&str]) {
     let dataset = format!("--dataset={dataset}");
     let (id, context) = (format!("--job-id={model}"), format!("maxContextLength={CONTEXT}"));
@@ -172,7 +160,7 @@ fn train(server: &Server, data: &Path, dataset: &str, model: &str, more: &[&str]
 
 #[test]
 fn the_preview_shows_what_the_trainer_makes_of_random_rows() {
-    let (dir, server) = server();
+    let (dir, server) = Server::with_tiny_base();
     let data = dir.path().join("data");
     let mut runner = TestRunner::deterministic();
     let (mut several, mut dropped) = (0, 0);
@@ -212,7 +200,7 @@ fn the_preview_shows_what_the_trainer_makes_of_random_rows() {
 
 #[test]
 fn models_tell_which_rows_they_saw() {
-    let (dir, server) = server();
+    let (dir, server) = Server::with_tiny_base();
     let data = dir.path().join("data");
     let lines: Vec<String> = (0..30)
         .map(|i| {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::tiny;
+
 /// A `hearth` that sees no environment of the user but what it needs.
 pub fn hearth(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
@@ -34,6 +36,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// One with a tiny base, and the directory that it lies in; its data are in `data`, the base in `base`.
+    pub fn with_tiny_base() -> (tempfile::TempDir, Self) {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, base) = (dir.path().join("data"), dir.path().join("base"));
+        tiny::write_base(&base, 1);
+        let imported = run(hearth(&data).args(["model", "import", "tiny", base.to_str().unwrap()]), "");
+        assert_eq!(imported.code, Some(0), "{}", imported.error);
+        let server = Self::start(&data, &[]);
+        (dir, server)
+    }
+
     pub fn start(data_dir: &Path, options: &[&str]) -> Self {
         let mut child = hearth(data_dir)
             .args(["serve", "--listen", "127.0.0.1:0", "--json"])

@@ -5,7 +5,6 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::process::{Server, hearth, run};
-use crate::tiny;
 
 /// Writes all thoughts, wherever they stand.
 const KEEPS: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -24,12 +23,8 @@ fn rows() -> String {
 
 #[test]
 fn the_history_of_thoughts_reaches_the_trainer_and_the_model() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, server) = Server::with_tiny_base();
     let (data, base) = (dir.path().join("data"), dir.path().join("base"));
-    tiny::write_base(&base, 1);
-    let imported = run(hearth(&data).args(["model", "import", "tiny", base.to_str().unwrap()]), "");
-    assert_eq!(imported.code, Some(0), "{}", imported.error);
-    let server = Server::start(&data, &[]);
     let file = dir.path().join("rows.jsonl");
     std::fs::write(&file, rows()).unwrap();
     let created = server.run(&data, &["dataset", "create", "rows", file.to_str().unwrap()], "");

@@ -58,7 +58,7 @@ impl Fixed {
 pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<Fixed, Error> {
     let mut fixed = Fixed::default();
     let mut start = Vec::new();
-    input.by_ref().take(BOM.len() as u64).read_to_end(&mut start).map_err(failed)?;
+    input.by_ref().take(BOM.len() as u64).read_to_end(&mut start).map_err(Error::Read)?;
     if start == BOM {
         fixed.push(0, "the byte order mark was left out");
         start.clear();
@@ -103,7 +103,7 @@ pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<
                 output
                     .write_all(row.text.as_bytes())
                     .and_then(|()| output.write_all(b"\n"))
-                    .map_err(failed)?;
+                    .map_err(Error::Write)?;
                 fixed.rows += 1;
                 fixed.changed += u64::from(!row.changes.is_empty());
                 row.changes.into_iter().for_each(|change| fixed.push(line, change));
@@ -114,7 +114,7 @@ pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<
             }
         }
     }
-    output.flush().map_err(failed)?;
+    output.flush().map_err(Error::Write)?;
     for (count, what) in
         [(breaks, "line breaks of another system were replaced"), (blanks, "blank lines were left out")]
     {
@@ -123,10 +123,6 @@ pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<
         }
     }
     Ok(fixed)
-}
-
-fn failed(error: std::io::Error) -> Error {
-    Error::Read(error)
 }
 
 struct Written<'a> {

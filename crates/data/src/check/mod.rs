@@ -9,7 +9,6 @@ mod blocks;
 mod fix;
 mod identity;
 mod merge;
-mod page;
 mod repeats;
 mod rows;
 mod script;
@@ -26,7 +25,6 @@ use serde_json::{Value, json};
 
 pub use blocks::Input;
 pub use fix::{Fixed, fix};
-pub use page::page;
 pub use statistics::{Batching, Bin, Dropped, Packed, Roles, RowsWith, Spread, Statistics, TokenStatistics};
 
 use crate::error::Error;
@@ -98,16 +96,20 @@ pub struct Report {
     /// All warnings.
     pub warning_count: u64,
     /// All errors by their code.
+    #[serde(skip)]
     pub error_counts: BTreeMap<Code, u64>,
     /// All warnings by their code.
+    #[serde(skip)]
     pub warning_counts: BTreeMap<Code, u64>,
     /// The first [`MAX_LISTED_ERRORS`] errors, in the order of lines.
     pub errors: Vec<Finding>,
     /// The first warnings of each code, in the order of lines.
     pub warnings: Vec<Finding>,
     /// What good rows are made of.
+    #[serde(skip)]
     pub statistics: Statistics,
     /// The same in tokens, if there was a renderer.
+    #[serde(skip)]
     pub tokens: Option<TokenStatistics>,
 }
 

@@ -73,14 +73,18 @@ pub(crate) fn read_all(
 /// Whether the first row is a request of batch inference.
 fn holds_requests(files: &[(String, PathBuf)]) -> Result<bool, ServerError> {
     for (name, path) in files {
-        if let Some(line) = lines(name, path)?.next().map_err(read_error)? {
-            return Ok(request_rows::is_request(&line));
+        match lines(name, path)?.next() {
+            Ok(Some(line)) => return Ok(request_rows::is_request(&line)),
+            Ok(None) => {}
+            // Told by whoever reads all of it.
+            Err(error) if source::finding(&error).is_some() => return Ok(false),
+            Err(error) => return Err(read_error(error)),
         }
     }
     Ok(false)
 }
 
-/// Checks rows that are trained on, with `renderer` also that each can be.
+/// Checks rows that are trained on; with `model` also that each can be.
 pub(crate) fn training(
     files: &[(String, PathBuf)],
     rules: Rules,
@@ -131,7 +135,7 @@ pub(super) fn each_line(
 ) -> Result<(), ServerError> {
     for (name, path) in files {
         let mut lines = lines(name, path)?;
-        while let Some(line) = lines.next().map_err(read_error)? {
+        while let Some(line) = lines.next().map_err(|error| damaged(name, error))? {
             if stop.load(Ordering::Relaxed) {
                 return Err(read_error(stopped()));
             }
@@ -196,6 +200,14 @@ fn open(name: &str, path: &Path) -> Result<Source, ServerError> {
 
 fn read_error(source: io::Error) -> ServerError {
     ServerError::internal("reading a dataset file", source)
+}
+
+/// As [`read_error`], but a packed file that cannot be unpacked is its sender's fault.
+fn damaged(file: &str, error: io::Error) -> ServerError {
+    match source::finding(&error) {
+        Some(finding) => ServerError::field(file, finding.sentence()),
+        None => read_error(error),
+    }
 }
 
 fn stopped() -> io::Error {

@@ -59,3 +59,18 @@ fn an_empty_file_is_refused() {
     let (status, _, message) = reply.error();
     assert!(status == 400 && message.contains("empty"), "{message}");
 }
+
+#[test]
+fn packed_files_are_unpacked_and_damaged_ones_are_told() {
+    let packed = zstd::encode_all(rows().as_bytes(), 1).unwrap();
+    let (server, reply) = validate(&[("rows.jsonl.zst", &packed)]);
+    reply.ok();
+    assert_eq!(server.get(DATASET).ok()["exampleCount"], "5");
+    let page = server.get(&format!("{DATASET}:preview")).ok();
+    assert_eq!(page["examples"].as_array().unwrap().len(), 5);
+
+    let (_, reply) = validate(&[("rows.jsonl.zst", &packed[..packed.len() / 2])]);
+    let (status, code, message) = reply.error();
+    assert_eq!((status, code), (400, 3), "{message}");
+    assert!(message.starts_with("rows.jsonl.zst: the zstd data ends too early"), "{message}");
+}

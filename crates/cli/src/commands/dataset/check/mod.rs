@@ -1,5 +1,6 @@
 //! `hearth dataset check`.
 
+mod page;
 mod text;
 
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use hearth_data::check::{Batching, Fixed, Input, Options, Report, check, fix, page};
+use hearth_data::check::{Batching, Fixed, Input, Options, Report, check, fix};
 use hearth_data::pack::BatchSize;
 use hearth_data::{Limits, Renderer, source};
 use hearth_domain::job::BATCH_SIZE_SAMPLES_DEFAULT;
@@ -70,14 +71,13 @@ impl Args {
         let report = self.check()?;
         let title = self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
         if let Some(path) = &self.html {
-            write(path, |out| Ok(out.write_all(page(&report, &title).as_bytes())?))?;
+            write(path, |out| Ok(out.write_all(page::page(&report, &title).as_bytes())?))?;
         }
         let fixed = self.fix.as_ref().map(|out| self.fix(out)).transpose()?;
         if json {
             let mut value = serde_json::to_value(&report)?;
             let fields = value.as_object_mut().context("a report is an object")?;
-            let tokens = fields.remove("tokens").unwrap_or_default();
-            fields["statistics"]["tokens"] = tokens;
+            fields.insert("statistics".into(), report.numbers());
             if let Some(fixed) = &fixed {
                 fields.insert("fix".into(), json!(fixed));
             }

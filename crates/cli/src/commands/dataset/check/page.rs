@@ -2,47 +2,30 @@
 
 use std::fmt::Write;
 
-use super::statistics::{Bin, TokenStatistics};
-use super::{Report, Statistics};
-use crate::finding::{Code, Finding};
+use hearth_data::check::{Bin, Report, Statistics, TokenStatistics};
+use hearth_data::{Code, Finding};
+
+use crate::page::{escape, shell};
 
 /// Places of one kind that stand in the summary.
 const FIRST_PLACES: usize = 8;
 
 const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1c2026; --soft: #5d6673; --line: #d9dde3; --paper: #fff; --card: #f5f6f8;
-  --bad: #b3261e; --warn: #8a5a00; --good: #1b6e3c; --bar: #3867b5; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #9aa4b1; --line: #363c45; --paper: #15181c;
-  --card: #1e2329; --bad: #ff8f86; --warn: #f0b849; --good: #6fce95; --bar: #7ba4ea; } }
-body { margin: 0 auto; max-width: 68rem; padding: 2rem 1.25rem 4rem; font: 15px/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--paper); }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-p { margin: .3rem 0; } .soft { color: var(--soft); }
-.bad { color: var(--bad); } .warn { color: var(--warn); } .good { color: var(--good); } .verdict { font-size: 1.1rem; font-weight: 600; }
+.soft, .card span, th, details summary, svg text { color: var(--muted); fill: var(--muted); } .warn { color: var(--warn); }
+.bad { color: var(--bad); } .good { color: var(--good); } .verdict { font-size: 1.1rem; font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .6rem; margin: 1rem 0; }
-.card { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
-.card b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; } .card span { color: var(--soft); font-size: .87rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0;
-  border-bottom: 1px solid var(--line); } th { color: var(--soft); font-weight: 500; font-size: .87rem; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.fix { color: var(--soft); } td.kind { white-space: nowrap; } code { font: .87em/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-details summary { cursor: pointer; color: var(--soft); margin: .6rem 0; }
-svg { width: 100%; height: auto; max-width: 46rem; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg rect { fill: var(--bar); }
+.card { background: var(--shade); border-radius: .5rem; padding: .6rem .8rem; }
+.card b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; } .card span { font-size: .87rem; }
+.scroll { overflow-x: auto; } table { width: 100%; } th { font-weight: 500; font-size: .87rem; }
+td.fix { color: var(--muted); } td.n, th.n, td.kind { white-space: nowrap; }
+code { font: .87em/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+details summary { cursor: pointer; margin: .6rem 0; }
+svg { width: 100%; height: auto; max-width: 46rem; } svg text { font: 12px system-ui, sans-serif; } svg rect { fill: var(--accent); }
 ";
 
 /// The page of a report; `title` says what was checked.
 pub fn page(report: &Report, title: &str) -> String {
     let mut page = Page::default();
-    page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
-    page.text(&format!("Dataset report: {title}"));
-    page.raw("</title>\n<style>");
-    page.raw(STYLE);
-    page.raw("</style>\n</head>\n<body>\n<h1>");
-    page.text(title);
-    page.raw("</h1>\n");
     page.verdict(report);
     page.cards(&cards(report));
     page.groups("Errors", "bad", &report.errors, &report.error_counts);
@@ -53,8 +36,7 @@ pub fn page(report: &Report, title: &str) -> String {
     }
     page.all("All errors", &report.errors, report.error_count);
     page.all("All warnings", &report.warnings, report.warning_count);
-    page.raw("</body>\n</html>\n");
-    page.out
+    shell(title, STYLE, &page.out)
 }
 
 fn cards(report: &Report) -> Vec<(String, &'static str)> {
@@ -122,15 +104,7 @@ impl Page {
     }
 
     fn text(&mut self, text: &str) {
-        for character in text.chars() {
-            match character {
-                '<' => self.out.push_str("&lt;"),
-                '>' => self.out.push_str("&gt;"),
-                '&' => self.out.push_str("&amp;"),
-                '"' => self.out.push_str("&quot;"),
-                other => self.out.push(other),
-            }
-        }
+        self.out.push_str(&escape(text));
     }
 
     fn cell(&mut self, class: &str, text: &str) {
@@ -387,7 +361,38 @@ fn short(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+    use std::path::Path;
+
+    use hearth_data::Renderer;
+    use hearth_data::check::{Input, Options, check};
+
     use super::*;
+
+    #[test]
+    fn the_page_holds_all_and_escapes_what_it_shows() {
+        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/tiny");
+        let renderer = Renderer::open(&tiny, None).unwrap();
+        let options = Options {
+            renderer: Some(&renderer),
+            context_length: 2048,
+            model_context_length: 2048,
+            ..Options::default()
+        };
+        let pair = |prompt: &str, completion: &str| {
+            serde_json::json!({"prompt": prompt, "completion": completion}).to_string()
+        };
+        let rows = [pair("one", "two"), pair("three", "four"), pair("five", ""), "{\"<b>\": 1}".into()];
+        let input = Input::new("rows", Box::new(Cursor::new(rows.join("\n").into_bytes())));
+        let report = check(vec![input], Vec::new(), &options).unwrap();
+        let html = page(&report, "a <file> & more");
+        for part in
+            ["a &lt;file&gt; &amp; more", "<svg ", "empty_answer", "missing_field", "color-scheme: dark"]
+        {
+            assert!(html.contains(part), "{part}");
+        }
+        assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"));
+    }
 
     #[test]
     fn numbers_are_grouped() {
