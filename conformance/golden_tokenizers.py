@@ -8,10 +8,11 @@ the metadata that llama.cpp's converter makes of them, `lines.jsonl`, and in `id
 these (each line's count, then its ids, as little-endian u32). The lines are words of many scripts, code of this machine,
 emoji, white space, numbers, characters of all planes and special tokens, mixed by a program from a seed. For vocabularies
 in GGUF form it writes the same of the few texts that come with them, whose ids are Hugging Face's too, and no files of a
-model directory. `crates/data/tests/families.rs` encodes all of them again.
+model directory. No package has a unigram vocabulary of SentencePiece, so two are trained here, and converted by transformers. `crates/data/tests/families.rs` encodes all of them again.
 """
 
 import argparse
+import io
 import json
 import random
 import shutil
@@ -19,9 +20,13 @@ import struct
 import sysconfig
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
+from transformers.convert_slow_tokenizer import SpmConverter
 
 import families
 
@@ -48,6 +53,12 @@ TOKENIZERS = {
 MUCH_LIKE_OTHERS = {"gemma-2", "qwen3"}
 VOCABULARIES = ["command-r", "deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "refact",
                 "starcoder"]
+# How SentencePiece trains its unigram models: with the rules of normalization that T5 has, and with none, so that nothing of
+# a text is lost.
+UNIGRAM = {
+    "unigram": {"normalization_rule_name": "nmt_nfkc", "byte_fallback": False, "remove_extra_whitespaces": True},
+    "unigram-bytes": {"normalization_rule_name": "identity", "byte_fallback": True, "remove_extra_whitespaces": False},
+}
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
 
@@ -214,6 +225,39 @@ def tokenizer(name, count, seed, lines):
     write(folder, gguf and metadata(content, config, *gguf), texts, encodings)
 
 
+class BytesConverter(SpmConverter):
+    """For vocabularies with tokens of bytes and no normalization, whose spaces all count."""
+
+    handle_byte_fallback = True
+
+    def normalizer(self, proto):
+        return None
+
+
+def unigram(name, count, seed, lines):
+    options = UNIGRAM[name]
+    folder = OUT / name
+    folder.mkdir(parents=True)
+    rng = random.Random(f"{seed} {name}")
+    written, file = io.BytesIO(), folder / "spiece.model"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(line(rng, lines, WORDS) for _ in range(6000)), model_writer=written, model_type="unigram", vocab_size=3000,
+        hard_vocab_limit=False, user_defined_symbols=["<|im_start|>", "<|im_end|>"], minloglevel=2, **options)
+    file.write_bytes(written.getvalue())
+    converter = (BytesConverter if options["byte_fallback"] else SpmConverter)(SimpleNamespace(vocab_file=str(file)))
+    loaded, model = converter.converted(), sentencepiece_model_pb2.ModelProto.FromString(written.getvalue())
+    loaded.save(str(folder / "tokenizer.json"))
+    # llama.cpp's converter: SentencePiece's types of tokens are its own.
+    metadata = {
+        "model": "t5", "architecture": "llama", "pre": "default", "tokens": [piece.piece for piece in model.pieces],
+        "token_types": [piece.type for piece in model.pieces], "scores": [piece.score for piece in model.pieces],
+        "add_space_prefix": model.normalizer_spec.add_dummy_prefix,
+        "remove_extra_whitespaces": model.normalizer_spec.remove_extra_whitespaces,
+        "precompiled_charsmap": list(model.normalizer_spec.precompiled_charsmap), "unk_token_id": model.trainer_spec.unk_id}
+    texts = [line(rng, lines, WORDS) for _ in range(count)]
+    write(folder, metadata, texts, [one.ids for one in loaded.encode_batch(texts, add_special_tokens=False)])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=4000, help="lines for each tokenizer")
@@ -224,6 +268,8 @@ def main():
     for name in VOCABULARIES:
         vocabulary(name)
     lines = code(40_000)
+    for name in UNIGRAM:
+        unigram(name, arguments.lines, arguments.seed, lines)
     for name in [name for name in TOKENIZERS if arguments.all or name not in MUCH_LIKE_OTHERS]:
         tokenizer(name, arguments.lines, arguments.seed, lines)
 

@@ -124,6 +124,8 @@ codes! {
     ControlCharacter = "control_character",
     /// A row in another script than nearly all others.
     RareScript = "rare_script",
+    /// Something of a row that the chat template does not write.
+    LeftOut = "left_out",
     /// Longer than the context: left out of training.
     TooLong = "too_long",
     /// Text that the tokenizer takes for a special token.

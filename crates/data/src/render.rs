@@ -52,6 +52,8 @@ pub struct Rendered {
     pub samples: Vec<Sample>,
     /// Tokens of the samples that are longer than the limit and left out.
     pub too_long: Vec<usize>,
+    /// What the chat template does not write of the row, which is no reason to refuse it.
+    pub left_out: Vec<Finding>,
 }
 
 /// Tokenizer and chat template of one model.
@@ -171,7 +173,8 @@ impl Renderer {
         stop_ids: &[u32],
         max_tokens: usize,
     ) -> Result<Rendered, Fault> {
-        let mut rendered = Rendered::default();
+        let left_out = turns.left_out.iter().map(|fault| fault.clone().at(row.line)).collect();
+        let mut rendered = Rendered { left_out, ..Rendered::default() };
         for text in &turns.texts {
             let encoded = EncodedText::new(&self.tokenizer, &text.full)?;
             if text.turns.len() > 1 && encoded.len() > max_tokens {

@@ -12,6 +12,7 @@ pub mod history;
 mod json;
 pub mod process;
 mod python;
+mod shown;
 mod tools;
 pub mod turns;
 

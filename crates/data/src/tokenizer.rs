@@ -5,6 +5,7 @@ mod gguf;
 mod loading;
 mod pre;
 mod sentencepiece;
+mod unigram;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -262,6 +262,13 @@ fn gguf(value: &Value) -> GgufTokenizer {
         unknown_token_id: number("unk_token_id"),
         add_bos_token: value["add_bos_token"].as_bool(),
         add_space_prefix: value["add_space_prefix"].as_bool(),
+        remove_extra_whitespaces: value["remove_extra_whitespaces"].as_bool(),
+        precompiled_charsmap: value["precompiled_charsmap"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok()).expect("a byte"))
+            .collect(),
         chat_template: None,
     }
 }

@@ -38,6 +38,10 @@ pub struct GgufTokenizerMeta {
     pub add_eos_token: Option<bool>,
     /// Whether SentencePiece puts a space in front.
     pub add_space_prefix: Option<bool>,
+    /// Whether SentencePiece's unigram model takes runs of spaces as one.
+    pub remove_extra_whitespaces: Option<bool>,
+    /// SentencePiece's rules of normalization (unigram models); empty if there are none.
+    pub precompiled_charsmap: Vec<u8>,
     /// Jinja source of the chat template.
     pub chat_template: Option<String>,
 }
@@ -264,6 +268,13 @@ fn tokenizer(file: &Gguf) -> Result<GgufTokenizerMeta> {
         Some(Value::Uints(list)) => list.iter().map(|&n| n as i64).collect(),
         Some(_) => return Err(wrong("token_type", "a list of whole numbers")),
     };
+    let precompiled_charsmap = match file.metadata().get(&key("precompiled_charsmap")) {
+        None => Vec::new(),
+        // Bytes; some writers say that they have a sign.
+        Some(Value::Ints(list)) => list.iter().map(|&n| n as u8).collect(),
+        Some(Value::Uints(list)) => list.iter().map(|&n| n as u8).collect(),
+        Some(_) => return Err(wrong("precompiled_charsmap", "a list of bytes")),
+    };
     let scores = match file.metadata().get(&key("scores")) {
         None => Vec::new(),
         Some(Value::Floats(list)) => list.clone(),
@@ -284,6 +295,8 @@ fn tokenizer(file: &Gguf) -> Result<GgufTokenizerMeta> {
         add_bos_token: file.bool(&key("add_bos_token"))?,
         add_eos_token: file.bool(&key("add_eos_token"))?,
         add_space_prefix: file.bool(&key("add_space_prefix"))?,
+        remove_extra_whitespaces: file.bool(&key("remove_extra_whitespaces"))?,
+        precompiled_charsmap,
         chat_template: file.str("tokenizer.chat_template")?.map(str::to_owned),
     })
 }

@@ -116,6 +116,7 @@ impl<'a> Worker<'a> {
         if let Some(renderer) = self.options.renderer {
             let most = self.options.context_length;
             let rendered = renderer.render(&row, most)?;
+            rendered.left_out.into_iter().for_each(|finding| outcome.warnings.warning(finding));
             for sample in &rendered.samples {
                 outcome.tokens.add_sample(&sample.tokens, sample.trained_tokens());
             }

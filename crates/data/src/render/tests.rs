@@ -109,8 +109,8 @@ fn a_row_that_is_too_long_is_left_out_however_it_is_rendered() {
     let renderer = tiny(None);
     let samples = samples(&renderer, &row).expect("a sample");
     let len = samples[0].tokens.len();
-    assert_eq!(renderer.render(&row, len), Ok(Rendered { samples, too_long: vec![] }));
-    assert_eq!(renderer.render(&row, len - 1), Ok(Rendered { samples: vec![], too_long: vec![len] }));
+    assert_eq!(renderer.render(&row, len), Ok(Rendered { samples, ..Rendered::default() }));
+    assert_eq!(renderer.render(&row, len - 1), Ok(Rendered { too_long: vec![len], ..Rendered::default() }));
     let single = chat(&[(User, "q"), (Assistant, "a")]);
     assert_eq!(renderer.render(&single, 5).expect("it renders").samples, []);
 }
@@ -202,7 +202,10 @@ fn each_answer_is_learnt_in_the_text_that_serving_has_for_it() {
     messages(&mut row)[1].trained = true;
     let whole = tiny(Some(forgetful)).render(&row, 1000).expect("it renders").samples;
     let rendered = tiny(Some(forgetful)).render(&row, whole[0].tokens.len()).expect("it renders");
-    assert_eq!(rendered, Rendered { samples: vec![whole[0].clone()], too_long: vec![whole[1].tokens.len()] });
+    assert_eq!(
+        rendered,
+        Rendered { samples: vec![whole[0].clone()], too_long: vec![whole[1].tokens.len()], left_out: vec![] }
+    );
 }
 
 /// As the thinking models of 2025 write it: thoughts only behind the last question, a switch, empty thoughts.
@@ -291,6 +294,44 @@ fn tools_and_calls_that_a_template_leaves_out_are_not_lost_silently() {
         "line 3, /tools: the chat template does not show the tools of the row; use a base or a template that knows tools, \
          or remove them",
     );
+}
+
+#[test]
+fn what_a_template_leaves_out_of_a_prompt_is_told() {
+    let told = |source: &str, texts: [&str; 3]| -> Vec<String> {
+        let [system, argument, result] = texts.map(str::to_owned);
+        let arguments = serde_json::json!({"place": [argument]}).as_object().expect("an object").clone();
+        let call = ToolCall { id: "1".into(), name: "weather".into(), arguments };
+        let row = chat_of(vec![
+            Message::new(System, system),
+            Message::new(User, "question"),
+            Message { tool_calls: vec![call], ..Message::new(Assistant, "") },
+            Message { tool_call_id: Some("1".into()), ..Message::new(Tool, result) },
+            Message::new(Assistant, "answer"),
+        ]);
+        let rendered = tiny(Some(source)).render(&row, 1000).expect("it renders");
+        assert_eq!(rendered.samples.len(), 1);
+        rendered.left_out.iter().map(|finding| finding.pointer.clone()).collect()
+    };
+    let texts = ["system", "Praha \"8\"", "rain\nand wind"];
+    let with = |system: &str, arguments: &str, result: &str| {
+        format!(
+            "{{% for m in messages %}}{{% if m.role == 'system' %}}{system}{{% elif m.role == 'tool' %}}{result}{{% else %}}[]\
+             {{{{ m.content }}}}{{% for c in m.tool_calls or [] %}}{{{{ c.function.name }}}}{arguments}{{% endfor %}}\
+             <|im_end|>{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}[]{{% endif %}}"
+        )
+    };
+    let (content, arguments) = ("{{ m.content }}", "{{ c.function.arguments | tojson }}");
+    let nothing: [&str; 0] = [];
+    assert_eq!(told(&with(content, arguments, content), texts), nothing);
+    assert_eq!(told(&with(content, arguments, "{{ m.content | tojson }}"), texts), nothing);
+    assert_eq!(told(&with(content, "{{ c.function.arguments | tojson | tojson }}", content), texts), nothing);
+    assert_eq!(told(&with("", arguments, content), texts), ["/messages/0"]);
+    assert_eq!(told(&with(content, arguments, ""), texts), ["/messages/3"]);
+    let calls = ["/messages/2/tool_calls/0"; 2];
+    assert_eq!(told(&with(content, "", content), texts), calls[..1]);
+    assert_eq!(told(&with(content, "{}", content), texts), calls[..1]);
+    assert_eq!(told(&with("", "", ""), texts), ["/messages/0", "/messages/2/tool_calls/0", "/messages/3"]);
 }
 
 #[test]

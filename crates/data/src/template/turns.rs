@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ChatTemplate;
+use super::{ChatTemplate, shown};
 use crate::error::Error;
 use crate::finding::{Code, Finding};
 use crate::row::{Conversation, Message, Role};
@@ -31,6 +31,8 @@ pub struct Turns {
     pub(crate) texts: Vec<Text>,
     /// How many turns are trained.
     pub(crate) trained: usize,
+    /// What stands before the last of them and is in no text, though the row has it.
+    pub(crate) left_out: Vec<Fault>,
 }
 
 /// A text and the trained turns in it.
@@ -109,7 +111,7 @@ impl ChatTemplate {
     pub(crate) fn turns(&self, conversation: &Conversation) -> Result<Turns, Fault> {
         let messages = &conversation.messages;
         let trained: Vec<usize> = (0..messages.len()).filter(|&index| messages[index].is_trained()).collect();
-        let mut found = Turns { texts: Vec::new(), trained: trained.len() };
+        let mut found = Turns { texts: Vec::new(), trained: trained.len(), left_out: Vec::new() };
         let mut bytes = 0;
         // From the last one on, since a text holds those before its end.
         for &index in trained.iter().rev() {
@@ -132,6 +134,9 @@ impl ChatTemplate {
         }
         found.texts.reverse();
         found.texts.iter_mut().for_each(|text| text.turns.reverse());
+        if let Some(text) = found.texts.last() {
+            found.left_out = shown::left_out(messages, text);
+        }
         Ok(found)
     }
 

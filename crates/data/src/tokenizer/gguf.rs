@@ -9,13 +9,13 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::pre::{self, PreTokenizer};
-use super::sentencepiece;
+use super::{sentencepiece, unigram};
 use crate::error::Error;
 
 /// The `tokenizer.ggml.*` values of a GGUF file.
 #[derive(Clone, Debug, Default)]
 pub struct GgufTokenizer {
-    /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece); others are not supported.
+    /// `model`: `gpt2` (byte-level BPE), `llama` (SentencePiece's BPE) or `t5` (its unigram model); others are not supported.
     pub model: String,
     /// `general.architecture`: `llama` files do not say how their model treats spaces.
     pub architecture: String,
@@ -41,6 +41,10 @@ pub struct GgufTokenizer {
     pub add_bos_token: Option<bool>,
     /// `add_space_prefix`; SentencePiece only.
     pub add_space_prefix: Option<bool>,
+    /// `remove_extra_whitespaces`; unigram only.
+    pub remove_extra_whitespaces: Option<bool>,
+    /// `precompiled_charsmap`, SentencePiece's rules of normalization; unigram only. Empty: none.
+    pub precompiled_charsmap: Vec<u8>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
 }
@@ -56,11 +60,37 @@ pub(super) struct Parts {
     pub(super) decoder: Value,
     /// Where no beginning token is added.
     pub(super) post_processor: Value,
+    pub(super) model: Value,
+}
+
+/// What differs between models of the type BPE.
+pub(super) struct Bpe {
     pub(super) merges: Value,
+    /// The unknown token's text, or null.
+    pub(super) unknown: Value,
     /// Whether a piece that is a whole token is taken as it is, without merging.
     pub(super) ignore_merges: bool,
     /// Whether characters that the vocabulary lacks become tokens of bytes.
     pub(super) byte_fallback: bool,
+}
+
+impl Bpe {
+    pub(super) fn model(self, tokens: &[String]) -> Value {
+        let vocab: Map<String, Value> =
+            tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+        json!({
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": self.unknown,
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
+            "fuse_unk": self.byte_fallback,
+            "byte_fallback": self.byte_fallback,
+            "ignore_merges": self.ignore_merges,
+            "vocab": vocab,
+            "merges": self.merges,
+        })
+    }
 }
 
 /// Parts of byte-level BPE: the pre-tokenizer's name stands for the rules.
@@ -83,23 +113,13 @@ fn byte_level(gguf: &GgufTokenizer) -> Result<Parts, Error> {
         pre_tokenizer,
         decoder: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
         post_processor: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}),
-        merges: json!(gguf.merges),
-        ignore_merges,
-        byte_fallback: false,
+        model: Bpe { merges: json!(gguf.merges), unknown: Value::Null, ignore_merges, byte_fallback: false }
+            .model(&gguf.tokens),
     })
 }
 
 /// The text of a `tokenizer.json` that encodes as the GGUF file's tokenizer does.
 pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
-    let sentencepiece = match gguf.model.as_str() {
-        "gpt2" => false,
-        "llama" => true,
-        other => {
-            return Err(Error::tokenizer(format!(
-                "the GGUF tokenizer model {other:?} is not supported; use a model with gpt2 or llama, or a directory with tokenizer.json"
-            )));
-        }
-    };
     if gguf.token_types.len() != gguf.tokens.len() {
         return Err(Error::tokenizer(format!(
             "the GGUF file has {} tokens but {} token types",
@@ -107,18 +127,23 @@ pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
             gguf.token_types.len()
         )));
     }
-    let tokens = match sentencepiece {
-        true => Cow::Owned(sentencepiece::tokens(&gguf.tokens)),
-        false => Cow::Borrowed(gguf.tokens.as_slice()),
+    let tokens = match gguf.model.as_str() {
+        "llama" => Cow::Owned(sentencepiece::tokens(&gguf.tokens)),
+        _ => Cow::Borrowed(gguf.tokens.as_slice()),
     };
     let mut seen = HashSet::new();
     if let Some(id) = tokens.iter().position(|token| !seen.insert(token)) {
         return Err(Error::tokenizer(format!("token {id} of the GGUF file is there twice")));
     }
-    let parts = if sentencepiece { sentencepiece::parts(gguf, &tokens)? } else { byte_level(gguf)? };
-    let unknown = match gguf.unknown_token_id.filter(|_| sentencepiece) {
-        Some(id) => json!(token(gguf, "unk_token", id)?),
-        None => Value::Null,
+    let parts = match gguf.model.as_str() {
+        "gpt2" => byte_level(gguf)?,
+        "llama" => sentencepiece::parts(gguf, &tokens)?,
+        "t5" => unigram::parts(gguf)?,
+        other => {
+            return Err(Error::tokenizer(format!(
+                "the GGUF tokenizer model {other:?} is not supported; use a model with gpt2, llama or t5, or a directory with tokenizer.json"
+            )));
+        }
     };
     let text = json!({
         "version": "1.0",
@@ -129,18 +154,7 @@ pub fn from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
         "pre_tokenizer": parts.pre_tokenizer,
         "post_processor": begins_with(gguf)?.unwrap_or(parts.post_processor),
         "decoder": parts.decoder,
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": unknown,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": sentencepiece,
-            "byte_fallback": parts.byte_fallback,
-            "ignore_merges": parts.ignore_merges,
-            "vocab": vocab(&tokens),
-            "merges": parts.merges,
-        },
+        "model": parts.model,
     })
     .to_string();
     tokenizers::Tokenizer::from_bytes(text.as_bytes()).map_err(|source| {
@@ -173,7 +187,7 @@ pub fn config_from_gguf(gguf: &GgufTokenizer) -> Result<String, Error> {
     Ok(format!("{:#}\n", Value::Object(config)))
 }
 
-fn token<'a>(gguf: &'a GgufTokenizer, name: &str, id: u32) -> Result<&'a str, Error> {
+pub(super) fn token<'a>(gguf: &'a GgufTokenizer, name: &str, id: u32) -> Result<&'a str, Error> {
     gguf.tokens.get(id as usize).map(String::as_str).ok_or_else(|| {
         Error::tokenizer(format!(
             "the {name} of the GGUF file is {id}, but it has {} tokens",
@@ -187,13 +201,9 @@ fn adds_bos(gguf: &GgufTokenizer) -> bool {
     gguf.add_bos_token.unwrap_or(gguf.model == "llama")
 }
 
-fn vocab(tokens: &[String]) -> Map<String, Value> {
-    tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect()
-}
-
 /// `tokens`: as the vocabulary has them.
 fn added_tokens(gguf: &GgufTokenizer, tokens: &[String]) -> Vec<Value> {
-    let special = |kind: i32| kind == CONTROL || (kind == UNKNOWN && gguf.model == "llama");
+    let special = |kind: i32| kind == CONTROL || (kind == UNKNOWN && gguf.model != "gpt2");
     let kinds = tokens.iter().zip(&gguf.token_types).enumerate();
     kinds
         .filter(|(_, (_, kind))| special(**kind) || **kind == USER_DEFINED)

@@ -1,4 +1,4 @@
-//! The parts of a `tokenizer.json` for GGUF vocabularies that SentencePiece made ("llama").
+//! The parts of a `tokenizer.json` for GGUF vocabularies that SentencePiece made as BPE ("llama").
 //!
 //! Such a file has tokens with scores and no merges. They are byte-pair vocabularies all the same: a token can come
 //! from every pair of tokens that it is made of, and pairs whose token is better come first.
@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::gguf::{GgufTokenizer, Parts, USER_DEFINED};
+use super::gguf::{Bpe, GgufTokenizer, Parts, USER_DEFINED, token};
 use crate::error::Error;
 
 /// What stands for a space inside of tokens.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 /// How a model treats the spaces of a text. Files do not say it; it goes with the architecture.
 enum Spaces {
@@ -32,16 +32,10 @@ pub(super) fn parts(gguf: &GgufTokenizer, tokens: &[String]) -> Result<Parts, Er
         "phi3" => Spaces::Each,
         _ => Spaces::First,
     };
-    let merges = match (gemma, gguf.scores.len() == tokens.len()) {
-        (true, _) => gemma_merges(gguf, tokens),
-        (false, true) => merges(tokens, &gguf.scores),
-        (false, false) => {
-            return Err(Error::tokenizer(format!(
-                "the GGUF file has {} tokens but {} scores",
-                tokens.len(),
-                gguf.scores.len()
-            )));
-        }
+    let merges = if gemma { gemma_merges(gguf, tokens) } else { merges(tokens, scores(gguf)?) };
+    let unknown = match gguf.unknown_token_id {
+        Some(id) => json!(token(gguf, "unk_token", id)?),
+        None => Value::Null,
     };
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
     let (normalizer, pre_tokenizer) = match spaces {
@@ -55,23 +49,39 @@ pub(super) fn parts(gguf: &GgufTokenizer, tokens: &[String]) -> Result<Parts, Er
         ),
         Spaces::AsTheyAre => (replace, Value::Null),
     };
+    Ok(Parts {
+        normalizer,
+        pre_tokenizer,
+        decoder: decoder(!matches!(spaces, Spaces::AsTheyAre)),
+        post_processor: Value::Null,
+        model: Bpe { merges: json!(merges), unknown, ignore_merges: false, byte_fallback: true }
+            .model(tokens),
+    })
+}
+
+/// Tokens to text, without the space that was put in front if there is one.
+pub(super) fn decoder(space_in_front: bool) -> Value {
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
         json!({"type": "ByteFallback"}),
         json!({"type": "Fuse"}),
     ];
-    if !matches!(spaces, Spaces::AsTheyAre) {
+    if space_in_front {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
-    Ok(Parts {
-        normalizer,
-        pre_tokenizer,
-        decoder: json!({"type": "Sequence", "decoders": decoders}),
-        post_processor: Value::Null,
-        merges: json!(merges),
-        ignore_merges: false,
-        byte_fallback: true,
-    })
+    json!({"type": "Sequence", "decoders": decoders})
+}
+
+/// Each token's score.
+pub(super) fn scores(gguf: &GgufTokenizer) -> Result<&[f64], Error> {
+    if gguf.scores.len() != gguf.tokens.len() {
+        return Err(Error::tokenizer(format!(
+            "the GGUF file has {} tokens but {} scores",
+            gguf.tokens.len(),
+            gguf.scores.len()
+        )));
+    }
+    Ok(&gguf.scores)
 }
 
 /// Tokens of spaces alone are stored as spaces, though the text that they are compared with has none.

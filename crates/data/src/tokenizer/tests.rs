@@ -89,7 +89,11 @@ fn bad_gguf_metadata_is_refused_by_name() {
         let error = from_gguf(&gguf).and(config_from_gguf(&gguf)).expect_err("an error").to_string();
         assert!(error.starts_with(expect), "{error}");
     };
-    check(|g| g.model = "t5".into(), r#"tokenizer: the GGUF tokenizer model "t5" is not supported"#);
+    check(|g| g.model = "rwkv".into(), r#"tokenizer: the GGUF tokenizer model "rwkv" is not supported"#);
+    check(
+        |g| g.model = "t5".into(),
+        "tokenizer: the GGUF file has no unknown token, which a unigram vocabulary needs",
+    );
     check(|g| g.pre = "bloom".into(), r#"tokenizer: the GGUF pre-tokenizer "bloom" is not supported"#);
     check(|g| g.token_types.truncate(9), "tokenizer: the GGUF file has 262 tokens but 9 token types");
     check(|g| g.tokens[9] = "<s>".into(), "tokenizer: token 9 of the GGUF file is there twice");

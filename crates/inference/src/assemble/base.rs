@@ -142,6 +142,8 @@ fn convert_gguf(
         unknown_token_id: meta.unk_token_id,
         add_bos_token: meta.add_bos_token,
         add_space_prefix: meta.add_space_prefix,
+        remove_extra_whitespaces: meta.remove_extra_whitespaces,
+        precompiled_charsmap: meta.precompiled_charsmap,
         chat_template: meta.chat_template,
     };
     let texts = from_gguf(&tokenizer).and_then(|text| Ok((text, config_from_gguf(&tokenizer)?)));

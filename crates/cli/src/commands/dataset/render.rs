@@ -63,6 +63,7 @@ struct Shown {
     samples: Vec<Vec<Piece>>,
     too_long: Vec<usize>,
     errors: Vec<Finding>,
+    warnings: Vec<Finding>,
 }
 
 impl Args {
@@ -128,14 +129,14 @@ impl Args {
             };
             let rendered = row.and_then(|row| Ok(renderer.render(&row, context_length)?));
             shown.push(match rendered {
-                Ok(Rendered { samples, too_long }) => {
+                Ok(Rendered { samples, too_long, left_out }) => {
                     let samples =
                         samples.iter().map(|sample| renderer.pieces(sample)).collect::<Result<_, _>>()?;
-                    Shown { line: number, samples, too_long, errors: Vec::new() }
+                    Shown { line: number, samples, too_long, errors: Vec::new(), warnings: left_out }
                 }
                 Err(bad) => {
                     let errors = bad.into_findings();
-                    Shown { line: number, samples: Vec::new(), too_long: Vec::new(), errors }
+                    Shown { line: number, samples: vec![], too_long: vec![], errors, warnings: vec![] }
                 }
             });
             if self.row.is_some() {
@@ -173,6 +174,7 @@ impl Shown {
             "samples": self.samples.iter().map(sample).collect::<Vec<_>>(),
             "too_long": self.too_long,
             "errors": self.errors,
+            "warnings": self.warnings,
         })
     }
 
@@ -186,6 +188,7 @@ impl Shown {
                 if self.samples.is_empty() && self.too_long.len() == 1 { "the sample" } else { "a sample" }
             )
         }));
+        sentences.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         sentences
     }
 }

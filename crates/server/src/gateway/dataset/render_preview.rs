@@ -113,17 +113,21 @@ fn example(
     context_length: usize,
 ) -> Result<pb::RenderedExample, ServerError> {
     let number = i64::try_from(line.number).unwrap_or(i64::MAX);
-    let dropped =
-        |reason: String| pb::RenderedExample { line: number, renderings: Vec::new(), dropped_reason: reason };
+    let dropped = |reason: String| pb::RenderedExample {
+        line: number,
+        dropped_reason: reason,
+        ..pb::RenderedExample::default()
+    };
     // Such a row was not there when the dataset was checked.
     let row = match parse_row(line.number, line.bytes) {
         Ok(row) => row,
         Err(bad) => return Ok(dropped(bad.to_string())),
     };
-    let Rendered { samples, too_long } = match sampler.render(&row, context_length).map_err(render_error)? {
-        Ok(rendered) => rendered,
-        Err(error) => return Ok(dropped(format!("a job fails at this row: {error}"))),
-    };
+    let Rendered { samples, too_long, left_out } =
+        match sampler.render(&row, context_length).map_err(render_error)? {
+            Ok(rendered) => rendered,
+            Err(error) => return Ok(dropped(format!("a job fails at this row: {error}"))),
+        };
     let dropped_reason = match too_long.as_slice() {
         [] => String::new(),
         lengths => {
@@ -134,7 +138,8 @@ fn example(
     };
     let datums = samples.iter().map(|sample| datum(sampler, sample)).collect::<Result<Vec<_>, _>>()?;
     let renderings = if datums.is_empty() { vec![] } else { vec![pb::Rendering { rendered_datums: datums }] };
-    Ok(pb::RenderedExample { line: number, renderings, dropped_reason })
+    let warnings = left_out.iter().map(ToString::to_string).collect();
+    Ok(pb::RenderedExample { line: number, renderings, dropped_reason, warnings })
 }
 
 fn datum(sampler: &Sampler, sample: &Sample) -> Result<pb::RenderedDatum, ServerError> {
