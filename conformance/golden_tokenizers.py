@@ -24,7 +24,7 @@ from types import SimpleNamespace
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 from transformers.convert_slow_tokenizer import SpmConverter
 
@@ -145,6 +145,8 @@ def metadata(tokenizer, config, model, architecture, pre):
         text = config.get(f"{name}_token")
         text = text["content"] if isinstance(text, dict) else text
         made[f"{name}_token_id"] = ids.get(text)
+    if isinstance(config.get("add_bos_token"), bool):
+        made["add_bos_token"] = config["add_bos_token"]
     return made
 
 
@@ -182,9 +184,11 @@ def gguf_file(path):
     return {name: field for name, field in made.items() if field is not None}
 
 
-def write(folder, gguf, texts, encodings):
+def write(folder, gguf, texts, encodings, adds_bos=None):
     if gguf:
         (folder / "gguf.json").write_text(json.dumps(gguf))
+    if adds_bos is not None:
+        (folder / "adds_bos.json").write_text(json.dumps(adds_bos))
     with (folder / "lines.jsonl").open("w") as file:
         file.writelines(json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
     with (folder / "ids.bin").open("wb") as file:
@@ -222,7 +226,12 @@ def tokenizer(name, count, seed, lines):
     rng = random.Random(f"{seed} {name}")
     texts = [line(rng, lines, special) for _ in range(count)]
     encodings = [one.ids for one in loaded.encode_batch(texts, add_special_tokens=False)]
-    write(folder, gguf and metadata(content, config, *gguf), texts, encodings)
+    made, bos = gguf and metadata(content, config, *gguf), config.get("bos_token")
+    bos = loaded.token_to_id(bos["content"] if isinstance(bos, dict) else bos) if bos else None
+    adds_bos = bos is not None and loaded.encode("a").ids[0] == bos
+    # Of a tokenizer whose class it cannot load, version 5 leaves this setting out; version 4 followed it.
+    is_left_out = config.get("add_bos_token") is True and not adds_bos
+    write(folder, made, texts, encodings, None if is_left_out else adds_bos)
 
 
 class BytesConverter(SpmConverter):
@@ -241,11 +250,13 @@ def unigram(name, count, seed, lines):
     rng = random.Random(f"{seed} {name}")
     written, file = io.BytesIO(), folder / "spiece.model"
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=(line(rng, lines, WORDS) for _ in range(6000)), model_writer=written, model_type="unigram", vocab_size=3000,
+        sentence_iterator=(line(rng, lines, WORDS) for _ in range(6000)), model_writer=written, model_type="unigram", vocab_size=6000, character_coverage=0.98,
         hard_vocab_limit=False, user_defined_symbols=["<|im_start|>", "<|im_end|>"], minloglevel=2, **options)
     file.write_bytes(written.getvalue())
     converter = (BytesConverter if options["byte_fallback"] else SpmConverter)(SimpleNamespace(vocab_file=str(file)))
     loaded, model = converter.converted(), sentencepiece_model_pb2.ModelProto.FromString(written.getvalue())
+    # As every class of transformers does.
+    loaded.add_special_tokens([AddedToken(model.trainer_spec.unk_piece, normalized=False)])
     loaded.save(str(folder / "tokenizer.json"))
     # llama.cpp's converter: SentencePiece's types of tokens are its own.
     metadata = {

@@ -67,7 +67,16 @@ impl Renderer {
     /// Opens a model directory. `template_override` replaces the directory's chat template. A directory without
     /// a template can still train completion rows.
     pub fn open(model_dir: &Path, template_override: Option<&str>) -> Result<Self, Error> {
-        let tokenizer = Tokenizer::open(model_dir)?;
+        Self::open_over(model_dir, model_dir, template_override)
+    }
+
+    /// As [`Renderer::open`], for an adapter's directory over that of its base; see [`Tokenizer::open_over`].
+    pub fn open_over(
+        model_dir: &Path,
+        base_dir: &Path,
+        template_override: Option<&str>,
+    ) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::open_over(model_dir, base_dir)?;
         let source = match template_override {
             Some(source) => Some(source.to_owned()),
             None => template::source_of(model_dir)?,
@@ -117,11 +126,12 @@ impl Renderer {
         self.prompt_from_text(&self.chat_template()?.render_thinking(messages, tools, true, Some(false))?)
     }
 
-    /// The ids that the model is given to go on with a text that is no conversation.
+    /// The ids that the model is given to go on with a text that is no conversation. The beginning token is added only to
+    /// a text that has none.
     pub fn completion_prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let mut ids: Vec<u32> = self.tokenizer.bos_to_add().into_iter().collect();
-        ids.extend(self.tokenizer.encode(text)?);
-        Ok(ids)
+        let ids = self.tokenizer.encode(text)?;
+        let to_add = self.tokenizer.bos_to_add().filter(|bos| ids.first() != Some(bos));
+        Ok(to_add.into_iter().chain(ids).collect())
     }
 
     /// As [`Renderer::prompt`], from the text that the template gives; see [`template::process`].
@@ -203,9 +213,16 @@ impl Renderer {
             let what = "the tokenizer has no eos_token, which must end a completion";
             return Err(Fault::new("", Code::NoEndOfTurn, what, "use another base, or rows with messages"));
         };
-        let given = self.completion_prompt(prompt)?;
-        let mut learnt = self.tokenizer.encode(completion)?;
-        learnt.push(eos);
+        let mut learnt = match prompt.is_empty() {
+            true => self.tokenizer.encode(completion)?,
+            false => self.tokenizer.encode_continuation(completion)?,
+        };
+        let begins = prompt.is_empty() && learnt.first().copied() == self.tokenizer.bos_to_add();
+        let given = if begins { Vec::new() } else { self.completion_prompt(prompt)? };
+        // Texts that were written with a template have these tokens already.
+        if learnt.last() != Some(&eos) {
+            learnt.push(eos);
+        }
         Ok(vec![Span { tokens: given, trained: false }, Span { tokens: learnt, trained: true }])
     }
 
@@ -238,28 +255,42 @@ impl Renderer {
         Ok((spans, placed))
     }
 
-    /// How many of a turn's tokens are its answer with the end-of-turn token, after which only white space may
-    /// follow; `None` if there is no such token.
+    /// How many of a turn's tokens are its answer with the end-of-turn token, after which only white space and further
+    /// such tokens may follow; `None` if there is no such token.
     fn answer_len(&self, turn: &[u32], stop_ids: &[u32]) -> Result<Option<usize>, Error> {
-        let Some(end) = turn.iter().rposition(|id| self.tokenizer.is_added(*id)) else {
-            return Ok(None);
-        };
-        let after = self.tokenizer.decode(&turn[end + 1..], false)?;
-        let ends = stop_ids.contains(&turn[end]) && after.trim().is_empty();
-        Ok(ends.then_some(end + 1))
+        let end = first_behind_text(&self.tokenizer, turn, |id| stop_ids.contains(&id))?;
+        Ok(end.map(|end| end + 1))
     }
 }
 
-/// The tokenizer's end tokens, and the last added token of a short answer.
+/// The tokenizer's end tokens, and the first added token behind the text of a short answer.
 fn stop_ids(tokenizer: &Tokenizer, answer: &str) -> Result<Vec<u32>, Error> {
     let mut stop_ids = tokenizer.eos_ids().to_vec();
     let turn = tokenizer.encode(answer)?;
-    if let Some(&end) = turn.iter().rfind(|id| tokenizer.is_added(**id))
-        && !stop_ids.contains(&end)
+    if let Some(end) = first_behind_text(tokenizer, &turn, |id| tokenizer.is_added(id))?
+        && !stop_ids.contains(&turn[end])
     {
-        stop_ids.push(end);
+        stop_ids.push(turn[end]);
     }
     Ok(stop_ids)
+}
+
+/// Where the first of those tokens stands behind which there are only such, each another one, and white space. The same
+/// token twice is once the text's.
+fn first_behind_text(
+    tokenizer: &Tokenizer,
+    ids: &[u32],
+    is_such: impl Fn(u32) -> bool,
+) -> Result<Option<usize>, Error> {
+    let (mut first, mut end) = (None, ids.len());
+    while let Some(at) = ids[..end].iter().rposition(|&id| is_such(id)) {
+        let is_there_twice = first.is_some_and(|first: usize| ids[first..].contains(&ids[at]));
+        if is_there_twice || !tokenizer.decode(&ids[at + 1..end], false)?.trim().is_empty() {
+            break;
+        }
+        (first, end) = (Some(at), at);
+    }
+    Ok(first)
 }
 
 fn sample_of(row: &Row, spans: Vec<Span>) -> Result<Sample, Fault> {

@@ -255,8 +255,8 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let tag = &rest[start + 2..start + length];
+        let Some(length) = rest[start + 2..].find("%}") else { break };
+        let tag = &rest[start + 2..start + 2 + length];
         let word = tag.trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
         out.push_str(&rest[..start + 2]);
         match word {
@@ -265,7 +265,7 @@ fn without_generation_tags(source: &str) -> String {
             _ => out.push_str(tag),
         }
         out.push_str("%}");
-        rest = &rest[start + length + 2..];
+        rest = &rest[start + length + 4..];
     }
     out.push_str(rest);
     out
@@ -284,12 +284,22 @@ fn template_error(error: &minijinja::Error, source: &str, output_full: bool) -> 
             format!("stopped after {MAX_INSTRUCTIONS} instructions; a loop does not end")
         }
         _ if output_full => format!("writes more than {MAX_OUTPUT_BYTES} bytes"),
-        (kind, _) => match error.detail() {
+        (kind, _) => match error.detail().filter(|detail| is_of_the_template(detail, source)) {
             Some(detail) => format!("{kind}: {}", shortened(detail)),
             None => kind.to_string(),
         },
     };
     Error::Template { message, line: error.line() }
+}
+
+/// Whether what the engine says quotes nothing but the template: it also quotes values, which may be the conversation's.
+fn is_of_the_template(detail: &str, source: &str) -> bool {
+    const QUOTES: [char; 3] = ['\'', '"', '`'];
+    match (detail.find(QUOTES), detail.rfind(QUOTES)) {
+        (Some(first), Some(last)) if first < last => source.contains(&detail[first + 1..last]),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 fn shortened(text: &str) -> String {

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub use bytes::TokenBytes;
 pub use gguf::{GgufTokenizer, config_from_gguf, from_gguf};
+pub use loading::class_alone;
 
 use crate::error::Error;
 
@@ -50,16 +51,23 @@ pub struct Tokenizer {
     bos_to_add: Option<u32>,
     eos_id: Option<u32>,
     eos_ids: Vec<u32>,
+    /// Whether a text is encoded with a space in front of it.
+    puts_space_in_front: bool,
 }
 
 impl Tokenizer {
     /// Reads `tokenizer.json` and, where they are there, `tokenizer_config.json` (special tokens), `config.json` (what
     /// transformers goes by when it loads a tokenizer) and `generation_config.json` (further end tokens).
     pub fn open(model_dir: &Path) -> Result<Self, Error> {
+        Self::open_over(model_dir, model_dir)
+    }
+
+    /// As [`Tokenizer::open`], for the directory of an adapter, which has no `config.json`: that of its base counts.
+    pub fn open_over(model_dir: &Path, base_dir: &Path) -> Result<Self, Error> {
         let text = read(&model_dir.join("tokenizer.json"))?;
         let config = read_json(&model_dir.join(CONFIG_FILE))?;
         let generation = read_json(&model_dir.join("generation_config.json"))?;
-        let text = loading::as_loaded(&text, &config, &read_json(&model_dir.join("config.json"))?)?;
+        let text = loading::as_loaded(&text, &config, &read_json(&base_dir.join("config.json"))?)?;
         Self::from_parts(&text, &config, &generation)
     }
 
@@ -103,7 +111,17 @@ impl Tokenizer {
         let added = inner.get_added_tokens_decoder().into_iter();
         let added =
             added.filter(|(_, token)| !token.content.chars().all(is_space)).map(|(id, _)| id).collect();
-        let mut tokenizer = Tokenizer { inner, special, added, bos_to_add: None, eos_id, eos_ids };
+        let mut tokenizer = Tokenizer {
+            inner,
+            special,
+            added,
+            bos_to_add: None,
+            eos_id,
+            eos_ids,
+            puts_space_in_front: false,
+        };
+        let first = tokenizer.encode("x")?.first().and_then(|&id| tokenizer.inner.id_to_token(id));
+        tokenizer.puts_space_in_front = first.is_some_and(|token| token.starts_with(['▁', 'Ġ']));
         let adds_bos = match config["add_bos_token"].as_bool() {
             Some(adds) => adds,
             None => bos_id.is_some() && tokenizer.ids("", true)?.first().copied() == bos_id,
@@ -129,6 +147,20 @@ impl Tokenizer {
         check_white_space(text)?;
         let encoding = self.inner.encode(text, false).map_err(cannot_encode)?;
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
+    /// The ids of a text that stands behind another one: without the space that some tokenizers put in front of a text.
+    pub(crate) fn encode_continuation(&self, text: &str) -> Result<Vec<u32>, Error> {
+        if self.puts_space_in_front {
+            // Characters that become tokens of their own, whatever follows.
+            for before in ["\n", "\u{1}"] {
+                let alone = self.encode(before)?;
+                if let Some(rest) = self.encode(&format!("{before}{text}"))?.strip_prefix(alone.as_slice()) {
+                    return Ok(rest.to_vec());
+                }
+            }
+        }
+        self.encode(text)
     }
 
     /// The ids of what follows the added token `id` in a text.

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hearth_data::tokenizer::{GgufTokenizer, config_from_gguf, from_gguf};
+use hearth_data::template::process::{RenderReply, RenderRequest};
+use hearth_data::tokenizer::{GgufTokenizer, class_alone, config_from_gguf, from_gguf};
 use hearth_data::{
     ChatTemplate, Conversation, Message, Renderer, Role, Row, RowContent, SpecialTokens, Tokenizer, ToolCall,
 };
@@ -227,6 +228,129 @@ fn samples_begin_with_the_prompts_of_their_answers() {
     assert!(tokenizers >= 8, "only {tokenizers} tokenizers");
 }
 
+/// An adapter's directory has no config.json.
+#[test]
+fn a_tokenizer_alone_is_that_of_its_base() {
+    let dir = families_dir().join("golden/tokenizers/mistral-7b-as-it-is");
+    let read = |name: &str| read_json(&dir.join(name)).expect("the file is there");
+    let (mut config, model) = (read("tokenizer_config.json"), read("config.json"));
+    assert_eq!(config["tokenizer_class"], "LlamaTokenizer");
+    config["tokenizer_class"] = class_alone(&config, &model).expect("another class").into();
+    let alone = tempfile::tempdir().expect("a directory");
+    std::fs::copy(dir.join("tokenizer.json"), alone.path().join("tokenizer.json")).expect("it copies");
+    std::fs::copy(dir.join("tokenizer_config.json"), alone.path().join("tokenizer_config.json"))
+        .expect("it copies");
+    let text = " [INST] q [/INST] a</s>";
+    let ids =
+        |tokenizer: Result<Tokenizer, _>| tokenizer.expect("it opens").encode(text).expect("it encodes");
+    let expect = ids(Tokenizer::open(&dir));
+    // As somebody else left it there, the base's file helps.
+    assert_ne!(ids(Tokenizer::open(alone.path())), expect);
+    assert_eq!(ids(Tokenizer::open_over(alone.path(), &dir)), expect);
+    std::fs::write(alone.path().join("tokenizer_config.json"), config.to_string()).expect("it is written");
+    assert_eq!(ids(Tokenizer::open(alone.path())), expect);
+}
+
+/// What is learnt is what stands in the row: no space is put before a completion.
+#[test]
+fn completions_are_learnt_as_they_stand() {
+    for name in
+        ["mistral-7b", "mistral-7b-legacy", "mistral-7b-as-it-is", "gemma-3", "llama-3", "unigram-bytes"]
+    {
+        let dir = families_dir().join("golden/tokenizers").join(name);
+        let tokenizer = Tokenizer::open(&dir).expect("the tokenizer opens");
+        let encode = |text: &str| tokenizer.encode(text).expect("it encodes");
+        let config = read_json(&dir.join("tokenizer_config.json")).unwrap_or_default();
+        if config["eos_token"].is_null() {
+            continue;
+        }
+        let renderer = Renderer::open(&dir, None).or_else(|_| Renderer::new(Tokenizer::open(&dir)?, None));
+        let renderer = renderer.expect("it opens");
+        for (prompt, completion) in [
+            ("The capital is", "Paris"),
+            ("The capital is", " Paris"),
+            ("return x", "+1"),
+            ("[", "1, 2]"),
+            ("a", "\nb"),
+        ] {
+            let content = RowContent::Completion { prompt: prompt.into(), completion: completion.into() };
+            let samples = renderer.render(&Row::new(1, content), 100).expect("it renders").samples;
+            let sample = &samples[0];
+            let learnt = sample.weights.iter().position(|weight| *weight > 0.0).expect("a learnt token");
+            let whole = renderer
+                .tokenizer()
+                .decode(&sample.tokens[..sample.tokens.len() - 1], true)
+                .expect("it decodes");
+            assert_eq!(whole, format!("{prompt}{completion}"), "{name}");
+            let given = renderer.tokenizer().decode(&sample.tokens[..learnt], true).expect("it decodes");
+            assert_eq!(given, prompt, "{name}");
+        }
+        assert!(!encode("Paris").is_empty());
+    }
+}
+
+/// In every template: thoughts, wherever they stand in the row, are learnt once and whole, or the row is refused.
+#[test]
+fn thoughts_are_learnt_once_with_every_template() {
+    let dir = families_dir().join("golden/templates");
+    let beside = Message { reasoning_content: Some("TH1".into()), ..Message::new(Role::Assistant, "AN1") };
+    let inside =
+        ["<think>TH1</think>AN1", "<think>\nTH1\n</think>\n\nAN1", "\n<think>\nTH1\n</think>\nAN1", "AN1"];
+    let mut answers = vec![beside];
+    answers.extend(inside.map(|content| Message::new(Role::Assistant, content)));
+    let (mut learnt_count, mut wrong) = (0, Vec::new());
+    for path in
+        std::fs::read_dir(&dir).expect("the golden files").map(|entry| entry.expect("an entry").path())
+    {
+        let text = std::fs::read_to_string(&path).expect("the golden file can be read");
+        let head: Value = serde_json::from_str(text.lines().next().expect("a first line")).expect("JSON");
+        let special = &head["special_tokens"];
+        let special = SpecialTokens {
+            bos: self::text(&special["bos_token"]),
+            eos: self::text(&special["eos_token"]),
+            ..Default::default()
+        };
+        let source = head["template"].as_str().expect("a template");
+        for (number, answer) in answers.iter().enumerate() {
+            let messages = vec![
+                Message::new(Role::User, "QU1"),
+                answer.clone(),
+                Message::new(Role::User, "QU2"),
+                Message::new(Role::Assistant, "AN2"),
+            ];
+            let conversation = Conversation { messages, tools: vec![] };
+            let request = RenderRequest::for_training(source, &special, &conversation);
+            let RenderReply::Turns { turns, .. } = request.render() else { continue };
+            let turns = serde_json::to_value(&turns).expect("JSON");
+            for text in turns["texts"].as_array().expect("texts") {
+                let full = text["full"].as_str().expect("a text");
+                for turn in text["turns"].as_array().expect("turns") {
+                    let bytes = |name: &str| turn[name].as_u64().expect("a number") as usize;
+                    let learnt = &full[bytes("prompt_bytes")..bytes("turn_bytes")];
+                    let count = |what: &str| learnt.matches(what).count();
+                    let is_first = turn["index"] == 1;
+                    let thoughts = usize::from(is_first && number < inside.len());
+                    let (answer, other) = if is_first { ("AN1", "AN2") } else { ("AN2", "AN1") };
+                    learnt_count += 1;
+                    let is_right = count(answer) == 1
+                        && count(other) == 0
+                        && count("TH1") == thoughts
+                        && count("QU") == 0
+                        && count("<think>") <= 1
+                        && count("</think>") <= 1;
+                    if !is_right {
+                        wrong.push(format!("{} {number}: {learnt:?}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    println!("{learnt_count} answers");
+    wrong.iter().take(20).for_each(|what| println!("{what}"));
+    assert!(wrong.is_empty(), "{} answers are learnt wrongly", wrong.len());
+    assert!(learnt_count > 1000, "only {learnt_count} answers");
+}
+
 fn read_json(path: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(serde_json::from_str(&text).expect("the file is JSON"))
@@ -302,6 +426,13 @@ fn compare_ids(what: &str, tokenizer: &Tokenizer, lines: &[String], expected: &[
     lines.iter().zip(expected).filter_map(differs).collect()
 }
 
+/// Whether the beginning token is put before a text.
+fn compare_bos(what: &str, tokenizer: &Tokenizer, dir: &Path) -> Option<String> {
+    let expected = read_json(&dir.join("adds_bos.json"))?;
+    let ours = tokenizer.bos_to_add().is_some();
+    (expected != ours).then(|| format!("{what}: the beginning token is added: ours {ours} theirs {expected}"))
+}
+
 fn compare_tokenizer(dir: &Path) -> (usize, Vec<String>) {
     let name = dir.file_name().unwrap_or_default().display().to_string();
     let lines = std::fs::read_to_string(dir.join("lines.jsonl")).expect("the lines can be read");
@@ -310,6 +441,7 @@ fn compare_tokenizer(dir: &Path) -> (usize, Vec<String>) {
     let (mut count, mut differences) = (0, Vec::new());
     if dir.join("tokenizer.json").exists() {
         let tokenizer = Tokenizer::open(dir).expect("the tokenizer opens");
+        differences.extend(compare_bos(&format!("{name} as a directory"), &tokenizer, dir));
         differences.extend(compare_ids(&format!("{name} as a directory"), &tokenizer, &lines, &expected));
         count += lines.len();
     }
@@ -319,6 +451,7 @@ fn compare_tokenizer(dir: &Path) -> (usize, Vec<String>) {
         let config: Value = serde_json::from_str(&config).expect("the config is JSON");
         let made = from_gguf(&gguf).expect("a tokenizer");
         let tokenizer = Tokenizer::from_parts(&made, &config, &Value::Null).expect("the tokenizer opens");
+        differences.extend(compare_bos(&format!("{name} from GGUF"), &tokenizer, dir));
         differences.extend(compare_ids(&format!("{name} from GGUF"), &tokenizer, &lines, &expected));
         count += lines.len();
     }

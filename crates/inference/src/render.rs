@@ -62,9 +62,9 @@ impl Prompter {
             let is_bases = dir == base_dir || given == source_of(base_dir)?.as_deref().map(as_given);
             let tool_form = source.as_deref().and_then(ToolForm::of);
             Ok(if source.is_none() || (is_base_trusted && is_bases) {
-                Self::new(Renderer::open(dir, source.as_deref())?, None, tool_form)
+                Self::new(Renderer::open_over(dir, base_dir, source.as_deref())?, None, tool_form)
             } else {
-                Self::new(Renderer::new(Tokenizer::open(dir)?, None)?, source, tool_form)
+                Self::new(Renderer::new(Tokenizer::open_over(dir, base_dir)?, None)?, source, tool_form)
             })
         };
         open().map_err(|source| InferenceError::LoadRenderer { dir: dir.to_owned(), source })

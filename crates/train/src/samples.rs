@@ -18,8 +18,6 @@ const LISTED_ERRORS_MAX: usize = 20;
 pub const LISTED_LINES_MAX: usize = 100;
 /// Rows whose prompts are compared with those of a server.
 const FIRST_ROWS: usize = 16;
-/// Rows among which they are looked for: some may be left out as too long.
-const FIRST_AMONG_ROWS: u64 = 64;
 /// Rows of a micro-batch or step that one message names; the others are counted.
 const NAMED_ROWS_MAX: usize = 20;
 
@@ -34,7 +32,7 @@ pub struct Samples {
     pub dropped: Dropped,
     /// What became of each row.
     pub entries: Vec<Entry>,
-    /// The first rows that are used with all their samples, for whoever looks at some.
+    /// The first rows that are used, perhaps without some of their samples, for whoever looks at them.
     pub first: Vec<Place>,
     /// Whether a row teaches thoughts.
     pub teaches_thoughts: bool,
@@ -53,6 +51,8 @@ pub struct Place {
     pub file: usize,
     /// Its line, from 1.
     pub line: u64,
+    /// Whether all of its samples are used.
+    pub is_whole: bool,
 }
 
 /// Where a sample came from.
@@ -94,14 +94,14 @@ impl Samples {
                     Ok((row, rendered)) => {
                         let digest = RowDigest::of(rows.last_row());
                         read.entries.push(entry(number, row.line, digest, usage, &rendered));
-                        read.teaches_thoughts |= teaches_thoughts(&row);
                         if rendered.samples.is_empty() {
                             read.drop_row(row.line, (files.len() > 1).then_some(number));
                             continue;
                         }
-                        let is_whole = rendered.too_long.is_empty();
-                        if is_whole && read.first.len() < FIRST_ROWS && read.rows <= FIRST_AMONG_ROWS {
-                            read.first.push(Place { file: number, line: row.line });
+                        read.teaches_thoughts |= teaches_thoughts(&row);
+                        if read.first.len() < FIRST_ROWS {
+                            let is_whole = rendered.too_long.is_empty();
+                            read.first.push(Place { file: number, line: row.line, is_whole });
                         }
                         let origin = Origin { file: number, row: read.usable_rows };
                         read.from.resize(read.from.len() + rendered.samples.len(), origin);

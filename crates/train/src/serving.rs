@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hearth_data::tokenizer::class_alone;
 use hearth_data::{
     ChatTemplate, Conversation, Renderer, Row, RowContent, RowReader, Sample, source, template,
 };
@@ -27,6 +28,8 @@ const COPIED_FILES: [&str; 3] = ["tokenizer.json", "special_tokens_map.json", "g
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 const TEMPLATE_KEY: &str = "chat_template";
+const CONFIG_FILE: &str = "config.json";
+const CLASS_KEY: &str = "tokenizer_class";
 
 /// The chat template that goes with the adapter, if there is one: that of the job, or one that makes the model think
 /// only when it is told to, if no answer has thoughts and the prompts that were trained say so.
@@ -43,8 +46,8 @@ pub(crate) fn template(
         return Ok(Some(given.to_owned()));
     }
     let (mut turns, mut all) = (0, Fit { plain: true, without_thoughts: true });
-    each_row(job, train, eval, |row, samples| {
-        for fit in fits_of(renderer, row, samples) {
+    each_row(job, train, eval, |row, samples, is_whole| {
+        for fit in fits_of(renderer, row, samples, is_whole) {
             turns += 1;
             all.plain &= fit.plain;
             all.without_thoughts &= fit.without_thoughts;
@@ -111,9 +114,9 @@ pub fn prove(dir: &Path, inputs: &Inputs) -> Result<(), TrainError> {
     renderer.set_now_ms(inputs.now_ms);
     // Who wants thoughts of a model that learnt some asks for them, and who wants none says so.
     let may_tell = renderer.template().is_some_and(ChatTemplate::can_be_told_not_to_think);
-    each_row(&inputs.job, &inputs.train, &inputs.eval, |row, samples| {
-        let fits = fits_of(&renderer, row, samples);
-        if fits.iter().all(|fit| fit.plain || may_tell && fit.without_thoughts) {
+    each_row(&inputs.job, &inputs.train, &inputs.eval, |row, samples, is_whole| {
+        let fits = fits_of(&renderer, row, samples, is_whole);
+        if !fits.is_empty() && fits.iter().all(|fit| fit.plain || may_tell && fit.without_thoughts) {
             return Ok(());
         }
         Err(TrainError::Prompt {
@@ -132,8 +135,8 @@ struct Fit {
     without_thoughts: bool,
 }
 
-/// For each trained answer of a row.
-fn fits_of(renderer: &Renderer, row: &Row, samples: &[Sample]) -> Vec<Fit> {
+/// For each trained answer of a row; if some of its samples are left out, for those that have one.
+fn fits_of(renderer: &Renderer, row: &Row, samples: &[Sample], is_whole: bool) -> Vec<Fit> {
     // A prompt that cannot be made fits nothing.
     let begins = |prompt: Result<Vec<u32>, hearth_data::Error>| {
         prompt.is_ok_and(|prompt| samples.iter().any(|sample| begins_with(sample, &prompt)))
@@ -149,7 +152,7 @@ fn fits_of(renderer: &Renderer, row: &Row, samples: &[Sample]) -> Vec<Fit> {
                 plain: begins(renderer.prompt(&messages[..index], tools)),
                 without_thoughts: begins(renderer.prompt_without_thoughts(&messages[..index], tools)),
             };
-            trained.map(fit).collect()
+            trained.map(fit).filter(|fit| is_whole || fit.plain || fit.without_thoughts).collect()
         }
     }
 }
@@ -163,12 +166,12 @@ fn begins_with(sample: &Sample, prompt: &[u32]) -> bool {
     sample.tokens.starts_with(prompt) && is_taught(end) && (end == 0 || sample.weights[end - 1] == 0.0)
 }
 
-/// The rows of [`Samples::first`], with their samples.
+/// The rows of [`Samples::first`], with their samples, and whether these are all.
 fn each_row(
     job: &JobSpec,
     train: &Samples,
     eval: &Samples,
-    mut look: impl FnMut(&Row, &[Sample]) -> Result<(), TrainError>,
+    mut look: impl FnMut(&Row, &[Sample], bool) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     let mut places = train.first.iter().copied().peekable();
     for (number, path) in job.train_files.iter().enumerate() {
@@ -178,12 +181,13 @@ fn each_row(
         let input = source::open(path).map_err(io_error("open", path))?;
         for row in RowReader::new(input) {
             let row = row.map_err(|source| TrainError::Dataset { path: path.clone(), source })?;
-            if places.next_if_eq(&Place { file: number, line: row.line }).is_some() {
+            let is_this = |place: &Place| (place.file, place.line) == (number, row.line);
+            if let Some(place) = places.next_if(is_this) {
                 let samples = match train.of_row(number, row.line) {
                     [] => eval.of_row(number, row.line),
                     samples => samples,
                 };
-                look(&row, samples)?;
+                look(&row, samples, place.is_whole)?;
             }
             if places.peek().is_none_or(|place| place.file != number) {
                 break;
@@ -209,6 +213,14 @@ fn copy_tokenizer(base: &Path, to: &Path, template: Option<&str>) -> Result<(), 
         config = serde_json::from_slice(&text).map_err(|source| TrainError::Setting {
             message: format!("{TOKENIZER_CONFIG_FILE} of the base model is not JSON: {source}"),
         })?;
+    }
+    let model = fs::read(base.join(CONFIG_FILE)).map_err(io_error("read", &base.join(CONFIG_FILE)))?;
+    let model: Value = serde_json::from_slice(&model).map_err(|source| TrainError::Setting {
+        message: format!("{CONFIG_FILE} of the base model is not JSON: {source}"),
+    })?;
+    // The adapter has no config.json, by which some programs read a tokenizer.
+    if let Some(class) = class_alone(&config, &model) {
+        config[CLASS_KEY] = Value::from(class);
     }
     if let Some(template) = template {
         config[TEMPLATE_KEY] = Value::from(template);

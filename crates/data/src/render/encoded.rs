@@ -39,7 +39,7 @@ impl<'a> EncodedText<'a> {
         let turn = self.beginning(turn_bytes)?;
         let answer = match turn.strip_prefix(prompt.as_slice()) {
             Some(answer) => answer.to_vec(),
-            None => self.tokenizer.encode(&self.text[prompt_bytes..turn_bytes])?,
+            None => self.tokenizer.encode_continuation(&self.text[prompt_bytes..turn_bytes])?,
         };
         Ok((prompt, answer))
     }

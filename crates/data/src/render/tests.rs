@@ -249,8 +249,8 @@ fn thoughts_are_learnt_where_the_template_writes_them() {
     check(
         &tiny(None),
         &chat_of(vec![Message::new(User, "q"), thinking("hm", "a")]),
-        "line 3, /messages/1: the chat template does not write the reasoning of this answer as it stands; remove it, or \
-         use a template that writes it",
+        "line 3, /messages/1: the chat template does not write the reasoning of this answer as it stands; write it \
+         at the beginning of the content, between <think> and </think>, use a template that writes it, or remove it",
     );
 }
 
@@ -294,6 +294,60 @@ fn tools_and_calls_that_a_template_leaves_out_are_not_lost_silently() {
         "line 3, /tools: the chat template does not show the tools of the row; use a base or a template that knows tools, \
          or remove them",
     );
+}
+
+#[test]
+fn thoughts_are_learnt_once_however_the_template_parts_them() {
+    // It writes an answer as it stands, and makes the model think.
+    let verbatim = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_end|>{% endfor %}\
+        {% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
+    for content in ["<think>hm</think>a", "\n<think>\nhm\n</think>\na", "<think>\nhm\n</think>\n\na"] {
+        let row = chat(&[(User, "q"), (Assistant, content)]);
+        let expect = "[user]q<|im_end|>[assistant]<think>\n⟦hm\n</think>\n\na<|im_end|>⟧";
+        assert_eq!(
+            marked(&tiny(Some(verbatim)), &row).replace("</think>\na", "</think>\n\na"),
+            expect,
+            "{content}"
+        );
+    }
+    // It writes empty thoughts before those of the content.
+    let empty = "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}\
+        {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
+    let error = marked(&tiny(Some(empty)), &chat(&[(User, "q"), (Assistant, "<think>hm</think>a")]));
+    assert!(error.contains("once more or empty ones; put the thoughts into reasoning_content"), "{error}");
+}
+
+#[test]
+fn an_answer_ends_with_its_turn_though_the_conversation_ends_with_another_token() {
+    let phi = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_start|>\n{% endfor %}\
+        {% if add_generation_prompt %}[assistant]{% else %}{{ eos_token }}{% endif %}";
+    let renderer = tiny(Some(phi));
+    check(
+        &renderer,
+        &chat(&[(User, "q"), (Assistant, "a"), (User, "r"), (Assistant, "b")]),
+        "[user]q<|im_start|>\n[assistant]⟦a<|im_start|>⟧\n[user]r<|im_start|>\n[assistant]⟦b<|im_start|>⟧\n<|im_end|>",
+    );
+    let stops: Vec<u32> =
+        ["<|im_end|>", "<|im_start|>"].iter().filter_map(|t| renderer.tokenizer.token_id(t)).collect();
+    assert_eq!(renderer.stop_ids(), stops);
+    // What a template writes before the answer ends nothing.
+    let thinking = "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}{% endif %}";
+    assert_eq!(tiny(Some(thinking)).stop_ids(), &stops[..1]);
+}
+
+#[test]
+fn tokens_that_a_text_has_are_not_added_again() {
+    let config =
+        serde_json::json!({"bos_token": "<|endoftext|>", "add_bos_token": true, "eos_token": "<|im_end|>"});
+    let text = include_str!("../../tests/fixtures/tiny/tokenizer.json");
+    let tokenizer = Tokenizer::from_parts(text, &config, &Value::Null).expect("it opens");
+    let renderer = Renderer::new(tokenizer, None).expect("it opens");
+    let row = |prompt: &str, completion: &str| {
+        Row::new(9, RowContent::Completion { prompt: prompt.into(), completion: completion.into() })
+    };
+    check(&renderer, &row("", "<|endoftext|>a<|im_end|>"), "<|endoftext|>⟦a<|im_end|>⟧");
+    check(&renderer, &row("<|endoftext|>q", "a<|im_end|>"), "<|endoftext|>q⟦a<|im_end|>⟧");
+    check(&renderer, &row("", "a"), "<|endoftext|>⟦a<|im_end|>⟧");
 }
 
 #[test]

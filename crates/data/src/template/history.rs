@@ -16,8 +16,11 @@ pub enum ThinkingHistory {
 /// Leaves thoughts before the last question out of what the rest of the template sees.
 const INTERLEAVED: &str = "{%- set thoughts = namespace(question=-1, messages=[]) %}\
     {%- for message in messages %}{%- if message.role == 'user' %}{%- set thoughts.question = loop.index0 %}{%- endif %}{%- endfor %}\
-    {%- for message in messages %}{%- if message.role == 'assistant' and message.reasoning_content is defined and loop.index0 < thoughts.question %}\
-    {%- set message = dict(message, reasoning_content='') %}{%- endif %}\
+    {%- for message in messages %}{%- if message.role == 'assistant' and loop.index0 < thoughts.question %}\
+    {%- if message.reasoning_content is defined %}{%- set message = dict(message, reasoning_content='') %}{%- endif %}\
+    {%- if message.thinking is defined %}{%- set message = dict(message, thinking='') %}{%- endif %}\
+    {%- if message.content is string and '</think>' in message.content %}\
+    {%- set message = dict(message, content=message.content.split('</think>')[-1].lstrip()) %}{%- endif %}{%- endif %}\
     {%- set thoughts.messages = thoughts.messages + [message] %}{%- endfor %}\
     {%- set messages = thoughts.messages %}";
 /// Variables by which templates are told to keep thoughts, and their values for it.

@@ -185,13 +185,36 @@ fn generation_tags_keep_their_white_space_marks() {
     let source = "a \n{%- generation %}b{% endgeneration -%}\n c";
     assert_eq!(without_generation_tags(source), "a \n{%- if true %}b{% endif -%}\n c");
     assert_eq!(compile(source).render(&[], &[], false).expect("it renders"), "abc");
-    assert_eq!(without_generation_tags("{% generation"), "{% generation");
+    for source in ["{% generation", "{%}", "{%}- else -%}", "{%%}", "{%%"] {
+        assert_eq!(without_generation_tags(source), source);
+    }
 }
 
 #[test]
 fn the_date_is_there() {
     let year = compile("{{ strftime_now('%Y') }}").render(&[], &[], false).expect("it renders");
     assert!(year.parse::<u32>().expect("a year") >= 2026);
+}
+
+#[test]
+fn errors_quote_the_template_and_no_row() {
+    let error = |source: &str, content: &str| {
+        let messages = [Message::new(Role::User, content)];
+        compile(source).render(&messages, &[], false).expect_err("an error").to_string()
+    };
+    for content in ["PRIVATE", "it's PRIVATE", "a' PRIVATE 'b"] {
+        for source in [
+            "{% include messages[0].content %}",
+            "{{ raise_exception('no ' ~ messages[0].content) }}",
+            "{{ strftime_now(messages[0].content ~ '%!') }}",
+            "{{ messages[0][messages[0].content]() }}",
+        ] {
+            let error = error(source, content);
+            assert!(!error.contains("PRIVATE"), "{error}");
+        }
+    }
+    let error = error("{{ messages[0].content | nosuch }}", "a");
+    assert!(error.contains("nosuch"), "{error}");
 }
 
 #[test]

@@ -115,9 +115,17 @@ impl ChatTemplate {
         let mut bytes = 0;
         // From the last one on, since a text holds those before its end.
         for &index in trained.iter().rev() {
-            let (turn, text) = self.turn(conversation, index)?;
-            match found.texts.last_mut() {
-                Some(last) if last.full.starts_with(&text) => last.turns.push(turn),
+            let (mut turn, text) = self.turn(conversation, index)?;
+            let last = found.texts.last_mut();
+            if let Some(last) = &last
+                && !last.full.starts_with(&text)
+                && let Some(bytes) = self.without_end(&text, &turn, &messages[index])
+                && last.full.starts_with(&text[..bytes])
+            {
+                turn.turn_bytes = bytes;
+            }
+            match last {
+                Some(last) if last.full.starts_with(&text[..turn.turn_bytes]) => last.turns.push(turn),
                 _ => {
                     bytes += text.len();
                     if bytes > MAX_TEXT_BYTES {
@@ -140,6 +148,17 @@ impl ChatTemplate {
         Ok(found)
     }
 
+    /// Bytes of a text without the end token of the whole conversation, which some templates write behind the end of the
+    /// last turn: that turn's end stands before it.
+    fn without_end(&self, text: &str, turn: &Turn, message: &Message) -> Option<usize> {
+        let shorter = text.strip_suffix(self.special_tokens.eos.as_deref()?)?;
+        let learnt = shorter.get(turn.prompt_bytes..)?;
+        let (_, answer) = thoughts_and_answer(message);
+        let behind = &learnt[learnt.rfind(answer)? + answer.len()..];
+        let ends = message.tool_calls.is_empty() && !behind.trim().is_empty();
+        ends.then_some(shorter.len())
+    }
+
     /// A trained turn, and the text that ends with it.
     fn turn(&self, conversation: &Conversation, index: usize) -> Result<(Turn, String), Fault> {
         let Conversation { messages, tools } = conversation;
@@ -151,8 +170,15 @@ impl ChatTemplate {
             && turn.starts_with(start)
             && !turn.starts_with(&prompt)
         {
-            // The template leaves thoughts out wherever it can, and the model is made to think.
-            turn = format!("{prompt}{thoughts}{END_THINK}{}", turn[start.len()..].trim_start());
+            // The template leaves thoughts out wherever it can, or parts them otherwise, and the model is made to think.
+            let written = turn[start.len()..].trim_start();
+            let parted =
+                written.strip_prefix(THINK.trim_end()).and_then(|rest| rest.split_once(END_THINK.trim()));
+            let answer = match parted {
+                Some((own, answer)) if own.trim() == thoughts => answer.trim_start(),
+                _ => written,
+            };
+            turn = format!("{prompt}{thoughts}{END_THINK}{answer}");
         }
         let Some(learnt) = turn.strip_prefix(&prompt) else {
             let (what, fix) = match index {
@@ -170,10 +196,25 @@ impl ChatTemplate {
         };
         for (text, what) in [(thoughts, "reasoning"), (answer, "text")] {
             if !learnt.contains(text) {
-                let what = format!("the chat template does not write the {what} of this answer as it stands");
-                let fix = "remove it, or use a template that writes it";
-                return Err(Fault::at_message(index, Code::Template, &what, fix));
+                let sentence =
+                    format!("the chat template does not write the {what} of this answer as it stands");
+                let fix = match message.reasoning_content {
+                    Some(_) if what == "reasoning" => {
+                        "write it at the beginning of the content, between <think> and </think>, use a template that writes it, \
+                         or remove it"
+                    }
+                    _ => "remove it, or use a template that writes it",
+                };
+                return Err(Fault::at_message(index, Code::Template, &sentence, fix));
             }
+        }
+        // Beside those of the content itself, once: thoughts, or that there are none.
+        let mark = END_THINK.trim();
+        let own = message.content.matches(mark).count();
+        if learnt.matches(mark).count() > own.max(1) {
+            let what = "the chat template writes thoughts before the answer, and those of the row once more or empty ones";
+            let fix = "put the thoughts into reasoning_content, or use another template";
+            return Err(Fault::at_message(index, Code::Template, what, fix));
         }
         if message.tool_calls.iter().any(|call| !learnt.contains(&call.name)) {
             let what = "the chat template does not write the tool calls of this answer";

@@ -196,9 +196,11 @@ pub(super) fn token<'a>(gguf: &'a GgufTokenizer, name: &str, id: u32) -> Result<
     })
 }
 
-/// SentencePiece's files say when the beginning token is not to be added, the others when it is.
+/// SentencePiece's files, and those of some pre-tokenizers, say when the beginning token is not to be added, the others
+/// when it is.
 fn adds_bos(gguf: &GgufTokenizer) -> bool {
-    gguf.add_bos_token.unwrap_or(gguf.model == "llama")
+    const ADDING: [&str; 4] = ["llama3", "llama-v3", "llama-bpe", "tekken"];
+    gguf.add_bos_token.unwrap_or(gguf.model == "llama" || ADDING.contains(&gguf.pre.as_str()))
 }
 
 /// `tokens`: as the vocabulary has them.

@@ -14,9 +14,7 @@ const AS_THEY_ARE: [&str; 2] = ["mistral", "phi3"];
 
 /// The text of the `tokenizer.json` that encodes as transformers does, by `tokenizer_config.json` and `config.json`.
 pub(super) fn as_loaded<'a>(text: &'a str, config: &Value, model: &Value) -> Result<Cow<'a, str>, Error> {
-    let class = [config, model].iter().find_map(|file| file["tokenizer_class"].as_str()).unwrap_or_default();
-    let model_type = model["model_type"].as_str().unwrap_or_default();
-    if class.strip_suffix("Fast").unwrap_or(class) != "LlamaTokenizer" || AS_THEY_ARE.contains(&model_type) {
+    if !is_made_anew(class(config, model)) || is_taken_as_it_is(model) {
         return Ok(text.into());
     }
     let mut tokenizer: Value = serde_json::from_str(text)
@@ -53,6 +51,28 @@ pub(super) fn as_loaded<'a>(text: &'a str, config: &Value, model: &Value) -> Res
     Ok(tokenizer.to_string().into())
 }
 
+/// The class that a `tokenizer_config.json` needs to mean the same where there is no `config.json` beside it, as in the
+/// directory of an adapter; `None` if it needs no other.
+pub fn class_alone<'a>(config: &Value, model: &'a Value) -> Option<&'a str> {
+    if is_made_anew(class(config, model)) && is_taken_as_it_is(model) {
+        return Some("PreTrainedTokenizerFast");
+    }
+    let of_model = model["tokenizer_class"].as_str();
+    of_model.filter(|_| !config["tokenizer_class"].is_string())
+}
+
+fn class<'a>(config: &'a Value, model: &'a Value) -> &'a str {
+    [config, model].iter().find_map(|file| file["tokenizer_class"].as_str()).unwrap_or_default()
+}
+
+fn is_made_anew(class: &str) -> bool {
+    class.strip_suffix("Fast").unwrap_or(class) == "LlamaTokenizer"
+}
+
+fn is_taken_as_it_is(model: &Value) -> bool {
+    model["model_type"].as_str().is_some_and(|name| AS_THEY_ARE.contains(&name))
+}
+
 /// Whether a part, or one of those that it is made of, has this type.
 fn has_type(part: &Value, name: &str) -> bool {
     let inner =
@@ -69,6 +89,15 @@ mod tests {
         let loaded = as_loaded(&text, &config, &model).expect("it loads");
         let loaded: Value = serde_json::from_str(&loaded).expect("JSON");
         loaded["pre_tokenizer"]["prepend_scheme"].as_str().map(str::to_owned)
+    }
+
+    #[test]
+    fn a_class_alone_means_what_it_means_beside_the_model() {
+        let llama = json!({"tokenizer_class": "LlamaTokenizer"});
+        assert_eq!(class_alone(&llama, &json!({"model_type": "mistral"})), Some("PreTrainedTokenizerFast"));
+        assert_eq!(class_alone(&llama, &json!({"model_type": "llama"})), None);
+        assert_eq!(class_alone(&Value::Null, &llama), Some("LlamaTokenizer"));
+        assert_eq!(class_alone(&json!({"tokenizer_class": "GPT2Tokenizer"}), &llama), None);
     }
 
     #[test]

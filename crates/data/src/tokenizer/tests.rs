@@ -75,6 +75,14 @@ fn the_beginning_token_is_added_only_where_the_file_says_so() {
     let tokenizer = open(&gguf);
     assert_eq!(tokenizer.bos_to_add(), Some(0));
     assert_eq!(tokenizer.encode("a").expect("it encodes").len(), 1);
+    // Where the file says nothing, its pre-tokenizer does.
+    assert_eq!(open(&small_gguf("llama-bpe")).bos_to_add(), Some(0));
+    assert_eq!(open(&small_gguf("tekken")).bos_to_add(), Some(0));
+    assert_eq!(open(&small_gguf("smollm")).bos_to_add(), None);
+    assert_eq!(
+        open(&GgufTokenizer { add_bos_token: Some(false), ..small_gguf("tekken") }).bos_to_add(),
+        None
+    );
     // Without add_bos_token in the config, the post-processor of tokenizer.json decides.
     let config = json!({"bos_token": "<s>"});
     let tokenizer = Tokenizer::from_parts(&from_gguf(&gguf).expect("a tokenizer"), &config, &Value::Null);

@@ -119,7 +119,7 @@ pub(super) fn of_rank(
         let what = format!("r: {r} is not between {} and {}", ranks.start(), ranks.end());
         problems.push(Problem::of_file(ADAPTER_CONFIG_FILE, what));
     }
-    match Tokenizer::open(dir) {
+    match Tokenizer::open_over(dir, base_dir) {
         Err(error) => problems.push(Problem::of_file(TOKENIZER_FILE, error.to_string())),
         Ok(tokenizer) => {
             problems.extend(vocabulary_problem(&tokenizer, &base));

@@ -94,6 +94,10 @@ fn try_mode(sampler: &Sampler, wanted: ThinkingHistory) -> Result<(), ServerErro
             "the chat template leaves out the reasoning of earlier answers whatever it is told; give a jinjaTemplate that \
              keeps it"
         }
+        Ok(rendered) if wanted == ThinkingHistory::Interleaved && rendered.samples.len() == 1 => {
+            "the chat template writes the reasoning of earlier answers in a way that cannot be left out; give another \
+             jinjaTemplate"
+        }
         Ok(_) => return Ok(()),
     };
     Err(ServerError::FailedPrecondition(format!("{MODE_FIELD}: {what}")))
