@@ -8,6 +8,7 @@ mod local_server;
 mod output;
 mod page;
 mod progress;
+mod written;
 
 use std::process::ExitCode;
 

@@ -123,6 +123,77 @@ fn a_check_compares_evaluation_data_and_writes_a_page_and_a_corrected_file() {
         &["--fix takes one file"],
     );
     check_error(&run(dir.path(), &["dataset", "check", &rows, "--batch-size", "4"]), &["--model"]);
+    let before = std::fs::read(&rows).unwrap();
+    let args = ["dataset", "check", &rows, "--html", &rows];
+    check_error(&run(dir.path(), &args), &["--html would overwrite"]);
+    let args = ["dataset", "check", &evaluation, "--evaluation", &rows, "--html", &rows];
+    check_error(&run(dir.path(), &args), &["--html would overwrite"]);
+    let args = ["dataset", "render", &rows, "--model", "any", "--html", &rows];
+    check_error(&run(dir.path(), &args), &["--html would overwrite"]);
+    let args = ["dataset", "check", &rows, "--html", &fixed, "--fix", &fixed];
+    check_error(&run(dir.path(), &args), &["would write one file"]);
+    let args = ["dataset", "check", &rows, "--fix", &path("fixed.jsonl.gz")];
+    check_error(&run(dir.path(), &args), &["--fix writes plain rows"]);
+    let args = ["dataset", "check", &rows, "--fix", "/dev/null"];
+    check_error(&run(dir.path(), &args), &["no plain file"]);
+    assert_eq!(std::fs::read(&rows).unwrap(), before);
+}
+
+#[test]
+fn a_report_is_there_though_nothing_can_be_corrected() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("rows"), "{}\n{}\n{}\n").unwrap();
+    let rows = path("rows");
+    for outputs in [["--fix", &path("fixed")], ["--html", &path("nowhere/page.html")]] {
+        let args = [&["dataset", "check", &rows, "--json"], outputs.as_slice()].concat();
+        let output = run(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(1));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["error_count"], 3);
+        assert!(!output.stderr.is_empty());
+        assert!(!dir.path().join("fixed").exists());
+    }
+}
+
+#[test]
+fn rows_are_rendered_as_a_job_with_a_mode_of_thoughts_trains_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let model = path("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in [
+        "data/tests/fixtures/tiny/tokenizer.json",
+        "data/tests/fixtures/tiny/tokenizer_config.json",
+        "model/tests/golden/tiny-gqa-tied/config.json",
+    ] {
+        let file = crates.join(file);
+        std::fs::copy(&file, Path::new(&model).join(file.file_name().unwrap())).unwrap();
+    }
+    let template = "{% for m in messages %}[{{ m.role }}]{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}\
+                    {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    std::fs::write(path("template"), template).unwrap();
+    let answer = |text: &str| format!(r#"{{"role":"assistant","reasoning_content":"{text}","content":"a"}}"#);
+    let user = r#"{"role":"user","content":"q"}"#;
+    let row = format!(r#"{{"messages":[{user},{},{user},{}]}}"#, answer("first"), answer("second"));
+    std::fs::write(path("rows"), row).unwrap();
+    let samples = |mode: &[&str]| {
+        let rows = path("rows");
+        let template = path("template");
+        let args = ["dataset", "render", &rows, "--model", &model, "--template", &template, "--json"];
+        let output = run(dir.path(), &[args.as_slice(), mode].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let samples = shown["rows"][0]["samples"].as_array().unwrap();
+        samples
+            .iter()
+            .map(|sample| sample["text"].as_str().unwrap().matches("first").count())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(samples(&[]), [1]);
+    assert_eq!(samples(&["--thinking-trace-history-mode", "preserved"]), [1]);
+    assert_eq!(samples(&["--thinking-trace-history-mode", "interleaved"]), [1, 0]);
 }
 
 #[test]

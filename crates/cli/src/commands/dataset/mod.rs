@@ -6,6 +6,7 @@ mod delete;
 mod get;
 mod list;
 mod render;
+mod rendering;
 mod seen;
 
 use std::process::ExitCode;

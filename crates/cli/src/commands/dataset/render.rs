@@ -3,7 +3,7 @@
 mod page;
 mod terminal;
 
-use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,19 +17,20 @@ use serde_json::{Value, json};
 use crate::catalogue::installed_dir;
 use crate::config::DataDir;
 use crate::output;
+use crate::written::{ensure_may_write, write};
+
+use super::rendering::Rendering;
 
 /// Most rows of one call.
 const ROWS_MAX: usize = 1_000;
 /// Rows that are shown if nobody says which.
 const ROWS_DEFAULT: usize = 3;
-/// Longest template file, in bytes.
-const TEMPLATE_MAX_BYTES: u64 = 1 << 20;
 
 /// Show rows as the exact tokens that training gets, with the loss weight of each, without a server
 ///
 /// A job makes its samples with the same code. What is learnt is shown bold on green, or between ⟦ and ⟧ without
 /// colours; neighbouring tokens differ in shade. Exit code 1 when a row cannot be used. With --json: {"rows": [{"line",
-/// "samples": [{"tokens", "weights", "text"}], "too_long", "errors"}]}.
+/// "samples": [{"tokens", "weights", "text"}], "too_long", "errors", "warnings"}]}.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  hearth dataset render rows.jsonl --model smollm2-135m-instruct --row 7")]
 pub struct Args {
@@ -47,9 +48,8 @@ pub struct Args {
     /// Longest sample, in tokens; longer ones are left out of training [default: the model's context]
     #[arg(long, value_name = "TOKENS")]
     context_length: Option<usize>,
-    /// Chat template (Jinja) in place of the model's own
-    #[arg(long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    #[command(flatten)]
+    rendering: Rendering,
     /// Write a page to look at in a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -71,9 +71,11 @@ impl Args {
         if !(1..=ROWS_MAX).contains(&self.rows) {
             bail!("--rows must be between 1 and {ROWS_MAX}");
         }
+        if let Some(page) = &self.html {
+            ensure_may_write("--html", page, [&self.file])?;
+        }
         let dir = installed_dir(&self.data_dir.path()?, &self.model)?;
-        let template = self.template.as_ref().map(read_template).transpose()?;
-        let renderer = Renderer::open(&dir, template.as_deref())?;
+        let renderer = self.rendering.renderer(&dir)?;
         let most = ModelConfig::read(&dir)?.max_position_embeddings;
         let context_length = self.context_length.unwrap_or(most);
         if !(1..=most).contains(&context_length) {
@@ -82,8 +84,8 @@ impl Args {
         let shown = self.shown(&renderer, context_length)?;
         if let Some(path) = &self.html {
             let title = format!("{} for {}", self.file.display(), self.model);
-            fs::write(path, page::page(&title, &shown, context_length))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            let page = page::page(&title, &shown, context_length);
+            write(path, |out| Ok(out.write_all(page.as_bytes())?))?;
         }
         if json {
             output::json(&json!({ "rows": shown.iter().map(Shown::to_json).collect::<Vec<_>>() }))?;
@@ -150,14 +152,6 @@ impl Args {
             None => Ok(shown),
         }
     }
-}
-
-fn read_template(path: &PathBuf) -> Result<String> {
-    let cannot_read = || format!("cannot read {}", path.display());
-    if fs::metadata(path).with_context(cannot_read)?.len() > TEMPLATE_MAX_BYTES {
-        bail!("{} is longer than {TEMPLATE_MAX_BYTES} bytes", path.display());
-    }
-    fs::read_to_string(path).with_context(cannot_read)
 }
 
 impl Shown {

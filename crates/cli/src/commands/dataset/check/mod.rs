@@ -3,25 +3,25 @@
 mod page;
 mod text;
 
-use std::fs;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use hearth_data::check::{Batching, Fixed, Input, Options, Report, check, fix};
 use hearth_data::pack::BatchSize;
-use hearth_data::{Limits, Renderer, source};
+use hearth_data::{Limits, source};
 use hearth_domain::job::BATCH_SIZE_SAMPLES_DEFAULT;
 use hearth_model::ModelConfig;
 use hearth_run::MICRO_BATCH_TOKENS;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use crate::catalogue::installed_dir;
 use crate::config::DataDir;
 use crate::output;
+use crate::written::{ensure_may_write, is_same_file, write};
+
+use super::rendering::Rendering;
 
 /// Check files of rows before they are uploaded, without a server
 ///
@@ -49,6 +49,8 @@ pub struct Args {
     /// Samples of a batch
     #[arg(long, value_name = "N", requires = "model", default_value_t = BATCH_SIZE_SAMPLES_DEFAULT as u32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
+    #[command(flatten)]
+    rendering: Rendering,
     /// Write the report as a page
     #[arg(long, value_name = "PAGE")]
     html: Option<PathBuf>,
@@ -62,18 +64,19 @@ pub struct Args {
 
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
-        if let Some(out) = &self.fix {
-            ensure!(self.files.len() == 1, "--fix takes one file");
-            for file in self.files.iter().chain(&self.evaluation) {
-                ensure!(!is_same_file(file, out), "--fix would overwrite {}", file.display());
-            }
-        }
+        self.ensure_outputs()?;
         let report = self.check()?;
         let title = self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-        if let Some(path) = &self.html {
-            write(path, |out| Ok(out.write_all(page::page(&report, &title).as_bytes())?))?;
-        }
-        let fixed = self.fix.as_ref().map(|out| self.fix(out)).transpose()?;
+        // What cannot be written is told last: the report is there all the same.
+        let page = self
+            .html
+            .as_ref()
+            .map(|path| write(path, |out| Ok(out.write_all(page::page(&report, &title).as_bytes())?)));
+        let (fixed, not_fixed) = match self.fix.as_ref().map(|out| self.fix(out)) {
+            Some(Ok(fixed)) => (Some(fixed), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
         if json {
             let mut value = serde_json::to_value(&report)?;
             let fields = value.as_object_mut().context("a report is an object")?;
@@ -88,7 +91,37 @@ impl Args {
                 text::print_fixed(fixed)?;
             }
         }
+        page.transpose()?;
+        if let Some(error) = not_fixed {
+            return Err(error);
+        }
         Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Nothing that is read or written is overwritten.
+    fn ensure_outputs(&self) -> Result<()> {
+        let inputs = || self.files.iter().chain(&self.evaluation);
+        if let Some(page) = &self.html {
+            ensure_may_write("--html", page, inputs())?;
+        }
+        let Some(out) = &self.fix else { return Ok(()) };
+        ensure_may_write("--fix", out, inputs())?;
+        ensure!(self.files.len() == 1, "--fix takes one file");
+        ensure!(
+            self.files[0].is_file(),
+            "--fix reads {} twice, and it is no plain file",
+            self.files[0].display()
+        );
+        ensure!(
+            !self.html.as_ref().is_some_and(|page| is_same_file(page, out)),
+            "--fix and --html would write one file"
+        );
+        let ending = out.extension().unwrap_or_default();
+        ensure!(
+            !(ending == "gz" || ending == "zst"),
+            "--fix writes plain rows; give a name that ends in .jsonl"
+        );
+        Ok(())
     }
 
     fn check(&self) -> Result<Report> {
@@ -96,7 +129,7 @@ impl Args {
             Some(model) => Some(installed_dir(&self.data_dir.path()?, model)?),
             None => None,
         };
-        let renderer = model_dir.as_deref().map(|dir| Renderer::open(dir, None)).transpose()?;
+        let renderer = model_dir.as_deref().map(|dir| self.rendering.renderer(dir)).transpose()?;
         let config = model_dir.as_deref().map(ModelConfig::read).transpose()?;
         let model_context_length = config.map_or(usize::MAX, |config| config.max_position_embeddings);
         let context_length = self.context_length.map_or(model_context_length, |length| length as usize);
@@ -133,25 +166,4 @@ impl Args {
         })?;
         Ok(fixed)
     }
-}
-
-/// Writes a file that is there as a whole or not at all.
-fn write(path: &Path, fill: impl FnOnce(&mut BufWriter<&mut NamedTempFile>) -> Result<()>) -> Result<()> {
-    let cannot_write = || format!("cannot write {}", path.display());
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As files are that a program creates: readable for others if the umask lets them.
-    let permissions = fs::Permissions::from_mode(0o666);
-    let mut file =
-        tempfile::Builder::new().permissions(permissions).tempfile_in(dir).with_context(cannot_write)?;
-    let mut writer = BufWriter::new(&mut file);
-    fill(&mut writer)?;
-    writer.flush().with_context(cannot_write)?;
-    drop(writer);
-    file.as_file().sync_all().with_context(cannot_write)?;
-    file.persist(path).with_context(cannot_write)?;
-    Ok(())
-}
-
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }

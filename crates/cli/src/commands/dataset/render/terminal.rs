@@ -80,7 +80,7 @@ mod tests {
 
     fn row() -> Shown {
         let pieces = vec![piece("q\n", 0.0), piece("a\u{1b}[", 2.0), piece("b", 2.0), piece("\n", 0.0)];
-        Shown { line: 4, samples: vec![pieces], too_long: vec![99], errors: Vec::new() }
+        Shown { line: 4, samples: vec![pieces], too_long: vec![99], errors: vec![], warnings: vec![] }
     }
 
     #[test]
