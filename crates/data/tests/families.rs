@@ -322,8 +322,10 @@ fn thoughts_are_learnt_once_with_every_template() {
             let request = RenderRequest::for_training(source, &special, &conversation);
             let RenderReply::Turns { turns, .. } = request.render() else { continue };
             let turns = serde_json::to_value(&turns).expect("JSON");
+            let mut full = String::new();
             for text in turns["texts"].as_array().expect("texts") {
-                let full = text["full"].as_str().expect("a text");
+                full.truncate(text["shared"].as_u64().expect("a number") as usize);
+                full.push_str(text["rest"].as_str().expect("a text"));
                 for turn in text["turns"].as_array().expect("turns") {
                     let bytes = |name: &str| turn[name].as_u64().expect("a number") as usize;
                     let learnt = &full[bytes("prompt_bytes")..bytes("turn_bytes")];

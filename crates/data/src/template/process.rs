@@ -16,7 +16,7 @@ use crate::tokenizer::SpecialTokens;
 
 /// Longest request, in bytes of JSON: room for the longest chat request with every byte escaped.
 pub const MAX_REQUEST_BYTES: usize = 64 << 20;
-/// Longest reply, in bytes of JSON: many times the longest context. All of it is tokenised.
+/// Longest reply, in bytes of JSON: many times the longest context. What texts have in common is in it once.
 pub const MAX_REPLY_BYTES: usize = 8 << 20;
 
 /// A conversation and the template for it.

@@ -26,6 +26,7 @@ const END_THINK: &str = "\n</think>\n\n";
 
 /// A conversation's texts and its trained turns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Sent", try_from = "Sent")]
 pub struct Turns {
     /// The texts, in the order of their turns; each has at least one turn.
     pub(crate) texts: Vec<Text>,
@@ -36,7 +37,7 @@ pub struct Turns {
 }
 
 /// A text and the trained turns in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text {
     /// The conversation up to the last of the turns.
     pub(crate) full: String,
@@ -53,6 +54,55 @@ pub(crate) struct Turn {
     pub(crate) prompt_bytes: usize,
     /// Bytes of the text up to its end; not fewer.
     pub(crate) turn_bytes: usize,
+}
+
+/// [`Turns`] as JSON. Texts begin with most of the one before, which is not sent again.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    texts: Vec<SentText>,
+    trained: usize,
+    left_out: Vec<Fault>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SentText {
+    /// Bytes that are those of the text before.
+    shared: usize,
+    rest: String,
+    turns: Vec<Turn>,
+}
+
+impl From<Turns> for Sent {
+    fn from(turns: Turns) -> Self {
+        let mut before = String::new();
+        let mut send = |Text { full, turns }: Text| {
+            let same = full.bytes().zip(before.bytes()).take_while(|(a, b)| a == b).count();
+            let shared = full.floor_char_boundary(same);
+            let rest = full[shared..].to_owned();
+            before = full;
+            SentText { shared, rest, turns }
+        };
+        let texts = turns.texts.into_iter().map(&mut send).collect();
+        Sent { texts, trained: turns.trained, left_out: turns.left_out }
+    }
+}
+
+impl TryFrom<Sent> for Turns {
+    type Error = &'static str;
+
+    fn try_from(sent: Sent) -> Result<Self, Self::Error> {
+        let (mut texts, mut bytes) = (Vec::<Text>::with_capacity(sent.texts.len()), 0);
+        for text in sent.texts {
+            let before = texts.last().map_or("", |text| text.full.as_str());
+            let shared = before.get(..text.shared).ok_or("a text does not begin with the one before")?;
+            bytes += shared.len() + text.rest.len();
+            if bytes > MAX_TEXT_BYTES {
+                return Err("the texts are too long");
+            }
+            texts.push(Text { full: format!("{shared}{}", text.rest), turns: text.turns });
+        }
+        Ok(Turns { texts, trained: sent.trained, left_out: sent.left_out })
+    }
 }
 
 /// What is wrong with a row, before its line is known.

@@ -16,7 +16,7 @@ mod report;
 mod rows;
 mod scheduler;
 
-pub(crate) use prepare::{link_or_copy, own_template};
+pub(crate) use prepare::{TemplateChoice, link_or_copy, own_template};
 pub use scheduler::{Executor, JobsConfig, Scheduler, TRAINER_SILENCE_MAX};
 
 use std::error::Error;

@@ -58,7 +58,7 @@ pub(super) fn prepare(
         Some(adapter) => Some(link_adapter(store, dir, adapter)?),
         None => None,
     };
-    let chat_template = own_template(store.data_dir(), settings, &base.dir)?;
+    let chat_template = own_template(store.data_dir(), &settings.into(), &base.dir)?;
     let spec = JobSpec {
         version: JobSpec::VERSION,
         base_model_name: base_model_name(&base.name, &base.manifest),
@@ -119,11 +119,29 @@ fn run_status(doing: &str, dir: &RunDir, error: RunError) -> Status {
     }
 }
 
+/// What a job's chat template depends on beside its base.
+#[derive(Clone, Debug)]
+pub(crate) struct TemplateChoice {
+    pub(crate) jinja_template: Option<String>,
+    pub(crate) warm_start_from: Option<ModelRef>,
+    pub(crate) thinking_history: job::ThinkingHistory,
+}
+
+impl From<&JobSettings> for TemplateChoice {
+    fn from(settings: &JobSettings) -> Self {
+        Self {
+            jinja_template: settings.jinja_template.clone(),
+            warm_start_from: settings.warm_start_from.clone(),
+            thinking_history: settings.thinking_history,
+        }
+    }
+}
+
 /// The chat template in place of the base's own: that of the job, or else that of the adapter that it goes on from; with
 /// what the job wants of the thoughts of earlier answers.
 pub(crate) fn own_template(
     data_dir: &Path,
-    settings: &JobSettings,
+    settings: &TemplateChoice,
     base_dir: &Path,
 ) -> Result<Option<String>, Status> {
     let source = |dir: &Path| {

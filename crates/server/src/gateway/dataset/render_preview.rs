@@ -4,7 +4,7 @@ use hearth_data::read::parse_row;
 use hearth_data::render::Piece;
 use hearth_data::{Rendered, Sample};
 use hearth_domain::job::{CONTEXT_LENGTH_MIN, JINJA_TEMPLATE_MAX_BYTES};
-use hearth_domain::{AccountId, Model, ModelKind};
+use hearth_domain::{AccountId, Model, ModelKind, ModelRef};
 use hearth_inference::{InferenceError, Sampler};
 use hearth_proto::gateway as pb;
 use hearth_store::installed;
@@ -15,7 +15,9 @@ use super::lines::{Line, Lines, Pages, page_size, wrong_token};
 use super::preview::{read_error, ready};
 use crate::error::ServerError;
 use crate::gateway::job::create::base_model;
+use crate::gateway::job::request::thinking_history;
 use crate::gateway::{Call, names, total_size};
+use crate::jobs::{TemplateChoice, own_template};
 use crate::limits::{PREVIEW_PAGE_MAX_BYTES, RENDER_ROWS_DEFAULT, RENDER_ROWS_MAX};
 
 /// Shows rows as the tokens that a job with these settings would train on, with the loss weight of each: the same code
@@ -32,11 +34,31 @@ pub(in crate::gateway) async fn dataset_render_preview(
         return Err(ServerError::field("jinjaTemplate", what));
     }
     crate::state::sync_models(call.state.store()).await?;
-    let base = base(call, &name.account, &request.base_model).await?;
+    let history = thinking_history(request.thinking_trace_history_mode)?;
+    let warm_start = warm_start(call, &name.account, &request.warm_start_from).await?;
+    let base = match &warm_start {
+        Some((_, base)) if request.base_model.is_empty() => base.to_string(),
+        Some(_) => {
+            return Err(ServerError::field("baseModel", "is that of warmStartFrom; give one of the two"));
+        }
+        None => request.base_model.clone(),
+    };
+    let base = self::base(call, &name.account, &base).await?;
     let context_length = context_length(request.context_length, &base)?;
     let dataset = ready(&call.state, &name).await?;
-    let question =
-        format!("render|{}|{}|{context_length}|{}", base.name(), base.create_time_ms, request.jinja_template);
+    let question = format!(
+        "render|{}|{}|{context_length}|{}|{}|{}",
+        base.name(),
+        base.create_time_ms,
+        request.warm_start_from,
+        request.thinking_trace_history_mode,
+        request.jinja_template
+    );
+    let choice = TemplateChoice {
+        jinja_template: Some(request.jinja_template).filter(|template| !template.is_empty()),
+        warm_start_from: warm_start.map(|(adapter, _)| adapter),
+        thinking_history: history,
+    };
     let pages = Pages::new(&dataset, &question);
     let place = pages.read(&request.page_token)?;
     let files = check::uploaded_files(&call.state, &dataset)?.into_iter().map(|(_, path)| path).collect();
@@ -47,8 +69,9 @@ pub(in crate::gateway) async fn dataset_render_preview(
         // The work goes on when nobody waits any more, and counts until its end.
         let _permit = permit;
         let installed = installed::read(state.data_dir(), &base.account, &base.id)?;
-        let template = Some(request.jinja_template.as_str()).filter(|template| !template.is_empty());
-        let sampler = state.inference().sampler(&installed.dir, template).map_err(render_error)?;
+        let template = own_template(state.data_dir(), &choice, &installed.dir)
+            .map_err(|status| ServerError::FailedPrecondition(status.message))?;
+        let sampler = state.inference().sampler(&installed.dir, template.as_deref()).map_err(render_error)?;
         let mut lines = Lines::open(files, place).map_err(read_error)?.ok_or_else(wrong_token)?;
         let mut reply = pb::RenderDatasetPreviewResponse { total_size, ..Default::default() };
         let mut bytes = 0;
@@ -71,6 +94,25 @@ pub(in crate::gateway) async fn dataset_render_preview(
         }
     });
     rendering.await.map_err(|source| ServerError::internal("rendering rows", source))?
+}
+
+/// The adapter that a job would go on from, and its base.
+async fn warm_start(
+    call: &Call,
+    account: &AccountId,
+    text: &str,
+) -> Result<Option<(ModelRef, ModelRef)>, ServerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = names::model_in(account, "warmStartFrom", text)?;
+    call.caller.may_read_models(&name.account)?;
+    let model = call.state.store().model_find(&name).await?;
+    match model.kind {
+        ModelKind::Adapter { base_model, .. } if model.upload.is_none() => Ok(Some((name, base_model))),
+        ModelKind::Adapter { .. } => Err(ServerError::field("warmStartFrom", "its files are not there")),
+        ModelKind::Base { .. } => Err(ServerError::field("warmStartFrom", format!("{text} is no adapter"))),
+    }
 }
 
 /// The base model whose tokenizer is used.
@@ -123,11 +165,15 @@ fn example(
         Ok(row) => row,
         Err(bad) => return Ok(dropped(bad.to_string())),
     };
-    let Rendered { samples, too_long, left_out } =
-        match sampler.render(&row, context_length).map_err(render_error)? {
-            Ok(rendered) => rendered,
-            Err(error) => return Ok(dropped(format!("a job fails at this row: {error}"))),
-        };
+    let Rendered { samples, too_long, left_out } = match sampler.render(&row, context_length) {
+        Ok(Ok(rendered)) => rendered,
+        Ok(Err(error)) => return Ok(dropped(format!("a job fails at this row: {error}"))),
+        Err(InferenceError::TemplateLimits) => {
+            let what = "the chat template needs more memory or time for this row than is allowed here";
+            return Ok(dropped(format!("{what}, or writes too long a text")));
+        }
+        Err(error) => return Err(render_error(error)),
+    };
     let dropped_reason = match too_long.as_slice() {
         [] => String::new(),
         lengths => {

@@ -13,7 +13,7 @@ pub(super) mod get;
 pub(super) mod list;
 mod page;
 pub(super) mod pause;
-mod request;
+pub(in crate::gateway) mod request;
 pub(super) mod resume;
 mod storage;
 mod template;

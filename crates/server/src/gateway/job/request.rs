@@ -41,12 +41,7 @@ pub(super) fn from_pb(job: pb::SupervisedFineTuningJob) -> Result<JobRequest, Se
         early_stop: job.early_stop,
         output_model: job.output_model,
         jinja_template: job.jinja_template,
-        thinking_history: match ThinkingTraceHistoryMode::try_from(job.thinking_trace_history_mode) {
-            Ok(ThinkingTraceHistoryMode::Unspecified) => ThinkingHistory::OfTheTemplate,
-            Ok(ThinkingTraceHistoryMode::Interleaved) => ThinkingHistory::Interleaved,
-            Ok(ThinkingTraceHistoryMode::Preserved) => ThinkingHistory::Preserved,
-            Err(_) => return Err(ServerError::field("thinkingTraceHistoryMode", "has no such value")),
-        },
+        thinking_history: thinking_history(job.thinking_trace_history_mode)?,
         epochs: job.epochs,
         learning_rate: job.learning_rate,
         learning_rate_warmup_steps: job.learning_rate_warmup_steps,
@@ -137,6 +132,16 @@ pub(super) fn lr_scheduler_to_pb(chosen: LrScheduler) -> pb::LearningRateSchedul
         }
     };
     pb::LearningRateScheduler { schedule: Some(schedule) }
+}
+
+/// What becomes of the thoughts of earlier answers.
+pub(in crate::gateway) fn thinking_history(mode: i32) -> Result<ThinkingHistory, ServerError> {
+    match ThinkingTraceHistoryMode::try_from(mode) {
+        Ok(ThinkingTraceHistoryMode::Unspecified) => Ok(ThinkingHistory::OfTheTemplate),
+        Ok(ThinkingTraceHistoryMode::Interleaved) => Ok(ThinkingHistory::Interleaved),
+        Ok(ThinkingTraceHistoryMode::Preserved) => Ok(ThinkingHistory::Preserved),
+        Err(_) => Err(ServerError::field("thinkingTraceHistoryMode", "has no such value")),
+    }
 }
 
 #[cfg(test)]

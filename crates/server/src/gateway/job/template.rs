@@ -39,7 +39,7 @@ pub(super) async fn try_out(
     let trying = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let base = installed::read(state.data_dir(), &settings.base_model.account, &settings.base_model.id)?;
-        let template = own_template(state.data_dir(), &settings, &base.dir)
+        let template = own_template(state.data_dir(), &(&settings).into(), &base.dir)
             .map_err(|status| ServerError::FailedPrecondition(status.message))?;
         let Some(template) = template else {
             let what = "the base has no chat template that could do so";

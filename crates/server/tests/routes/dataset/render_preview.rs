@@ -210,6 +210,12 @@ fn other_templates_run_in_a_process_of_their_own() {
     check(reply["examples"].as_array().unwrap(), &expect, &renderer);
     let asked = std::fs::read_to_string(canned.path().join("reply.asked")).unwrap();
     assert!(asked.contains("question") && asked.contains("[assistant]"), "{asked}");
+    // What a job with this mode would train with.
+    let mode = json!({"thinkingTraceHistoryMode": "THINKING_TRACE_HISTORY_MODE_INTERLEAVED"});
+    let interleaved = render(&server, mode).ok();
+    check(interleaved["examples"].as_array().unwrap(), &expect, &renderer);
+    let asked = std::fs::read_to_string(canned.path().join("reply.asked")).unwrap();
+    assert!(asked.contains("reasoning_content=''"), "{asked}");
     // The base's own template is not a stranger.
     let own = hearth_data::template::source_of(&tiny()).unwrap().unwrap();
     std::fs::remove_file(&file).unwrap();
@@ -234,6 +240,13 @@ fn wrong_requests_are_refused() {
     check(json!({"baseModel": ""}), (400, 3), "baseModel");
     check(json!({"baseModel": "gone"}), (404, 5), "baseModel");
     check(json!({"baseModel": "adapter"}), (400, 3), "is an adapter; give its base");
+    check(json!({"warmStartFrom": "adapter"}), (400, 3), "give one of the two");
+    check(json!({"baseModel": "", "warmStartFrom": "gone"}), (404, 5), "gone");
+    let base = "accounts/fireworks/models/words";
+    check(json!({"baseModel": "", "warmStartFrom": base}), (400, 3), "is no adapter");
+    check(json!({"thinkingTraceHistoryMode": 7}), (400, 3), "thinkingTraceHistoryMode");
+    let of_adapter = render(&server, json!({"baseModel": "", "warmStartFrom": "adapter"})).ok();
+    assert_eq!(of_adapter, render(&server, json!({})).ok());
     check(json!({"contextLength": 15}), (400, 3), "contextLength");
     check(json!({"contextLength": 129}), (400, 3), "contextLength");
     check(json!({"pageSize": -1}), (400, 3), "pageSize");

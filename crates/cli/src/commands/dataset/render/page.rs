@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn contents_are_text() {
         let piece = Piece { text: "<script>\"&".to_owned(), weight: 1.0, tokens: vec![7, 8] };
-        let row = Shown { line: 1, samples: vec![vec![piece]], too_long: vec![], errors: vec![], warnings: vec![] };
+        let row =
+            Shown { line: 1, samples: vec![vec![piece]], too_long: vec![], errors: vec![], warnings: vec![] };
         let page = page("a <b>", &[row], 10);
         assert!(page.contains("<title>a &lt;b&gt;</title>"), "{page}");
         assert!(page.contains("title=\"7 8 · weight 1\">&lt;script&gt;&quot;&amp;</span>"), "{page}");
