@@ -13,5 +13,6 @@ mod learning;
 mod ledger;
 mod memory;
 mod rows;
+mod serving;
 mod warm;
 mod weights;
