@@ -1,6 +1,6 @@
 """What transformers makes of many conversations with the chat templates of public models.
 
-    target/python/bin/python conformance/golden_real_templates.py [--named 700] [--others 60]
+    target/python/bin/python conformance/golden_real_templates.py [--named 500] [--others 60]
 
 For each template of `families.py` it writes `target/families/golden/templates/NAME.jsonl`: a first line with the
 template, then a line for each conversation with its text, or null where transformers refuses it. The conversations are
@@ -234,10 +234,14 @@ def form_of(tokenizer):
     return FORMS[0]
 
 
+# Some templates refuse most conversations: those with a system message, or with calls of tools. All are compared.
+TRIES = 8
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--named", type=int, default=700, help="conversations for each named family")
-    parser.add_argument("--others", type=int, default=60, help="conversations for each other template")
+    parser.add_argument("--named", type=int, default=500, help="conversations that each named family renders")
+    parser.add_argument("--others", type=int, default=60, help="conversations that each other template renders")
     parser.add_argument("--seed", default="1", help="other conversations for another seed")
     arguments = parser.parse_args()
     chat_template_utils.datetime = Clock
@@ -255,14 +259,17 @@ def main():
         else:
             lines = [{**head, "compiles": True, **form}]
             rng = random.Random(f"{arguments.seed} {template.name}")
-            for _ in range(arguments.named if template.named else arguments.others):
+            wanted, rendered = arguments.named if template.named else arguments.others, 0
+            for _ in range(TRIES * wanted):
+                if rendered == wanted:
+                    break
                 messages, tools = conversation(rng)
                 Clock.moment = rng.choice(NOW)
                 prompt = rng.random() < 0.5
                 text, why = render(tokenizer, messages, tools, prompt, form)
                 now_ms = int(Clock.moment.replace(tzinfo=datetime.timezone.utc).timestamp() * 1000)
                 lines.append({"messages": messages, "tools": tools, "add_generation_prompt": prompt, "now_ms": now_ms, "text": text, "refusal": why})
-                total, refused = total + 1, refused + (text is None)
+                total, refused, rendered = total + 1, refused + (text is None), rendered + (text is not None)
         with (OUT / f"{template.name}.jsonl").open("w") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     print(f"{total} conversations, {refused} of them refused")

@@ -13,7 +13,7 @@ use hearth_data::{
 };
 use serde_json::Value;
 
-/// Fewest named families and fewest conversations of each that the golden files must have.
+/// Fewest named families, and fewest conversations that each renders, that the golden files must have.
 const NAMED_MIN: usize = 20;
 const CONVERSATIONS_MIN: usize = 500;
 /// Fewest tokenizers that the golden files must have.
@@ -70,8 +70,18 @@ fn message(value: &Value) -> Message {
     }
 }
 
-/// Conversations, and what is wrong with each that differs.
-fn compare(path: &Path) -> (bool, usize, Vec<String>) {
+/// What came of a template.
+#[derive(Default)]
+struct Compared {
+    named: bool,
+    conversations: usize,
+    /// Those of which transformers makes a text.
+    rendered: usize,
+    /// What is wrong with each that differs.
+    differences: Vec<String>,
+}
+
+fn compare(path: &Path) -> Compared {
     let lines = std::fs::read_to_string(path).expect("the golden file can be read");
     let mut lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
     let head = lines.next().expect("a first line");
@@ -85,12 +95,16 @@ fn compare(path: &Path) -> (bool, usize, Vec<String>) {
     };
     let mut template = match ChatTemplate::compile(source, &special) {
         Ok(template) => template,
-        Err(_) if head["compiles"] == false => return (named, 0, Vec::new()),
-        Err(error) => return (named, 0, vec![format!("compiles for transformers: {error}")]),
+        Err(_) if head["compiles"] == false => return Compared { named, ..Compared::default() },
+        Err(error) => {
+            let differences = vec![format!("compiles for transformers: {error}")];
+            return Compared { named, differences, ..Compared::default() };
+        }
     };
-    let (mut count, mut differences) = (0, Vec::new());
+    let (mut count, mut rendered, mut differences) = (0, 0, Vec::new());
     for (index, case) in lines.enumerate() {
         count += 1;
+        rendered += usize::from(case["text"].is_string());
         template.set_now_ms(case["now_ms"].as_i64().expect("a time"));
         let messages: Vec<Message> =
             case["messages"].as_array().expect("a list").iter().map(message).collect();
@@ -113,7 +127,7 @@ fn compare(path: &Path) -> (bool, usize, Vec<String>) {
             (Err(error), Some(_)) => differences.push(format!("{index}: {error}")),
         }
     }
-    (named, count, differences)
+    Compared { named, conversations: count, rendered, differences }
 }
 
 #[test]
@@ -124,21 +138,30 @@ fn templates_of_public_models_are_rendered_as_transformers_does() {
         .map(|entry| entry.expect("an entry").path())
         .collect();
     paths.sort();
-    let (mut named_count, mut total, mut failed) = (0, 0, BTreeMap::new());
+    let (mut named_count, mut total, mut total_rendered, mut failed) = (0, 0, 0, BTreeMap::new());
     for path in &paths {
-        let (named, count, differences) = compare(path);
+        let Compared { named, conversations, rendered, mut differences } = compare(path);
         if named {
             named_count += 1;
-            assert!(count >= CONVERSATIONS_MIN, "{}: only {count} conversations", path.display());
+            assert!(rendered >= CONVERSATIONS_MIN, "{}: only {rendered} conversations", path.display());
         }
-        total += count;
+        total += conversations;
+        total_rendered += rendered;
         let name = path.file_stem().unwrap_or_default().display().to_string();
         let known = !named && KNOWN.iter().any(|(known, _)| *known == name);
-        if !differences.is_empty() && !known {
+        if known {
+            println!("{name}: {} of {rendered} differ, as is known", differences.len());
+            // It takes rare values, or a member of a rare name.
+            let too_many = differences.len() > conversations / 2;
+            if !too_many {
+                differences.clear();
+            }
+        }
+        if !differences.is_empty() {
             failed.insert(name, differences);
         }
     }
-    println!("{total} conversations with {} templates", paths.len());
+    println!("{total} conversations with {} templates, {total_rendered} with a text", paths.len());
     for (name, differences) in &failed {
         println!("{name}: {} differ", differences.len());
         differences.iter().take(SHOWN_MAX).for_each(|difference| println!("    {difference}"));
