@@ -99,6 +99,25 @@ mod tests {
     }
 
     #[test]
+    fn thoughts_under_other_names_and_in_the_content_are_left_out_too() {
+        let under_another_name = KEEPS.replace("reasoning_content", "thinking");
+        let interleaved = with_history(&under_another_name, ThinkingHistory::Interleaved);
+        let found = texts(&interleaved, &probe().messages);
+        assert_eq!(found.len(), 2);
+        assert!(!found[1].contains("first thoughts"), "{found:?}");
+        let messages = [
+            Message::new(Role::User, "a"),
+            Message::new(Role::Assistant, "<think>\nfirst\n</think>\n\nb"),
+            Message::new(Role::User, "</think>c"),
+            Message::new(Role::Assistant, "<think>\nsecond\n</think>\n\nd"),
+        ];
+        assert_eq!(
+            texts(&with_history(KEEPS, ThinkingHistory::Interleaved), &messages)[1],
+            "[user]a;[assistant]b;[user]</think>c;[assistant]<think>\nsecond\n</think>\n\nd;"
+        );
+    }
+
+    #[test]
     fn thoughts_are_kept_where_the_template_can() {
         let count = |source: &str| texts(source, &probe().messages).len();
         assert_eq!((count(STRIPS), count(KEEPS)), (2, 1));
