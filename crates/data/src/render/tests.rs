@@ -294,6 +294,11 @@ fn tools_and_calls_that_a_template_leaves_out_are_not_lost_silently() {
         "line 3, /tools: the chat template does not show the tools of the row; use a base or a template that knows tools, \
          or remove them",
     );
+    // A name that stands in the text anyway shows nothing.
+    let tools = vec![serde_json::json!({"type": "function", "function": {"name": "q"}})];
+    let messages = vec![Message::new(User, "q"), Message::new(Assistant, "a")];
+    let row = Row::new(3, RowContent::Chat(Conversation { messages, tools }));
+    assert!(marked(&tiny(Some(ignores)), &row).contains("does not show the tools of the row"));
 }
 
 #[test]
@@ -348,6 +353,19 @@ fn tokens_that_a_text_has_are_not_added_again() {
     check(&renderer, &row("", "<|endoftext|>a<|im_end|>"), "<|endoftext|>⟦a<|im_end|>⟧");
     check(&renderer, &row("<|endoftext|>q", "a<|im_end|>"), "<|endoftext|>q⟦a<|im_end|>⟧");
     check(&renderer, &row("", "a"), "<|endoftext|>⟦a<|im_end|>⟧");
+}
+
+#[test]
+fn a_long_row_of_many_answers_ends_soon() {
+    let texts = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
+    let content = "x".repeat(1 << 20);
+    let turns: Vec<(Role, &str)> = (0..64)
+        .map(|index| if index % 2 == 0 { (User, content.as_str()) } else { (Assistant, "a") })
+        .collect();
+    let error = marked(&tiny(Some(texts)), &chat(&turns));
+    let expect = "line 3: the row is too long for its 32 learnt answers: all that stands before each would be more than 1 GiB; \
+                  divide the row";
+    assert_eq!(error, expect);
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::row::{Conversation, Message, Role};
 
 /// Most bytes of all texts of a row: as many as the longest line, twice.
 pub const MAX_TEXT_BYTES: usize = 64 << 20;
+/// Most bytes that are written for a row: a text before and with each answer, of which all but the longest are only compared.
+const MAX_WRITTEN_BYTES: usize = 1 << 30;
 /// How a prompt ends that makes the model think.
 const THINK: &str = "<think>\n";
 /// What stands between the thoughts and the answer.
@@ -162,10 +164,19 @@ impl ChatTemplate {
         let messages = &conversation.messages;
         let trained: Vec<usize> = (0..messages.len()).filter(|&index| messages[index].is_trained()).collect();
         let mut found = Turns { texts: Vec::new(), trained: trained.len(), left_out: Vec::new() };
-        let mut bytes = 0;
+        let (mut bytes, mut written) = (0, 0);
         // From the last one on, since a text holds those before its end.
         for &index in trained.iter().rev() {
             let (mut turn, text) = self.turn(conversation, index)?;
+            written += turn.prompt_bytes + text.len();
+            if written > MAX_WRITTEN_BYTES {
+                let message = format!(
+                    "the row is too long for its {} learnt answers: all that stands before each would be more than {} GiB",
+                    trained.len(),
+                    MAX_WRITTEN_BYTES >> 30
+                );
+                return Err(Fault::new("", Code::Template, message, "divide the row"));
+            }
             let last = found.texts.last_mut();
             if let Some(last) = &last
                 && !last.full.starts_with(&text)
@@ -192,10 +203,29 @@ impl ChatTemplate {
         }
         found.texts.reverse();
         found.texts.iter_mut().for_each(|text| text.turns.reverse());
-        if let Some(text) = found.texts.last() {
+        if let (Some(text), Some(&last)) = (found.texts.last(), trained.last()) {
             found.left_out = shown::left_out(messages, text);
+            if !self.shows_tools(conversation, last, &text.full)? {
+                let what = "the chat template does not show the tools of the row";
+                let fix = "use a base or a template that knows tools, or remove them";
+                return Err(Fault::new("/tools", Code::Template, what, fix));
+            }
         }
         Ok(found)
+    }
+
+    /// Whether a text names all tools, and is another one without them.
+    fn shows_tools(&self, conversation: &Conversation, last: usize, text: &str) -> Result<bool, Error> {
+        let Conversation { messages, tools } = conversation;
+        let is_named = |tool: &serde_json::Value| {
+            tool["function"]["name"].as_str().is_none_or(|name| text.contains(name))
+        };
+        if tools.is_empty() || !tools.iter().all(is_named) {
+            return Ok(tools.is_empty());
+        }
+        // A template may refuse calls without tools.
+        let without = self.render(&messages[..=last], &[], false);
+        Ok(!without.is_ok_and(|without| without == text))
     }
 
     /// Bytes of a text without the end token of the whole conversation, which some templates write behind the end of the
@@ -270,14 +300,6 @@ impl ChatTemplate {
             let what = "the chat template does not write the tool calls of this answer";
             let fix = "use a base or a template that knows tools, or give the message weight 0";
             return Err(Fault::at_message(index, Code::Template, what, fix));
-        }
-        let is_shown = |tool: &serde_json::Value| {
-            tool["function"]["name"].as_str().is_none_or(|name| turn.contains(name))
-        };
-        if !tools.iter().all(is_shown) {
-            let what = "the chat template does not show the tools of the row";
-            let fix = "use a base or a template that knows tools, or remove them";
-            return Err(Fault::new("/tools", Code::Template, what, fix));
         }
         Ok((Turn { index, prompt_bytes: prompt.len(), turn_bytes: turn.len() }, turn))
     }
