@@ -37,7 +37,7 @@ codes! {
     TooManyRows = "too_many_rows",
     /// The reading was given up: nearly every line is bad.
     GaveUp = "gave_up",
-    /// Compressed bytes that are damaged or unpack to too much.
+    /// Compressed bytes that are damaged, unpack to too much, or are of a kind that is not read.
     BadCompression = "bad_compression",
     /// A line is longer than a row may be.
     LineTooLong = "line_too_long",

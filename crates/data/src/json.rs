@@ -9,6 +9,9 @@ use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
 
 use crate::finding::{Code, Finding};
+use literals::Literals;
+
+mod literals;
 
 /// Most values of a row, members and elements counted: what a row takes in memory is bounded by it.
 pub const MAX_VALUES: usize = 1_000_000;
@@ -18,8 +21,8 @@ pub const MAX_ROW_FINDINGS: usize = 20;
 const MAX_POINTER_BYTES: usize = 512;
 /// Says to the parser's caller that the limit was met; never shown.
 const TOO_MANY_VALUES: &str = "too many values";
-/// From here on, whole numbers are not exact in the numbers that parsers keep.
-const INEXACT: f64 = 18_446_744_073_709_551_616.0;
+/// From here on, whole numbers are too large for 64 bits with a sign, and parsers give them as floats.
+const LARGE: f64 = 9_223_372_036_854_775_808.0;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +48,11 @@ impl<'a> Json<'a> {
             Json::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, value)| value),
             _ => None,
         }
+    }
+
+    /// As [`Json::get`], but for a null, which programs write for what is not there.
+    pub fn given(&self, name: &str) -> Option<&Json<'a>> {
+        self.get(name).filter(|value| !matches!(value, Json::Null))
     }
 
     /// The text, if it is one.
@@ -150,22 +158,25 @@ impl<'a> Place<'a> {
             Step::Root => {}
             Step::Key(key) => {
                 pointer.push('/');
-                pointer.push_str(&shown_key(key).replace('~', "~0").replace('/', "~1"));
+                pointer.push_str(shown_key(key));
             }
             Step::Index(index) => write!(pointer, "/{index}").expect("a string takes all text"),
         }
     }
 }
 
-/// Keys are names that programs chose; what is too long for one could be content.
+/// Keys are names that programs chose; what does not look like one could be content, or do something to a terminal.
 fn shown_key(key: &str) -> &str {
     const MAX_KEY_BYTES: usize = 64;
-    if key.len() <= MAX_KEY_BYTES && !key.chars().any(char::is_whitespace) { key } else { "(key)" }
+    let is_of_names = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+    let is_name = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(is_of_names);
+    if is_name { key } else { "(key)" }
 }
 
 /// Parses the text of one row. Syntax errors end it; what is wrong beside them is all told.
 pub fn parse(line: u64, text: &str) -> Result<Json<'_>, Vec<Finding>> {
-    let context = RefCell::new(Context { line, values: 0, findings: Vec::new() });
+    let literals = Literals::new(text);
+    let context = RefCell::new(Context { line, values: 0, numbers: 0, literals, findings: Vec::new() });
     let mut parser = serde_json::Deserializer::from_str(text);
     let seed = Seed { context: &context, place: Place::ROOT };
     let parsed = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
@@ -174,7 +185,7 @@ pub fn parse(line: u64, text: &str) -> Result<Json<'_>, Vec<Finding>> {
         Ok(value) if findings.is_empty() => Ok(value),
         Ok(_) => Err(findings),
         Err(error) => {
-            findings.push(syntax(line, &error));
+            findings.push(syntax(line, text, &error));
             Err(findings)
         }
     }
@@ -182,9 +193,9 @@ pub fn parse(line: u64, text: &str) -> Result<Json<'_>, Vec<Finding>> {
 
 /// What the parser says, without its own position (it only sees one line) and without the row's text, which syntax
 /// errors never quote.
-fn syntax(line: u64, error: &serde_json::Error) -> Finding {
-    let text = error.to_string();
-    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+fn syntax(line: u64, text: &str, error: &serde_json::Error) -> Finding {
+    let said = error.to_string();
+    let reason = said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason);
     let column = error.column();
     if reason == TOO_MANY_VALUES {
         let message = format!("the row has more than {MAX_VALUES} values");
@@ -196,6 +207,11 @@ fn syntax(line: u64, error: &serde_json::Error) -> Finding {
     }
     let (reason, fix) = match (error.classify(), reason) {
         (Category::Eof, _) => ("the line ends too early", "write the whole JSON object on one line"),
+        (_, "trailing characters") if text.trim_ascii().contains('\r') => (
+            "lines end with carriage returns alone, as on old Macs",
+            "end lines with line feeds, as tr '\\r' '\\n' writes them",
+        ),
+        (_, "number out of range") => (reason, "write it as a text"),
         (_, "trailing characters") => (reason, "write one JSON object a line and nothing behind it"),
         (_, "trailing comma") => (reason, "remove the comma before the closing bracket"),
         (_, "key must be a string") => (reason, "put keys in double quotes"),
@@ -215,13 +231,16 @@ fn syntax(line: u64, error: &serde_json::Error) -> Finding {
     Finding::new(line, "", Code::InvalidJson, message, fix)
 }
 
-struct Context {
+struct Context<'a> {
     line: u64,
     values: usize,
+    /// How many numbers were given so far.
+    numbers: usize,
+    literals: Literals<'a>,
     findings: Vec<Finding>,
 }
 
-impl Context {
+impl Context<'_> {
     fn push(&mut self, place: &Place<'_>, code: Code, message: &str, fix: &str) {
         if self.findings.len() < MAX_ROW_FINDINGS {
             self.findings.push(Finding::new(self.line, place.pointer(), code, message, fix));
@@ -230,12 +249,12 @@ impl Context {
 }
 
 #[derive(Clone, Copy)]
-struct Seed<'c, 'p> {
-    context: &'c RefCell<Context>,
+struct Seed<'c, 'p, 't> {
+    context: &'c RefCell<Context<'t>>,
     place: Place<'p>,
 }
 
-impl Seed<'_, '_> {
+impl Seed<'_, '_, '_> {
     fn count<E: serde::de::Error>(&self) -> Result<(), E> {
         let mut context = self.context.borrow_mut();
         context.values += 1;
@@ -243,7 +262,7 @@ impl Seed<'_, '_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_, '_> {
     type Value = Json<'de>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
@@ -252,7 +271,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Seed<'_, '_> {
+impl<'de> Visitor<'de> for Seed<'_, '_, '_> {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -268,21 +287,22 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Json<'de>, E> {
+        self.context.borrow_mut().numbers += 1;
         Ok(Json::Number(number.into()))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Json<'de>, E> {
+        self.context.borrow_mut().numbers += 1;
         Ok(Json::Number(number.into()))
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Json<'de>, E> {
-        if number.abs() >= INEXACT {
-            self.context.borrow_mut().push(
-                &self.place,
-                Code::NumberOutOfRange,
-                "the number has more digits than are kept",
-                "write it as a text",
-            );
+        let mut context = self.context.borrow_mut();
+        let before = context.numbers;
+        context.numbers += 1;
+        if number.abs() >= LARGE && context.literals.is_whole(before) {
+            let what = "the whole number has more digits than 64 bits hold";
+            context.push(&self.place, Code::NumberOutOfRange, what, "write it as a text");
         }
         Number::from_f64(number).map(Json::Number).ok_or_else(|| E::custom("number out of range"))
     }

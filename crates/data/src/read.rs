@@ -43,17 +43,25 @@ pub enum Line {
     TooLong,
 }
 
-/// Parts bytes into lines. A byte order mark at the start is skipped.
+/// Parts bytes into lines. A byte order mark at the start of a line is skipped: files that were put together have them. A
+/// file that begins as a JSON array does ends with an error that [`source::finding`] knows.
 pub struct LineReader<R> {
     input: BufReader<R>,
     max_bytes: usize,
     number: u64,
+    /// Only white space was read so far.
+    is_at_start: bool,
 }
 
 impl<R: Read> LineReader<R> {
     /// A reader of lines of at most `max_bytes` bytes.
     pub fn new(input: R, max_bytes: usize) -> Self {
-        LineReader { input: BufReader::with_capacity(BUFFER_BYTES, input), max_bytes, number: 0 }
+        LineReader {
+            input: BufReader::with_capacity(BUFFER_BYTES, input),
+            max_bytes,
+            number: 0,
+            is_at_start: true,
+        }
     }
 
     /// Number of the line that was read last, from 1.
@@ -76,6 +84,15 @@ impl<R: Read> LineReader<R> {
                 break;
             }
             any = true;
+            if self.is_at_start
+                && let Some(first) =
+                    chunk.iter().find(|byte| !byte.is_ascii_whitespace() && !BOM.contains(byte))
+            {
+                self.is_at_start = false;
+                if *first == b'[' {
+                    return Err(source::is_array());
+                }
+            }
             let line_break = memchr::memchr(b'\n', chunk);
             let part = &chunk[..line_break.unwrap_or(chunk.len())];
             too_long |= part.len() > self.max_bytes - (buffer.len() - start);
@@ -99,7 +116,7 @@ impl<R: Read> LineReader<R> {
             buffer.shrink_to(start.max(BUFFER_BYTES));
             return Ok(Line::TooLong);
         }
-        if self.number == 1 && buffer[start..].starts_with(BOM) {
+        if buffer[start..].starts_with(BOM) {
             buffer.drain(start..start + BOM.len());
         }
         Ok(Line::Whole)

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::finding::{Code, Finding};
-use crate::row::{Message, Row, RowContent};
+use crate::row::{Message, Part, Row, RowContent};
 use crate::template::turns::{Fault, Turn, Turns};
 use crate::template::{self, ChatTemplate};
 use crate::tokenizer::Tokenizer;
@@ -161,7 +161,7 @@ impl Renderer {
                 })
             }
         };
-        rendered.map_err(|fault| fault.at(row.line))
+        rendered.map_err(|fault| fault.at(row))
     }
 
     /// As [`Renderer::render`] for a conversation, from what its template writes and the ids at which that template's
@@ -173,7 +173,7 @@ impl Renderer {
         stop_ids: &[u32],
         max_tokens: usize,
     ) -> Result<Rendered, Finding> {
-        self.samples(row, turns, stop_ids, max_tokens).map_err(|fault| fault.at(row.line))
+        self.samples(row, turns, stop_ids, max_tokens).map_err(|fault| fault.at(row))
     }
 
     fn samples(
@@ -183,7 +183,7 @@ impl Renderer {
         stop_ids: &[u32],
         max_tokens: usize,
     ) -> Result<Rendered, Fault> {
-        let left_out = turns.left_out.iter().map(|fault| fault.clone().at(row.line)).collect();
+        let left_out = turns.left_out.iter().map(|fault| fault.clone().at(row)).collect();
         let mut rendered = Rendered { left_out, ..Rendered::default() };
         for text in &turns.texts {
             let encoded = EncodedText::new(&self.tokenizer, &text.full)?;
@@ -211,7 +211,12 @@ impl Renderer {
     fn completion(&self, prompt: &str, completion: &str) -> Result<Vec<Span>, Fault> {
         let Some(eos) = self.tokenizer.eos_id() else {
             let what = "the tokenizer has no eos_token, which must end a completion";
-            return Err(Fault::new("", Code::NoEndOfTurn, what, "use another base, or rows with messages"));
+            return Err(Fault::new(
+                Part::Whole,
+                Code::NoEndOfTurn,
+                what,
+                "use another base, or rows with messages",
+            ));
         };
         let mut learnt = match prompt.is_empty() {
             true => self.tokenizer.encode(completion)?,
@@ -306,7 +311,7 @@ fn sample_of(row: &Row, spans: Vec<Span>) -> Result<Sample, Fault> {
     let sample = Sample { line: row.line, tokens, weights };
     if sample.trained_tokens() == 0 {
         let what = "the row has no token to train";
-        return Err(Fault::new("", Code::NothingToTrain, what, "add an answer, or remove the row"));
+        return Err(Fault::new(Part::Whole, Code::NothingToTrain, what, "add an answer, or remove the row"));
     }
     Ok(sample)
 }

@@ -3,9 +3,12 @@
 //! A chat row is `{"messages": [{"role", "content", …}, …], "tools"?, "weight"?}`; a completion row is `{"prompt",
 //! "completion", "weight"?}`; a row of plain text is `{"text", "weight"?}`. Other spellings of the same
 //! ([`Spelling`]) are read as these, and the row says so. Keys that would change what is trained and that are not
-//! supported are refused by name. Other keys (`id`, `metadata`, …) are allowed and have no effect.
+//! supported are refused by name (`refused`). Other keys (`id`, `metadata`, …) are allowed and have no effect. A null
+//! says nothing: programs that keep rows in tables write it for what a row has not.
 
 mod chat;
+mod places;
+mod refused;
 mod tools;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,8 @@ use serde_json::{Map, Value};
 use crate::finding::{BadRow, Code, Finding};
 use crate::json::{Json, MAX_ROW_FINDINGS, Place};
 use crate::template::turns::thoughts_and_answer;
+pub use places::Part;
+use places::Places;
 
 /// Most messages of a conversation. Finding the trained tokens takes a rendering for each answer.
 pub const MAX_MESSAGES: usize = 2_000;
@@ -21,9 +26,6 @@ pub const MAX_MESSAGES: usize = 2_000;
 pub const MAX_WEIGHT: f32 = 1_000.0;
 /// Longest part of an unknown role or content type that an error shows, in bytes.
 const MAX_SHOWN_NAME_BYTES: usize = 24;
-
-/// Keys of a row that would change what is trained, and are not supported.
-const REFUSED_ROW_KEYS: [&str; 3] = ["tool_choice", "images", "chat_template_kwargs"];
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,8 +165,12 @@ pub enum Spelling {
     ToolsText,
     /// `reasoning` or `thinking` in place of `reasoning_content`.
     Reasoning,
-    /// Arguments of calls as JSON, and not as a text that holds it.
+    /// Arguments of calls as JSON, and not as a text that holds it, or under the name `parameters`.
     Arguments,
+    /// A tool without `"type": "function"` and `function` around it.
+    BareTools,
+    /// `system` beside `conversations`.
+    SystemBeside,
 }
 
 impl Spelling {
@@ -181,6 +187,8 @@ impl Spelling {
             Self::Arguments => {
                 "arguments of tool calls are read as they stand; OpenAI writes them as a text that holds JSON"
             }
+            Self::BareTools => "tools that have their name outermost are read as functions",
+            Self::SystemBeside => "system beside conversations is read as the first message",
         }
     }
 }
@@ -196,6 +204,7 @@ pub struct Row {
     pub weight: Option<f32>,
     /// How it was written, each once, ascending.
     pub spellings: Vec<Spelling>,
+    places: Places,
 }
 
 /// The two kinds of row.
@@ -215,19 +224,19 @@ pub enum RowContent {
 impl Row {
     /// A row with weight 1.
     pub fn new(line: u64, content: RowContent) -> Self {
-        Row { line, content, weight: None, spellings: Vec::new() }
+        Row { line, content, weight: None, spellings: Vec::new(), places: Places::default() }
     }
 
     /// Reads one line's JSON value. All that is wrong with it is told, up to [`MAX_ROW_FINDINGS`].
     pub fn from_json(line: u64, value: &Json<'_>) -> Result<Row, BadRow> {
-        let mut reading = Reading { line, findings: Vec::new(), spellings: Vec::new() };
+        let mut reading = Reading::new(line);
         let row = reading.row(value);
         match row {
             Some((content, weight)) if reading.findings.is_empty() => {
                 let mut spellings = reading.spellings;
                 spellings.sort_unstable();
                 spellings.dedup();
-                Ok(Row { line, content, weight, spellings })
+                Ok(Row { line, content, weight, spellings, places: reading.places })
             }
             _ => Err(BadRow::new(reading.findings)),
         }
@@ -236,6 +245,11 @@ impl Row {
     /// Reads one line's text.
     pub fn from_text(line: u64, text: &str) -> Result<Row, BadRow> {
         Self::from_json(line, &crate::json::parse(line, text).map_err(BadRow::new)?)
+    }
+
+    /// The JSON pointer of a part, as the row was written.
+    pub fn pointer(&self, part: Part) -> String {
+        self.places.pointer(part)
     }
 
     /// The row's format.
@@ -252,9 +266,25 @@ struct Reading {
     line: u64,
     findings: Vec<Finding>,
     spellings: Vec<Spelling>,
+    places: Places,
 }
 
 impl Reading {
+    fn new(line: u64) -> Self {
+        Reading { line, findings: Vec::new(), spellings: Vec::new(), places: Places::default() }
+    }
+
+    /// Reads what stands in a text: whatever is wrong there is told at the place of the text, and other spellings are
+    /// no news there.
+    fn in_text<T>(&mut self, place: &Place<'_>, read: impl FnOnce(&mut Reading) -> T) -> T {
+        let mut inner = Reading::new(self.line);
+        let value = read(&mut inner);
+        for found in inner.findings {
+            self.push(place, found.code, found.message, found.fix);
+        }
+        value
+    }
+
     fn push(&mut self, place: &Place<'_>, code: Code, message: impl Into<String>, fix: impl Into<String>) {
         if self.findings.len() < MAX_ROW_FINDINGS {
             self.findings.push(Finding::new(self.line, place.pointer(), code, message, fix));
@@ -277,11 +307,16 @@ impl Reading {
             self.wrong_type(&root, "a row", "a JSON object", row);
             return None;
         }
-        self.refuse_keys(&root, row, &REFUSED_ROW_KEYS);
+        self.refuse_keys(&root, row, refused::ROW_KEYS);
         let weight = self.row_weight(row);
-        let has = |key: &str| row.get(key).is_some();
+        let has = |key: &str| row.given(key).is_some();
         let is_chat = has("messages") || has("conversations");
         let is_completion = has("prompt") || has("completion");
+        if (is_completion || has("messages")) && row.get("system").is_some_and(|text| !text.says_nothing()) {
+            let what = "system beside the other fields is not supported";
+            let fix = "make it the first message, or the beginning of the prompt";
+            self.push(&root.key("system"), Code::UnsupportedField, what, fix);
+        }
         let content = match (is_chat, is_completion, has("text")) {
             // Other programs note the rendered text beside what it was made of.
             (true, false, _) => RowContent::Chat(self.conversation(row)?),
@@ -342,7 +377,7 @@ impl Reading {
 
     fn text_field(&mut self, row: &Json<'_>, name: &str, what: &str) -> Option<String> {
         let root = Place::ROOT;
-        match row.get(name) {
+        match row.given(name) {
             Some(Json::String(text)) => Some(text.to_string()),
             Some(other) => {
                 self.wrong_type(&root.key(name), name, "a string", other);
@@ -351,19 +386,6 @@ impl Reading {
             None => {
                 self.missing(&root, what, name);
                 None
-            }
-        }
-    }
-
-    /// Refuses the named keys, unless their value says "nothing".
-    fn refuse_keys(&mut self, place: &Place<'_>, object: &Json<'_>, keys: &[&str]) {
-        for key in keys {
-            if object.get(key).is_some_and(|value| !value.says_nothing()) {
-                let message = match *key {
-                    "images" | "audio" => format!("the field {key} is not supported: rows hold text only"),
-                    _ => format!("the field {key} is not supported"),
-                };
-                self.push(&place.key(key), Code::UnsupportedField, message, "remove it");
             }
         }
     }

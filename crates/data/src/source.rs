@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-
 use crate::finding::{Code, Finding};
+use gzip::Members;
+
+mod gzip;
 
 /// Most bytes that a packed file may hold when it is unpacked.
 pub const MAX_UNPACKED_BYTES: u64 = 64 << 30;
@@ -15,6 +16,19 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 const BUFFER_BYTES: usize = 64 << 10;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// First bytes of files that are often given in place of rows, what they are, and what to do.
+const OTHERS: &[(&[u8], &str, &str)] = &[
+    (b"PK\x03\x04", "a zip archive", UNPACK),
+    (b"BZh", "packed by bzip2", UNPACK),
+    (b"\xfd7zXZ\0", "packed by xz", UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (b"PAR1", "a Parquet table", TABLE),
+    (b"ARROW1", "an Arrow table", TABLE),
+];
+const UNPACK: &str = "unpack it; rows may be packed by gzip or zstd";
+const TABLE: &str = "write its rows as JSON objects, one a line";
+/// Bytes that tell what a file is.
+const MAGIC_BYTES: u64 = 6;
 
 /// A reader of a file's rows, unpacked.
 pub type Source = Box<dyn Read + Send>;
@@ -26,18 +40,17 @@ pub fn open(path: &Path) -> io::Result<Source> {
 
 /// Reads rows from bytes that may be packed. Damaged ones end the reading with an error that [`finding`] knows.
 pub fn unpack(mut input: impl Read + Send + 'static) -> io::Result<Source> {
-    let mut magic = Vec::with_capacity(ZSTD.len());
-    input.by_ref().take(ZSTD.len() as u64).read_to_end(&mut magic)?;
+    let mut magic = Vec::new();
+    input.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic)?;
+    if let Some(&(_, what, fix)) = OTHERS.iter().find(|(kind, ..)| magic.starts_with(kind)) {
+        return Ok(Box::new(Refused { what, fix }));
+    }
     let is = |kind: &[u8]| magic.starts_with(kind);
     let (is_gzip, is_zstd) = (is(GZIP), is(ZSTD));
     let input = Cursor::new(magic).chain(input);
     if is_gzip {
         let input = BufReader::with_capacity(BUFFER_BYTES, input);
-        return Ok(Box::new(Unpacked {
-            input: MultiGzDecoder::new(input),
-            kind: "gzip",
-            left: MAX_UNPACKED_BYTES,
-        }));
+        return Ok(Box::new(Unpacked { input: Members::new(input), kind: "gzip", left: MAX_UNPACKED_BYTES }));
     }
     if is_zstd {
         let mut input = zstd::Decoder::new(input)?;
@@ -58,21 +71,44 @@ pub fn is_packed_file(file: &mut File) -> io::Result<bool> {
 
 /// What to tell of an error of reading, if it is the fault of the bytes.
 pub fn finding(error: &io::Error) -> Option<Finding> {
-    let damage = error.get_ref()?.downcast_ref::<Damage>()?;
-    let fix = match damage.source {
-        Some(_) => "pack the file again; zstd without --long or --ultra",
-        None => "divide the file",
-    };
-    Some(Finding::new(0, "", Code::BadCompression, damage.to_string(), fix))
+    let unusable = error.get_ref()?.downcast_ref::<Unusable>()?;
+    Some(Finding::new(0, "", unusable.code, unusable.to_string(), unusable.fix))
 }
 
-/// Why packed bytes cannot be used.
+/// The error for a file that begins as a JSON array does, which [`finding`] knows.
+pub(crate) fn is_array() -> io::Error {
+    let what = "the file begins with [, as a JSON array does: rows are JSON objects, one a line".to_owned();
+    let fix = "write each element on a line of its own, as jq -c '.[]' does";
+    Unusable { code: Code::InvalidJson, what, fix, source: None }.into()
+}
+
+/// Why bytes cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the {kind} data {what}")]
-struct Damage {
-    kind: &'static str,
+#[error("{what}")]
+struct Unusable {
+    code: Code,
     what: String,
+    fix: &'static str,
     source: Option<io::Error>,
+}
+
+impl From<Unusable> for io::Error {
+    fn from(unusable: Unusable) -> Self {
+        io::Error::new(ErrorKind::InvalidData, unusable)
+    }
+}
+
+/// A file that holds no rows as they are read here.
+struct Refused {
+    what: &'static str,
+    fix: &'static str,
+}
+
+impl Read for Refused {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        let what = format!("the file is {}", self.what);
+        Err(Unusable { code: Code::BadCompression, what, fix: self.fix, source: None }.into())
+    }
 }
 
 struct Unpacked<R> {
@@ -91,11 +127,16 @@ impl<R: Read> Read for Unpacked<R> {
             Err(error) if error.raw_os_error().is_some() => return Err(error),
             Err(source) => {
                 let what = match source.kind() {
-                    ErrorKind::UnexpectedEof => "ends too early".to_owned(),
-                    _ => "is damaged, or needs more memory to unpack than is allowed".to_owned(),
+                    ErrorKind::UnexpectedEof => "ends too early",
+                    _ => "is damaged, or needs more memory to unpack than is allowed",
                 };
-                let damage = Damage { kind, what, source: Some(source) };
-                return Err(io::Error::new(ErrorKind::InvalidData, damage));
+                return Err(Unusable {
+                    code: Code::BadCompression,
+                    what: format!("the {kind} data {what}"),
+                    fix: "pack the file again; zstd without --long or --ultra",
+                    source: Some(source),
+                }
+                .into());
             }
         };
         match self.left.checked_sub(read as u64) {
@@ -104,8 +145,9 @@ impl<R: Read> Read for Unpacked<R> {
                 Ok(read)
             }
             None => {
-                let what = format!("unpacks to more than {} GiB", MAX_UNPACKED_BYTES >> 30);
-                Err(io::Error::new(ErrorKind::InvalidData, Damage { kind, what, source: None }))
+                let what = format!("the {kind} data unpacks to more than {} GiB", MAX_UNPACKED_BYTES >> 30);
+                let fix = "divide the file";
+                Err(Unusable { code: Code::BadCompression, what, fix, source: None }.into())
             }
         }
     }
@@ -144,6 +186,32 @@ mod tests {
         assert_eq!(read([gzip(&text), gzip(b"more")].concat()), Ok([text.as_slice(), b"more"].concat()));
         let packed = zstd::encode_all(text.as_slice(), 3).expect("memory");
         assert_eq!(read([packed.clone(), packed].concat()), Ok(text.repeat(2)));
+    }
+
+    #[test]
+    fn zeros_behind_gzip_are_passed() {
+        let text = b"some rows\n".repeat(1000);
+        for zeros in [1, 9, 10, 511, 200_000] {
+            let padded = [gzip(&text), vec![0; zeros]].concat();
+            assert_eq!(read(padded.clone()), Ok(text.clone()), "{zeros} zeros");
+            assert_eq!(read([padded.clone(), gzip(b"more")].concat()), Ok([&text[..], b"more"].concat()));
+            assert!(read([padded, b"other".to_vec()].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn other_files_are_told_by_their_first_bytes() {
+        for (magic, expect) in [
+            (
+                &b"PK\x03\x04\x14\0\0\0"[..],
+                "the file is a zip archive; unpack it; rows may be packed by gzip or zstd",
+            ),
+            (b"BZh91AY", "the file is packed by bzip2; unpack it; rows may be packed by gzip or zstd"),
+            (b"\xfd7zXZ\0\0", "the file is packed by xz; unpack it; rows may be packed by gzip or zstd"),
+            (b"PAR1\x15\x04", "the file is a Parquet table; write its rows as JSON objects, one a line"),
+        ] {
+            assert_eq!(read(magic.to_vec()), Err(expect.to_owned()));
+        }
     }
 
     #[test]

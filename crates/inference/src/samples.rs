@@ -85,7 +85,7 @@ impl Sampler {
             RenderReply::Turns { turns, .. } if turns.is_sound() => {
                 renderer.render_turns(row, &turns, stop_ids, max_tokens)
             }
-            RenderReply::Fault { fault } => Err(fault.at(row.line)),
+            RenderReply::Fault { fault } => Err(fault.at(row)),
             other => {
                 let message = refusal(other).to_string();
                 let fix = "change the row or the chat template";

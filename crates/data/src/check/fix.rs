@@ -181,6 +181,8 @@ fn rewritten(row: &Row, json: &Json<'_>) -> Value {
     let Json::Object(members) = json else { return Value::Null };
     for (key, value) in members {
         match (&**key, &row.content) {
+            // It is the first message now.
+            ("system", RowContent::Chat(_)) => {}
             ("messages" | "conversations", RowContent::Chat(conversation)) => {
                 out.insert("messages".into(), conversation.messages.iter().map(message).collect());
             }

@@ -11,7 +11,7 @@ use super::{MAX_LISTED_ERRORS, MAX_LISTED_OF_A_WARNING, Options};
 use crate::finding::{BadRow, Code, Finding};
 use crate::json::{self, Json, Place};
 use crate::read::{Kind, Limits, text_of, too_long};
-use crate::row::{Conversation, Message, Role, Row, RowContent, Spelling};
+use crate::row::{Conversation, Message, Part, Role, Row, RowContent, Spelling};
 
 /// What a row says beside what is wrong with it.
 #[derive(Clone, Copy, Debug)]
@@ -105,13 +105,14 @@ impl<'a> Worker<'a> {
 
     fn row(&mut self, line: u64, bytes: Option<&[u8]>, outcome: &mut Outcome) -> Result<Good, BadRow> {
         let bytes = bytes.ok_or_else(|| too_long(line, self.limits))?;
-        let json = json::parse(line, text_of(line, bytes)?).map_err(|found| match bytes.contains(&0) {
-            true => {
-                let what = "the line holds NUL bytes, as files in UTF-16 do";
-                BadRow::from(Finding::new(line, "", Code::InvalidJson, what, "save the file as UTF-8"))
-            }
-            false => BadRow::new(found),
-        })?;
+        let json =
+            json::parse(line, text_of(line, bytes)?).map_err(|found| match looks_like_utf_16(bytes) {
+                true => {
+                    let what = "the line holds NUL bytes, as files in UTF-16 do";
+                    BadRow::from(Finding::new(line, "", Code::InvalidJson, what, "save the file as UTF-8"))
+                }
+                false => BadRow::new(found),
+            })?;
         let row = Row::from_json(line, &json)?;
         if let Some(renderer) = self.options.renderer {
             let most = self.options.context_length;
@@ -141,8 +142,15 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// Whether so many bytes are NUL that the text is in UTF-16: half of them where letters are Latin, and of JSON in other
+/// scripts still those of its keys. One NUL in UTF-8 is a control character like others.
+fn looks_like_utf_16(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(0, bytes).count() * 8 > bytes.len()
+}
+
 /// Members of a row that hold what is trained or shown.
-const USED: [&str; 7] = ["messages", "conversations", "tools", "functions", "prompt", "completion", "text"];
+const USED: [&str; 8] =
+    ["messages", "conversations", "system", "tools", "functions", "prompt", "completion", "text"];
 /// Members that hold names and not texts.
 const NAMES: [&str; 6] = ["role", "from", "type", "id", "tool_call_id", "weight"];
 
@@ -160,14 +168,11 @@ impl Remarks<'_> {
         match &row.content {
             RowContent::Completion { completion, .. } => {
                 if completion.trim().is_empty() {
-                    let key = if json.get("completion").is_some() { "completion" } else { "text" };
+                    let key = if json.given("completion").is_some() { "completion" } else { "text" };
                     self.empty_answer(format!("/{key}"));
                 }
             }
-            RowContent::Chat(conversation) => {
-                let key = if json.get("messages").is_some() { "messages" } else { "conversations" };
-                self.conversation(conversation, key);
-            }
+            RowContent::Chat(conversation) => self.conversation(row, conversation),
         }
     }
 
@@ -176,10 +181,10 @@ impl Remarks<'_> {
         self.push(pointer, Code::EmptyAnswer, what, "write the answer, give it weight 0, or remove the row");
     }
 
-    fn conversation(&mut self, conversation: &Conversation, key: &str) {
+    fn conversation(&mut self, row: &Row, conversation: &Conversation) {
         let messages = &conversation.messages;
         for (index, message) in messages.iter().enumerate() {
-            let pointer = || format!("/{key}/{index}");
+            let pointer = || row.pointer(Part::Message(index));
             if message.content.trim().is_empty()
                 && message.tool_calls.is_empty()
                 && message.role != Role::Tool
@@ -202,7 +207,7 @@ impl Remarks<'_> {
                     let what =
                         "the called tool is not among the tools of the row, so the model is not shown it";
                     let fix = "add its definition to tools, or correct the name";
-                    self.push(format!("/{key}/{index}/tool_calls/{call}"), Code::UndefinedTool, what, fix);
+                    self.push(row.pointer(Part::Call(index, call)), Code::UndefinedTool, what, fix);
                 }
             }
         }
@@ -212,7 +217,7 @@ impl Remarks<'_> {
         {
             let what = "the row does not end with an answer; what follows the last learnt one is not used";
             let fix = "add the answer, or remove what follows the last one";
-            self.push(format!("/{key}/{}", last + 1), Code::EndsWithoutAnswer, what, fix);
+            self.push(row.pointer(Part::Message(last + 1)), Code::EndsWithoutAnswer, what, fix);
         }
     }
 

@@ -22,18 +22,42 @@ fn values_keep_their_order_and_their_numbers() {
         r#"{"z":1,"a":[null,true,"x\n"],"m":{"b":1.50,"a":-7}}"#,
         r#"{"z":1,"a":[null,true,"x\n"],"m":{"b":1.5,"a":-7}}"#,
     );
-    check("18446744073709551615", "18446744073709551615");
+    check("[18446744073709551615, -9223372036854775808]", "[18446744073709551615,-9223372036854775808]");
     check(
-        "[1, 18446744073709551616]",
-        "line 7, /1: the number has more digits than are kept; write it as a text",
+        "[1e30, 1.7976931348623157e308, -9223372036854775809.0]",
+        "[1e+30,1.7976931348623157e+308,-9.223372036854776e+18]",
     );
+}
+
+#[test]
+fn whole_numbers_that_would_be_rounded_are_told_by_how_they_are_written() {
+    const FAULT: &str = "the whole number has more digits than 64 bits hold; write it as a text";
+    for (number, is_kept) in [
+        ("18446744073709551616", false),
+        ("-9223372036854775809", false),
+        ("123456789012345678901234", false),
+        ("18446744073709551616.0", true),
+        ("1E30", true),
+        ("-1e+19", true),
+    ] {
+        let text = format!(r#"{{"5": ["-1\"2.5", "\\", 0.5, -3, "9", 1e20], "n": {number}, "x": [1, 2]}}"#);
+        match is_kept {
+            true => assert!(parse(7, &text).is_ok(), "{text}"),
+            false => check(&text, &format!("line 7, /n: {FAULT}")),
+        }
+    }
+    check(
+        "[18446744073709551616, 1, 1e30, 18446744073709551616, 2]",
+        &format!("line 7, /0: {FAULT}\nline 7, /3: {FAULT}"),
+    );
+    check("1e400", "line 7: invalid JSON at column 5: number out of range; write it as a text");
 }
 
 #[test]
 fn keys_that_are_there_twice_are_told_with_their_places() {
     check(
         r#"{"a": {"b/c": [{"~": 1, "~": 2}]}, "a": 3}"#,
-        "line 7, /a/b~1c/0/~0: the key is there twice in its object; keep one of them: programs differ in which one they \
+        "line 7, /a/(key)/0/(key): the key is there twice in its object; keep one of them: programs differ in which one they \
          take\n\
          line 7, /a: the key is there twice in its object; keep one of them: programs differ in which one they take",
     );
@@ -43,11 +67,27 @@ fn keys_that_are_there_twice_are_told_with_their_places() {
         outline(&format!("{{{}, \"k39\": 1}}", many.join(",")))
             .starts_with("line 7, /k39: the key is there twice")
     );
-    // A long key could be content.
-    check(
-        r#"{"What is my card number?": 1, "What is my card number?": 1}"#,
-        "line 7, /(key): the key is there twice in its object; keep one of them: programs differ in which one they take",
-    );
+    // What does not look like a name could be content, or speak to a terminal.
+    let long = "k".repeat(65);
+    for (key, shown) in [
+        ("What is my card number?", "(key)"),
+        ("jo@example.org", "(key)"),
+        ("\\u001b[31mRED", "(key)"),
+        ("\\u202e", "(key)"),
+        ("名前", "(key)"),
+        ("", "(key)"),
+        (&long, "(key)"),
+        ("$defs", "$defs"),
+        ("a_b-c.d9", "a_b-c.d9"),
+    ] {
+        check(
+            &format!(r#"{{"{key}": 1, "{key}": 1}}"#),
+            &format!(
+                "line 7, /{shown}: the key is there twice in its object; keep one of them: programs differ in which one they \
+                 take"
+            ),
+        );
+    }
 }
 
 #[test]

@@ -65,13 +65,54 @@ fn every_bad_line_is_named() {
 }
 
 #[test]
-fn a_byte_order_mark_counts_only_at_the_start() {
-    let input = format!("{GOOD}\n\u{feff}{GOOD}\n{GOOD}\n");
+fn byte_order_marks_of_files_that_were_put_together_are_skipped() {
+    let input = format!("\u{feff}{GOOD}\n\u{feff}{GOOD}\n{GOOD}\n\u{feff}\n");
+    check(input.as_bytes(), "3 rows, 0 errors, Some(Chat)");
     check(
-        input.as_bytes(),
-        "3 rows, 1 errors, Some(Chat)\n\
-         line 2: invalid JSON at column 1: expected value; write JSON: texts in double quotes, true, false, null, and \
+        format!("{GOOD}\n{GOOD}\n{GOOD}\n \u{feff}{GOOD}\n").as_bytes(),
+        "4 rows, 1 errors, Some(Chat)\n\
+         line 4: invalid JSON at column 2: expected value; write JSON: texts in double quotes, true, false, null, and \
          finite numbers",
+    );
+}
+
+#[test]
+fn an_array_is_told_once() {
+    let expect = "0 rows, 1 errors, None\n\
+         the file begins with [, as a JSON array does: rows are JSON objects, one a line; write each element on a line of its \
+         own, as jq -c '.[]' does";
+    let pretty = format!("\n [\n  {GOOD},\n  {GOOD}\n]\n");
+    let lines = format!("[{GOOD},\n{GOOD}]");
+    for input in [pretty, lines, format!("\u{feff}[{GOOD}]"), "[".repeat(1000)] {
+        check(input.as_bytes(), expect);
+        assert_eq!(RowReader::new(input.as_bytes()).count(), 1);
+    }
+    // One that stands further back is a row that is none.
+    check(
+        format!("{GOOD}\n[1]\n{GOOD}\n").as_bytes(),
+        "3 rows, 1 errors, Some(Chat)\nline 2: a row must be a JSON object, this is a list; write a JSON object",
+    );
+}
+
+#[test]
+fn line_breaks_of_old_macs_are_told() {
+    check(
+        format!("{PAIR}\r{PAIR}\r{PAIR}\r").as_bytes(),
+        "1 rows, 2 errors, None\n\
+         the file has 1 rows; a dataset needs at least 3 rows\n\
+         line 1: invalid JSON at column 36: lines end with carriage returns alone, as on old Macs; end lines with line \
+         feeds, as tr '\\r' '\\n' writes them",
+    );
+}
+
+#[test]
+fn utf_16_is_told_where_it_looks_so() {
+    let wide: Vec<u8> = GOOD.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    check(
+        &[GOOD.as_bytes(), b"\n", &wide, b"\n", GOOD.replace("q", "q\0").as_bytes()].concat(),
+        "3 rows, 2 errors, Some(Chat)\n\
+         line 2: the line holds NUL bytes, as files in UTF-16 do; save the file as UTF-8\n\
+         line 3: invalid JSON at column 45: a text holds a control character; escape it, a line break as \\n",
     );
 }
 

@@ -408,7 +408,8 @@ fn what_a_template_leaves_out_of_a_prompt_is_told() {
 
 #[test]
 fn the_weight_of_a_row_is_that_of_its_tokens() {
-    let row = Row { weight: Some(2.5), ..chat(&[(User, "q"), (Assistant, "a")]) };
+    let mut row = chat(&[(User, "q"), (Assistant, "a")]);
+    row.weight = Some(2.5);
     let sample = samples(&tiny(None), &row).expect("a sample").remove(0);
     let weights: Vec<f32> = sample.weights.into_iter().filter(|weight| *weight != 0.0).collect();
     assert_eq!(weights, [2.5, 2.5]);
@@ -595,6 +596,41 @@ proptest! {
     }
 }
 
+/// What a template does with a row is told where the row, as it was written, has it.
+#[test]
+fn faults_point_into_other_spellings() {
+    let template = "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<{{ m.role }}>{{ m.content }}<|im_end|>\
+        {% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    let pointers = |text: &str| -> Vec<String> {
+        let row = Row::from_text(3, text).expect("a good row");
+        match tiny(Some(template)).render(&row, usize::MAX) {
+            Ok(rendered) => rendered.left_out.into_iter().map(|finding| finding.pointer).collect(),
+            Err(finding) => vec![finding.pointer],
+        }
+    };
+    let call =
+        r#"{"from": "function_call", "value": "{\"name\": \"look\", \"arguments\": {}}", "weight": 0}"#;
+    let rest = r#"{"from": "observation", "value": "found"}, {"from": "gpt", "value": "a"}"#;
+    let share = format!(r#""conversations": [{{"from": "human", "value": "q"}}, {call}, {rest}]"#);
+    assert_eq!(
+        pointers(&format!(r#"{{"system": "be brief", {share}}}"#)),
+        ["/system", "/conversations/1/value", "/conversations/2"]
+    );
+    let call = call.replace(r#", "weight": 0"#, "");
+    assert_eq!(
+        pointers(&format!(
+            r#"{{"system": "be brief", "conversations": [{{"from": "human", "value": "q"}}, {call}]}}"#
+        )),
+        ["/conversations/1"]
+    );
+    assert_eq!(
+        pointers(
+            r#"{"functions": [{"name": "look"}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#
+        ),
+        ["/functions"]
+    );
+}
+
 #[test]
 fn the_special_tokens_reach_the_template() {
     let special = SpecialTokens { bos: Some("<|endoftext|>".into()), ..Default::default() };
@@ -640,7 +676,7 @@ fn check_apart(template: &str, row: &Row, max_tokens: usize) {
             assert_eq!(stop_ids, inside.stop_ids());
             assert_eq!(outside.render_turns(row, &turns, &stop_ids, max_tokens), expect);
         }
-        RenderReply::Fault { fault } => assert_eq!(fault.at(row.line), expect.unwrap_err()),
+        RenderReply::Fault { fault } => assert_eq!(fault.at(row), expect.unwrap_err()),
         other => panic!("{other:?}"),
     }
 }

@@ -1,13 +1,9 @@
 //! Conversations of chat rows.
 
-use serde_json::Value;
-
-use super::{Conversation, MAX_MESSAGES, Message, Reading, Role, Spelling, ToolCall, shown};
+use super::{Conversation, MAX_MESSAGES, Message, Reading, Role, Spelling, ToolCall, refused, shown};
 use crate::finding::Code;
-use crate::json::{Json, Place};
+use crate::json::{self, Json, Place};
 
-/// Keys of a message that would change what is trained, and are not supported.
-const REFUSED_MESSAGE_KEYS: [&str; 2] = ["images", "audio"];
 /// Keys of a message that only the assistant has.
 const ASSISTANT_KEYS: [&str; 5] =
     ["tool_calls", "function_call", "reasoning_content", "reasoning", "thinking"];
@@ -15,13 +11,25 @@ const ASSISTANT_KEYS: [&str; 5] =
 impl Reading {
     pub(super) fn conversation(&mut self, row: &Json<'_>) -> Option<Conversation> {
         let root = Place::ROOT;
-        let key = if row.get("messages").is_some() { "messages" } else { "conversations" };
+        let mut messages: Vec<Message> = Vec::new();
+        let key = match (row.given("messages"), row.given("conversations")) {
+            (None, _) => "conversations",
+            (Some(_), None) => "messages",
+            (Some(_), Some(_)) => {
+                let what = "a row has either messages or conversations, not both";
+                self.push(&root, Code::ConflictingFields, what, "keep one of them");
+                return None;
+            }
+        };
+        self.places.messages = key;
         if key == "conversations" {
             self.spelt(Spelling::ShareGpt);
-            if row.get("system").is_some_and(|system| !system.says_nothing()) {
-                let fix = "make it the first message";
-                let what = "a system text beside the conversation is not supported";
-                self.push(&root.key("system"), Code::UnsupportedField, what, fix);
+            if row.get("system").is_some_and(|system| !system.says_nothing())
+                && let Some(text) = self.optional_text(&root, row, "system")
+            {
+                self.spelt(Spelling::SystemBeside);
+                self.places.has_system_beside = true;
+                messages.push(Message::new(Role::System, text));
             }
         }
         let tools = self.tools(row);
@@ -42,7 +50,7 @@ impl Reading {
             self.push(&place, Code::TooManyMessages, message, "divide it into several rows");
             return None;
         }
-        let mut messages: Vec<Message> = Vec::with_capacity(list.len());
+        messages.reserve(list.len());
         let mut is_whole = true;
         for (index, value) in list.iter().enumerate() {
             match self.message(&place.index(index), index, value) {
@@ -54,7 +62,7 @@ impl Reading {
         if !is_whole {
             return None;
         }
-        self.answers_follow_calls(&place, &mut messages);
+        self.answers_follow_calls(&place, &messages[messages.len() - list.len()..]);
         if !messages.iter().any(Message::is_trained) {
             let (message, fix) = match messages.iter().any(|message| message.role == Role::Assistant) {
                 true => {
@@ -73,20 +81,25 @@ impl Reading {
             self.wrong_type(place, "a message", "a JSON object", value);
             return None;
         }
-        self.refuse_keys(place, value, &REFUSED_MESSAGE_KEYS);
-        let (role_key, content_key) = match (value.get("role"), value.get("from")) {
+        self.refuse_keys(place, value, refused::MESSAGE_KEYS);
+        let (role_key, content_key) = match (value.given("role"), value.given("from")) {
             (None, Some(_)) => {
                 self.spelt(Spelling::ShareGpt);
-                ("from", if value.get("value").is_some() { "value" } else { "content" })
+                ("from", if value.given("value").is_some() { "value" } else { "content" })
             }
             _ => ("role", "content"),
         };
         let name = self.optional_text(place, value, "name");
-        let role = self.role(place, value.get(role_key), role_key);
+        let role = self.role(place, value.given(role_key), role_key);
         let is_call = role_key == "from" && value.get("from").and_then(Json::as_str) == Some("function_call");
-        let mut tool_calls = self.tool_calls(place, value);
+        let mut tool_calls = self.tool_calls(place, index, value);
         let content = if is_call {
-            tool_calls = self.calls_in_text(&place.key(content_key), value.get(content_key));
+            if tool_calls.as_ref().is_some_and(|calls| !calls.is_empty()) {
+                let what = "a function_call has its call in its text, and another beside it";
+                self.push(place, Code::ConflictingFields, what, "keep one of them");
+            }
+            self.places.calls.push((index, content_key));
+            tool_calls = self.calls_in_text(place, content_key, value);
             tool_calls.as_ref().map(|_| String::new())
         } else {
             let may_lack = tool_calls.as_ref().is_none_or(|calls| !calls.is_empty());
@@ -96,7 +109,7 @@ impl Reading {
         let tool_call_id = self.optional_text(place, value, "tool_call_id");
         let trained = self.message_weight(place, value.get("weight"));
         let role = role?;
-        if role == Role::System && index > 0 {
+        if role == Role::System && (index > 0 || self.places.has_system_beside) {
             self.push(
                 &place.key(role_key),
                 Code::MisplacedSystem,
@@ -246,7 +259,7 @@ impl Reading {
     }
 
     fn part<'a>(&mut self, place: &Place<'_>, part: &'a Json<'_>) -> Option<&'a str> {
-        let name = match part.get("type") {
+        let name = match part.given("type") {
             Some(Json::String(name)) => name,
             Some(other) => {
                 self.wrong_type(&place.key("type"), "the type of a content part", "a string", other);
@@ -257,10 +270,14 @@ impl Reading {
                 return None;
             }
         };
-        match (&**name, part.get("text")) {
+        match (&**name, part.given("text")) {
             ("text", Some(Json::String(text))) => Some(text),
-            ("text", _) => {
-                self.missing(&place.key("text"), "a text part", "text, a string");
+            ("text", Some(other)) => {
+                self.wrong_type(&place.key("text"), "the text of a part", "a string", other);
+                None
+            }
+            ("text", None) => {
+                self.missing(place, "a text part", "text");
                 None
             }
             (name, _) => {
@@ -278,7 +295,7 @@ impl Reading {
     }
 
     /// A tool answers a call that stands before it; one without an id answers in the order of the calls.
-    fn answers_follow_calls(&mut self, place: &Place<'_>, messages: &mut [Message]) {
+    fn answers_follow_calls(&mut self, place: &Place<'_>, messages: &[Message]) {
         let mut calls: Vec<&ToolCall> = Vec::new();
         let mut is_open = false;
         for (index, message) in messages.iter().enumerate() {
@@ -307,22 +324,46 @@ impl Reading {
     }
 
     /// What ShareGPT writes as the text of a `function_call`: one call, or a list of them.
-    fn calls_in_text(&mut self, place: &Place<'_>, text: Option<&Json<'_>>) -> Option<Vec<ToolCall>> {
-        let parsed = text.and_then(Json::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let calls = match parsed {
-            Some(Value::Array(calls)) => calls,
-            Some(call @ Value::Object(_)) => vec![call],
-            _ => Vec::new(),
-        };
-        let one = |call: &Value| {
-            let arguments = call.get("arguments").or_else(|| call.get("parameters"))?.as_object()?.clone();
-            Some(ToolCall { id: String::new(), name: call.get("name")?.as_str()?.to_owned(), arguments })
-        };
-        match calls.iter().map(one).collect::<Option<Vec<ToolCall>>>() {
-            Some(calls) if !calls.is_empty() => Some(calls),
-            _ => {
-                let what = "a function_call must be the JSON of an object with name and arguments";
-                self.push(place, Code::BadToolCall, what, "write {\"name\": …, \"arguments\": {…}}");
+    fn calls_in_text(&mut self, message: &Place<'_>, key: &str, value: &Json<'_>) -> Option<Vec<ToolCall>> {
+        let place = &message.key(key);
+        match value.given(key) {
+            Some(Json::String(text)) => match json::parse(self.line, text) {
+                Ok(calls) => self.in_text(place, |reading| reading.calls(&Place::ROOT, &calls)),
+                Err(found) => {
+                    let what = format!("the text of a function_call is no usable JSON: {}", found[0].message);
+                    let fix = "write {\"name\": …, \"arguments\": {…}}";
+                    self.push(place, Code::BadToolCall, what, fix);
+                    None
+                }
+            },
+            Some(calls @ (Json::Object(_) | Json::Array(_))) => self.calls(place, calls),
+            Some(other) => {
+                self.wrong_type(place, key, "a string that holds JSON", other);
+                None
+            }
+            None => {
+                self.missing(message, "a function_call", key);
+                None
+            }
+        }
+    }
+
+    fn calls(&mut self, place: &Place<'_>, calls: &Json<'_>) -> Option<Vec<ToolCall>> {
+        match calls {
+            Json::Object(_) => self.tool_call(place, calls).map(|call| vec![call]),
+            Json::Array(list) if !list.is_empty() => self.call_list(place, list),
+            Json::Array(_) => {
+                let what = "a function_call calls nothing: its list is empty";
+                self.push(place, Code::BadToolCall, what, "write a call, or remove the message");
+                None
+            }
+            other => {
+                let what = format!(
+                    "a function_call must be an object with name and arguments, this is {}",
+                    other.kind()
+                );
+                let fix = "write {\"name\": …, \"arguments\": {…}}";
+                self.push(place, Code::BadToolCall, what, fix);
                 None
             }
         }

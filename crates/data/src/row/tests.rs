@@ -102,6 +102,95 @@ fn other_spellings_are_read_and_told() {
         ),
         r#"system "s"; assistant "a" thinks "hm" calls f{"x":[1]} (Roles) (Reasoning) (Arguments)"#,
     );
+    check(
+        r#"{"system": "s", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}"#,
+        r#"system "s"; user "q"; assistant "a" (ShareGpt) (SystemBeside)"#,
+    );
+    check(
+        &format!(r#"{{"tools": [{{"name": "f"}}], "messages": [{USER}, {ANSWER}]}}"#),
+        r#"{"type":"function","function":{"name":"f"}}; user "q"; assistant "a" (BareTools)"#,
+    );
+    check(
+        &chat(r#"{"role": "assistant", "tool_calls": [{"name": "f", "parameters": {"x": 1}}]}"#),
+        r#"assistant "" calls f{"x":1} (Arguments)"#,
+    );
+}
+
+/// A row with this as the text of a `function_call`.
+fn share_call(value: &str) -> String {
+    let value = Value::from(value);
+    format!(
+        r#"{{"conversations": [{{"from": "human", "value": "q"}}, {{"from": "function_call", "value": {value}}}]}}"#
+    )
+}
+
+#[test]
+fn calls_in_the_text_of_a_message_are_read_as_others() {
+    for (call, expect) in [
+        (r#"{"name": "f"}"#, "f{}"),
+        (r#"{"name": "f", "arguments": null}"#, "f{}"),
+        (r#"{"name": "f", "arguments": "{\"b\": 1, \"a\": 1.0}"}"#, r#"f{"b":1,"a":1.0}"#),
+        (r#"{"name": "f", "parameters": {"x": 1e30}}"#, r#"f{"x":1e+30}"#),
+        (r#"[{"name": "f"}, {"id": "c", "type": "function", "function": {"name": "g"}}]"#, "f{} calls g{}c"),
+    ] {
+        check(&share_call(call), &format!(r#"user "q"; assistant "" calls {expect} (ShareGpt)"#));
+    }
+    check(
+        r#"{"conversations": [{"from": "function_call", "value": {"name": "f", "arguments": {"x": 1}}}]}"#,
+        r#"assistant "" calls f{"x":1} (ShareGpt) (Arguments)"#,
+    );
+    let at = "line 7, /conversations/1/value:";
+    let json = "write {\"name\": …, \"arguments\": {…}}";
+    for (call, expect) in [
+        (
+            r#"{"name": "f", "arguments": {"x": 1, "x": 2}}"#,
+            format!("the text of a function_call is no usable JSON: the key is there twice in its object; {json}"),
+        ),
+        (
+            r#"{"name": "f", "arguments": {"x": 123456789012345678901234}}"#,
+            format!(
+                "the text of a function_call is no usable JSON: the whole number has more digits than 64 bits hold; {json}"
+            ),
+        ),
+        (r#"{"name": "", "arguments": {}}"#, "a call needs the name of a function, a string; add \"name\"".into()),
+        (
+            r#"{"name": "f", "arguments": [1]}"#,
+            "the arguments of a call must be a string that holds a JSON object, this is a list; write a string that holds a \
+             JSON object"
+                .into(),
+        ),
+        (
+            "{",
+            format!(
+                "the text of a function_call is no usable JSON: invalid JSON at column 1: the line ends too early; {json}"
+            ),
+        ),
+        ("[]", "a function_call calls nothing: its list is empty; write a call, or remove the message".into()),
+        ("3", format!("a function_call must be an object with name and arguments, this is a number; {json}")),
+    ] {
+        check(&share_call(call), &format!("{at} {expect}"));
+    }
+}
+
+#[test]
+fn nulls_say_nothing() {
+    check(
+        r#"{"prompt": null, "completion": null, "text": null, "conversations": null, "system": null, "tools": [{"type": null, "function": {"name": "f", "parameters": null}, "name": null}], "functions": null, "images": null, "messages": [{"role": "user", "from": null, "value": null, "content": [{"type": "text", "text": "q", "image_url": null}], "train": null}, {"role": "assistant", "content": "a", "function_call": null, "tool_calls": [{"id": null, "type": null, "function": {"name": "f", "arguments": null, "parameters": null}}]}]}"#,
+        r#"{"type":null,"function":{"name":"f","parameters":null},"name":null}; user "q"; assistant "a" calls f{}"#,
+    );
+    check(
+        r#"{"messages": null, "conversations": [{"role": null, "content": null, "from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}"#,
+        r#"user "q"; assistant "a" (ShareGpt)"#,
+    );
+    check(
+        r#"{"tools": [{"type": null, "function": null, "name": "f"}], "messages": [{"role": "assistant", "content": "a"}]}"#,
+        r#"{"type":"function","function":{"type":null,"function":null,"name":"f"}}; assistant "a" (BareTools)"#,
+    );
+    check(r#"{"messages": null, "prompt": "p", "completion": "c"}"#, r#""p" -> "c""#);
+    check(
+        r#"{"prompt": null, "completion": "c"}"#,
+        "line 7: a completion row needs the field prompt; add prompt",
+    );
 }
 
 #[test]
@@ -260,10 +349,83 @@ fn fields_that_would_change_training_are_refused() {
             &format!("line 7, /{field}: the field {field} is not supported; remove it"),
         );
     }
+    for field in ["image", "images", "audio", "video", "videos"] {
+        check(
+            &format!(r#"{{"{field}": ["x"], "messages": [{ANSWER}]}}"#),
+            &format!("line 7, /{field}: the field {field} is not supported: rows hold text only; remove it"),
+        );
+        check(
+            &chat(&format!(r#"{{"role": "assistant", "content": "a", "{field}": "x"}}"#)),
+            &format!(
+                "line 7, /messages/0/{field}: the field {field} is not supported: rows hold text only; remove it"
+            ),
+        );
+    }
+    for field in ["train", "loss", "loss_weight"] {
+        check(
+            &chat(&format!(r#"{{"role": "assistant", "content": "a", "{field}": false}}"#)),
+            &format!(
+                "line 7, /messages/0/{field}: the field {field} is not supported; write weight 0 for an answer that is not \
+                 learnt, and remove it"
+            ),
+        );
+    }
     check(
-        &format!(r#"{{"images": ["x"], "messages": [{ANSWER}]}}"#),
-        "line 7, /images: the field images is not supported: rows hold text only; remove it",
+        &chat(r#"{"role": "assistant", "content": "a", "prefix": true}"#),
+        "line 7, /messages/0/prefix: the field prefix is not supported; remove it",
     );
+    for field in ["chosen", "rejected"] {
+        check(
+            &format!(r#"{{"prompt": "p", "completion": "c", "{field}": "x"}}"#),
+            &format!(
+                "line 7, /{field}: the field {field} is not supported: this trains on answers, not on preferences; make the \
+                 better answer the last message or the completion"
+            ),
+        );
+    }
+    check(
+        &format!(r#"{{"documents": [{{"text": "d"}}], "messages": [{ANSWER}]}}"#),
+        "line 7, /documents: the field documents is not supported; write what they say into a message, or remove it",
+    );
+    for rest in [format!(r#""messages": [{ANSWER}]"#), r#""prompt": "p", "completion": "c""#.to_owned()] {
+        check(
+            &format!(r#"{{"system": "s", {rest}}}"#),
+            "line 7, /system: system beside the other fields is not supported; make it the first message, or the beginning \
+             of the prompt",
+        );
+    }
+    check(
+        r#"{"system": "s", "conversations": [{"from": "system", "value": "s"}, {"from": "gpt", "value": "a"}]}"#,
+        "line 7, /conversations/0/from: a system message may only be the first message; move it to the beginning, or join \
+         it with the message behind it",
+    );
+    // Settings of a request, which are not rendered.
+    let settings =
+        r#""response_format": {"type": "text"}, "parallel_tool_calls": true, "metadata": {"a": 1}, "id": 1"#;
+    check(&format!(r#"{{{settings}, "messages": [{ANSWER}]}}"#), r#"assistant "a""#);
+}
+
+#[test]
+fn one_thing_is_not_said_twice() {
+    check(
+        &format!(r#"{{"messages": [{ANSWER}], "conversations": [{ANSWER}]}}"#),
+        "line 7: a row has either messages or conversations, not both; keep one of them",
+    );
+    check(
+        &format!(r#"{{"tools": [{{"name": "f"}}], "functions": [{{"name": "g"}}], "messages": [{ANSWER}]}}"#),
+        "line 7: a row has either tools or functions, not both; keep tools",
+    );
+    let call = r#"{"name": "f", "arguments": "{}"}"#;
+    check(
+        &chat(&format!(
+            r#"{{"role": "assistant", "function_call": {call}, "tool_calls": [{{"function": {call}}}]}}"#
+        )),
+        "line 7, /messages/0: a message has either tool_calls or function_call, not both; keep tool_calls",
+    );
+}
+
+#[test]
+fn unsupported_content() {
     check(
         &chat(&format!(r#"{{"role": "user", "content": "q", "reasoning_content": "hm"}}, {ANSWER}"#)),
         "line 7, /messages/0/reasoning_content: only the assistant has the field reasoning_content; remove it, or correct \
@@ -275,6 +437,11 @@ fn fields_that_would_change_training_are_refused() {
         ),
         "line 7, /messages/0/content/1/type: images are not supported: this server trains on text; use parts of type \
          text, or leave the row out",
+    );
+    check(
+        &chat(r#"{"role": "user", "content": [{"type": "text"}, {"type": "text", "text": 1}]}"#),
+        "line 7, /messages/0/content/0: a text part needs the field text; add text; \
+         line 7, /messages/0/content/1/text: the text of a part must be a string, this is a number; write a string",
     );
     check(
         &chat(r#"{"role": "user", "content": ["a"]}"#),

@@ -13,21 +13,30 @@ impl Reading {
     /// The tools of a row, verbatim but for the wrapping that OpenAI gives them.
     pub(super) fn tools(&mut self, row: &Json<'_>) -> Option<Vec<Value>> {
         let root = Place::ROOT;
-        let (key, value) = match (row.get("tools"), row.get("functions")) {
-            (Some(tools), _) if !tools.says_nothing() => ("tools", tools),
-            (_, Some(functions)) if !functions.says_nothing() => {
+        let said = |key| row.get(key).filter(|value| !value.says_nothing());
+        let (key, value) = match (said("tools"), said("functions")) {
+            (Some(tools), None) => ("tools", tools),
+            (None, Some(functions)) => {
                 self.spelt(Spelling::Functions);
                 ("functions", functions)
             }
-            _ => return Some(Vec::new()),
+            (Some(_), Some(_)) => {
+                let what = "a row has either tools or functions, not both";
+                self.push(&root, Code::ConflictingFields, what, "keep tools");
+                return None;
+            }
+            (None, None) => return Some(Vec::new()),
         };
+        self.places.tools = key;
         let place = root.key(key);
         match value {
             Json::Array(list) => self.tool_list(&place, list),
             Json::String(text) => {
                 self.spelt(Spelling::ToolsText);
                 match json::parse(self.line, text) {
-                    Ok(Json::Array(list)) => self.tool_list(&place, &list),
+                    Ok(Json::Array(list)) => {
+                        self.in_text(&place, |reading| reading.tool_list(&Place::ROOT, &list))
+                    }
                     Ok(_) => {
                         let what = format!("the text in {key} holds no list");
                         self.push(&place, Code::BadTool, what, "write a list of tools");
@@ -63,12 +72,12 @@ impl Reading {
             self.wrong_type(place, "a tool", "a JSON object", tool);
             return None;
         }
-        if tool.get("type").is_some_and(|kind| kind.as_str() != Some("function")) {
+        if tool.given("type").is_some_and(|kind| kind.as_str() != Some("function")) {
             let what = "only tools of type function are supported";
             self.push(&place.key("type"), Code::BadTool, what, "write \"type\": \"function\"");
             return None;
         }
-        let (function, function_place, is_wrapped) = match tool.get("function") {
+        let (function, function_place, is_wrapped) = match tool.given("function") {
             Some(function) => (function, place.key("function"), true),
             None => (tool, *place, false),
         };
@@ -90,34 +99,55 @@ impl Reading {
         Some(match is_wrapped {
             true => tool.to_value(),
             false => {
-                self.spelt(Spelling::Functions);
+                // So they are written in `functions`.
+                if self.places.tools == "tools" {
+                    self.spelt(Spelling::BareTools);
+                }
                 json!({"type": "function", "function": tool.to_value()})
             }
         })
     }
 
     /// The calls of a message; none is an empty list, and `None` is what was told to be wrong.
-    pub(super) fn tool_calls(&mut self, place: &Place<'_>, message: &Json<'_>) -> Option<Vec<ToolCall>> {
+    pub(super) fn tool_calls(
+        &mut self,
+        place: &Place<'_>,
+        index: usize,
+        message: &Json<'_>,
+    ) -> Option<Vec<ToolCall>> {
         if let Some(call) = message.get("function_call").filter(|call| !call.says_nothing()) {
             self.spelt(Spelling::Functions);
+            if message.get("tool_calls").is_some_and(|calls| !calls.says_nothing()) {
+                let what = "a message has either tool_calls or function_call, not both";
+                self.push(place, Code::ConflictingFields, what, "keep tool_calls");
+                return None;
+            }
+            self.places.calls.push((index, "function_call"));
             let call = self.function(&place.key("function_call"), call)?;
             return Some(vec![ToolCall { id: String::new(), ..call }]);
         }
         let place = place.key("tool_calls");
-        let list = match message.get("tool_calls") {
-            None | Some(Json::Null) => return Some(Vec::new()),
-            Some(Json::Array(list)) => list,
+        match message.given("tool_calls") {
+            None => Some(Vec::new()),
+            Some(Json::Array(list)) => self.call_list(&place, list),
             Some(other) => {
                 self.wrong_type(&place, "tool_calls", "a list", other);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    pub(super) fn call_list(&mut self, place: &Place<'_>, list: &[Json<'_>]) -> Option<Vec<ToolCall>> {
         let calls: Vec<Option<ToolCall>> =
             list.iter().enumerate().map(|(index, call)| self.tool_call(&place.index(index), call)).collect();
         calls.into_iter().collect()
     }
 
-    fn tool_call(&mut self, place: &Place<'_>, call: &Json<'_>) -> Option<ToolCall> {
+    pub(super) fn tool_call(&mut self, place: &Place<'_>, call: &Json<'_>) -> Option<ToolCall> {
+        if !matches!(call, Json::Object(_)) {
+            self.wrong_type(place, "a call", "a JSON object", call);
+            return None;
+        }
         let id = match call.get("id") {
             None | Some(Json::Null) => String::new(),
             Some(Json::String(id)) => id.to_string(),
@@ -126,15 +156,12 @@ impl Reading {
                 return None;
             }
         };
-        if call
-            .get("type")
-            .is_some_and(|kind| !matches!(kind, Json::Null) && kind.as_str() != Some("function"))
-        {
+        if call.given("type").is_some_and(|kind| kind.as_str() != Some("function")) {
             let what = "only calls of type function are supported";
             self.push(&place.key("type"), Code::BadToolCall, what, "write \"type\": \"function\"");
             return None;
         }
-        let function = match call.get("function") {
+        let function = match call.given("function") {
             Some(function) => self.function(&place.key("function"), function),
             None => self.function(place, call),
         };
@@ -151,10 +178,17 @@ impl Reading {
                 return None;
             }
         };
-        let place = place.key("arguments");
-        let arguments = match function.get("arguments") {
+        let key = match (function.given("arguments"), function.given("parameters")) {
+            (None, Some(_)) => {
+                self.spelt(Spelling::Arguments);
+                "parameters"
+            }
+            _ => "arguments",
+        };
+        let place = place.key(key);
+        let arguments = match function.given(key) {
             // A call of a function without parameters.
-            None | Some(Json::Null) => Map::new(),
+            None => Map::new(),
             Some(Json::String(text)) if text.trim().is_empty() => Map::new(),
             Some(Json::String(text)) => match json::parse(self.line, text) {
                 Ok(Json::Object(members)) => json::object(&members),

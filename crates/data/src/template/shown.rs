@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::turns::{Fault, Text, thoughts_and_answer};
 use crate::finding::Code;
-use crate::row::{Message, Role};
+use crate::row::{Message, Part, Role};
 
 /// Shortest text that is looked for, in bytes: shorter ones are found by chance.
 const SHORTEST: usize = 3;
@@ -26,9 +26,9 @@ pub(super) fn left_out(messages: &[Message], text: &Text) -> Vec<Fault> {
     let (prompt, learnt) = text.full.split_at(last.prompt_bytes);
     let (mut prompt, mut learnt) = (Written::new(prompt), Written::new(learnt));
     let mut faults = Vec::new();
-    let mut say = |pointer: String, what: &str| {
+    let mut say = |part: Part, what: &str| {
         let message = format!("the chat template does not write {what}, so the model does not see it");
-        faults.push(Fault::new(pointer, Code::LeftOut, message, FIX));
+        faults.push(Fault::new(part, Code::LeftOut, message, FIX));
     };
     for (index, message) in messages[..last.index].iter().enumerate() {
         let (what, content) = match message.role {
@@ -39,20 +39,20 @@ pub(super) fn left_out(messages: &[Message], text: &Text) -> Vec<Fault> {
             Role::Assistant => ("the answer as it stands in the row", thoughts_and_answer(message).1),
         };
         if !prompt.has(content) {
-            say(format!("/messages/{index}"), what);
+            say(Part::Message(index), what);
         }
         for (call, called) in message.tool_calls.iter().enumerate() {
-            let pointer = || format!("/messages/{index}/tool_calls/{call}");
+            let part = Part::Call(index, call);
             if !prompt.has(&called.name) {
-                say(pointer(), "the call of the tool");
+                say(part, "the call of the tool");
             } else if !prompt.has_members(&called.arguments) {
-                say(pointer(), "the arguments of the call");
+                say(part, "the arguments of the call");
             }
         }
     }
     for (call, called) in messages[last.index].tool_calls.iter().enumerate() {
         if !learnt.has_members(&called.arguments) {
-            say(format!("/messages/{}/tool_calls/{call}", last.index), "the arguments of the call");
+            say(Part::Call(last.index, call), "the arguments of the call");
         }
     }
     faults

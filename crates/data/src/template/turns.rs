@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChatTemplate, shown};
 use crate::error::Error;
 use crate::finding::{Code, Finding};
-use crate::row::{Conversation, Message, Role};
+use crate::row::{Conversation, Message, Part, Role, Row};
 
 /// Most bytes of all texts of a row: as many as the longest line, twice.
 pub const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -110,36 +110,31 @@ impl TryFrom<Sent> for Turns {
 /// What is wrong with a row, before its line is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    pub(crate) pointer: String,
+    pub(crate) part: Part,
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) fix: String,
 }
 
 impl Fault {
-    pub(crate) fn new(
-        pointer: impl Into<String>,
-        code: Code,
-        message: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Fault { pointer: pointer.into(), code, message: message.into(), fix: fix.into() }
+    pub(crate) fn new(part: Part, code: Code, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Fault { part, code, message: message.into(), fix: fix.into() }
     }
 
     /// At a message.
     pub(crate) fn at_message(index: usize, code: Code, message: &str, fix: &str) -> Self {
-        Self::new(format!("/messages/{index}"), code, message, fix)
+        Self::new(Part::Message(index), code, message, fix)
     }
 
-    /// As what is wrong with the row of this line.
-    pub fn at(self, line: u64) -> Finding {
-        Finding::new(line, self.pointer, self.code, self.message, self.fix)
+    /// As what is wrong with this row.
+    pub fn at(self, row: &Row) -> Finding {
+        Finding::new(row.line, row.pointer(self.part), self.code, self.message, self.fix)
     }
 }
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Fault::new("", Code::Template, error.to_string(), "change the row or the chat template")
+        Fault::new(Part::Whole, Code::Template, error.to_string(), "change the row or the chat template")
     }
 }
 
@@ -175,7 +170,7 @@ impl ChatTemplate {
                     trained.len(),
                     MAX_WRITTEN_BYTES >> 30
                 );
-                return Err(Fault::new("", Code::Template, message, "divide the row"));
+                return Err(Fault::new(Part::Whole, Code::Template, message, "divide the row"));
             }
             let last = found.texts.last_mut();
             if let Some(last) = &last
@@ -195,7 +190,12 @@ impl ChatTemplate {
                             found.texts.len() + 1,
                             MAX_TEXT_BYTES >> 20
                         );
-                        return Err(Fault::new("", Code::UnstableTemplate, message, "divide the row"));
+                        return Err(Fault::new(
+                            Part::Whole,
+                            Code::UnstableTemplate,
+                            message,
+                            "divide the row",
+                        ));
                     }
                     found.texts.push(Text { full: text, turns: vec![turn] });
                 }
@@ -208,7 +208,7 @@ impl ChatTemplate {
             if !self.shows_tools(conversation, last, &text.full)? {
                 let what = "the chat template does not show the tools of the row";
                 let fix = "use a base or a template that knows tools, or remove them";
-                return Err(Fault::new("/tools", Code::Template, what, fix));
+                return Err(Fault::new(Part::Tools, Code::Template, what, fix));
             }
         }
         Ok(found)

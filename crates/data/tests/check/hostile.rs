@@ -32,7 +32,7 @@ impl Read for Repeat {
 
 #[test]
 fn five_gigabytes_of_garbage_end_soon() {
-    for line in [&b"not json at all\n"[..], b"{\"a\": 1}\n", b"\xff\xfe\x00\n", b"[[[[\n"] {
+    for line in [&b"not json at all\n"[..], b"{\"a\": 1}\n", b"\xff\xfe\x00\n", b"{[[[\n"] {
         let report = stream(Repeat(line, 0).take(5 * GB), 2);
         assert_eq!(report.rows, 10_000);
         assert_eq!(report.error_count, 10_001);
@@ -50,6 +50,12 @@ fn five_gigabytes_without_a_line_break_are_one_row() {
          error too_few_rows: the file has 1 rows; a dataset needs at least 3 rows\n\
          error line_too_long: line 1: the line is longer than 33554432 bytes; divide the row; each row is a line of its own";
     assert_eq!(outline(&report), expect);
+}
+
+#[test]
+fn five_gigabytes_of_an_array_are_told_once() {
+    let report = stream(Cursor::new("[").chain(Repeat(GOOD.as_bytes(), 0).take(5 * GB)), 2);
+    assert_eq!((report.rows, report.errors.len(), report.errors[0].code), (0, 1, Code::InvalidJson));
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn wide_and_deep_rows_are_bad_rows() {
     let wide = format!("[{}0]", "0,".repeat(1_100_000));
     let keys: String = (0..100_000).map(|key| format!("\"{key}\":0,")).collect();
     let many = format!("{{{keys}\"messages\": 0}}");
-    let rows = [deep.as_str(), &wide, &many, "{\"messages\": \"\u{0}\"}", "\u{0}\u{0}"].join("\n");
+    let rows = [GOOD, &deep, &wide, &many, "{\"messages\": \"\u{0}\"}", "\u{0}\u{0}"].join("\n");
     let report = report_of(rows, 2);
     let codes: Vec<&str> = report.errors.iter().map(|error| error.code.as_str()).collect();
     assert_eq!(codes, ["nested_too_deeply", "too_many_values", "wrong_type", "invalid_json", "invalid_json"]);

@@ -4,6 +4,7 @@ mod clean;
 mod corruption;
 mod fixtures;
 mod hostile;
+mod pointers;
 mod words;
 
 use std::io::Cursor;
