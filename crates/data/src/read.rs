@@ -149,7 +149,7 @@ pub fn too_many_rows(line: u64, limits: Limits) -> Finding {
 }
 
 /// What all rows of a dataset have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
     /// The format.
     pub format: Format,
@@ -163,21 +163,18 @@ impl Kind {
         Kind { format: row.format(), is_weighted: row.weight.is_some() }
     }
 
-    /// What is wrong with a row of the kind `other` behind rows of this one.
+    /// What is wrong with a row of the kind `other` among rows of this one.
     pub fn mismatch(self, other: Self, line: u64) -> Option<Finding> {
         if self.format != other.format {
-            let message = format!(
-                "the rows before have {}, this one has {}",
-                self.format.fields(),
-                other.format.fields()
-            );
+            let message =
+                format!("other rows have {}, this one has {}", self.format.fields(), other.format.fields());
             let fix = "make a dataset of each: a dataset has one format";
             return Some(Finding::new(line, "", Code::MixedFormats, message, fix));
         }
         if self.is_weighted != other.is_weighted {
             let message = match self.is_weighted {
-                true => "the rows before have a weight, this one has none",
-                false => "the rows before have no weight, this one has one",
+                true => "other rows have a weight, this one has none",
+                false => "other rows have no weight, this one has one",
             };
             let fix = "give all rows a weight, or none; 1 is what rows without one have";
             return Some(Finding::new(line, "", Code::MixedWeights, message, fix));

@@ -134,7 +134,7 @@ impl Conversation {
 }
 
 /// Format of a dataset: all its rows have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// `messages`.
     Chat,

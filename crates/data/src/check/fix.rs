@@ -12,7 +12,8 @@ use crate::error::Error;
 use crate::finding::BadRow;
 use crate::json::{self, Json};
 use crate::read::{Kind, Limits, Line, LineReader, text_of, too_long};
-use crate::row::{Message, Role, Row, RowContent};
+use crate::render::Renderer;
+use crate::row::{Format, Message, Role, Row, RowContent};
 use crate::source::{self, Source};
 
 /// Most changes that are listed; the rest is only counted.
@@ -52,10 +53,24 @@ impl Fixed {
     }
 }
 
+/// What is written, and what not.
+#[derive(Clone, Copy, Default)]
+pub struct FixOptions<'a> {
+    /// Limits of lines and rows.
+    pub limits: Limits,
+    /// What most rows are, as [`check`](super::check) says; else what the first good row is.
+    pub kind: Option<Kind>,
+    /// Whether some row has a weight: then those without one get 1, which is what they count.
+    pub gives_weights: bool,
+    /// With it, rows that it cannot render are left out.
+    pub renderer: Option<&'a Renderer>,
+}
+
 /// Writes the good rows of `input` in this project's form: without byte order mark, line breaks of other systems, blank
-/// lines, bad rows, rows that are there already, and messages behind the last answer that is learnt. In rows that are
-/// rewritten, fields of messages that have no effect are left out.
-pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<Fixed, Error> {
+/// lines, bad rows, rows of another format, rows that are there already, and messages behind the last answer that is
+/// learnt. In rows that are rewritten, fields of messages that have no effect are left out.
+pub fn fix(mut input: Source, mut output: impl Write, options: FixOptions<'_>) -> Result<Fixed, Error> {
+    let limits = options.limits;
     let mut fixed = Fixed::default();
     let mut start = Vec::new();
     input.by_ref().take(BOM.len() as u64).read_to_end(&mut start).map_err(Error::Read)?;
@@ -64,7 +79,7 @@ pub fn fix(mut input: Source, mut output: impl Write, limits: Limits) -> Result<
         start.clear();
     }
     let mut lines = LineReader::new(Cursor::new(start).chain(input), limits.line_bytes);
-    let mut rows = Rows::default();
+    let mut rows = Rows { options, format: None, identifier: Identifier::default(), lines: HashMap::new() };
     let (mut breaks, mut blanks) = (0u64, 0u64);
     let mut buffer = Vec::new();
     loop {
@@ -131,24 +146,29 @@ struct Written<'a> {
 }
 
 /// What is known of the rows before.
-#[derive(Default)]
-struct Rows {
-    kind: Option<Kind>,
+struct Rows<'r> {
+    options: FixOptions<'r>,
+    format: Option<Format>,
     identifier: Identifier,
     lines: HashMap<u64, u64>,
 }
 
-impl Rows {
+impl Rows<'_> {
     /// The row as it is to be written, or why it is not.
     fn row<'a>(&mut self, line: u64, bytes: &'a [u8]) -> Result<Written<'a>, String> {
         let message = |bad: &BadRow| bad.findings()[0].message.clone();
         let text = text_of(line, bytes).map_err(|finding| finding.message)?;
         let json = json::parse(line, text).map_err(|found| message(&BadRow::new(found)))?;
         let mut row = Row::from_json(line, &json).map_err(|bad| message(&bad))?;
-        let kind = Kind::of(&row);
-        if let Some(finding) = self.kind.get_or_insert(kind).mismatch(kind, line) {
+        let format = self.options.kind.map(|kind| kind.format).or(self.format).unwrap_or(row.format());
+        if row.format() != format {
+            let (most, this) = (format.fields(), row.format().fields());
+            return Err(format!("other rows have {most}, this one has {this}"));
+        }
+        if let Some(Err(finding)) = self.options.renderer.map(|renderer| renderer.render(&row, usize::MAX)) {
             return Err(finding.message);
         }
+        self.format = Some(format);
         let (identity, _) = self.identifier.identify(&row);
         if let Some(first) = self.lines.get(&identity.exact) {
             return Err(format!("the row is the same as line {first}"));
@@ -166,6 +186,10 @@ impl Rows {
                 messages.truncate(last + 1);
                 changes.push(format!("left out what follows the last learnt answer, {count} messages"));
             }
+        }
+        if self.options.gives_weights && row.weight.is_none() {
+            changes.push("got the weight 1".to_owned());
+            row.weight = Some(1.0);
         }
         let text = match changes.is_empty() {
             true => Cow::Borrowed(text),
@@ -195,6 +219,9 @@ fn rewritten(row: &Row, json: &Json<'_>) -> Value {
                 out.insert(key.to_string(), value.to_value());
             }
         }
+    }
+    if let (Some(1.0), false) = (row.weight, out.contains_key("weight")) {
+        out.insert("weight".into(), 1.into());
     }
     out.into()
 }
@@ -235,7 +262,7 @@ mod tests {
 
     fn run(text: &str) -> (String, Vec<String>) {
         let mut out = Vec::new();
-        let fixed = fix(Box::new(Cursor::new(text.to_owned().into_bytes())), &mut out, Limits::default())
+        let fixed = fix(Box::new(Cursor::new(text.to_owned().into_bytes())), &mut out, FixOptions::default())
             .expect("memory");
         let changes = fixed.changes.into_iter().map(|change| format!("{}: {}", change.line, change.message));
         (String::from_utf8(out).expect("text"), changes.collect())

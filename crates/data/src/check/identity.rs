@@ -2,6 +2,9 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+/// Bytes of small letters that are kept before they are hashed.
+const NEAR_BYTES: usize = 64 << 10;
+
 use serde_json::Value;
 
 use super::script::{Letters, Script};
@@ -18,7 +21,7 @@ const QUESTION_LETTERS_MIN: usize = 12;
 pub(super) struct Identity {
     /// Of letters, in small, and digits, or as `exact` where these are few.
     pub(super) near: u64,
-    /// Of all that is trained or shown.
+    /// Of all that is trained or shown, and how much it counts.
     pub(super) exact: u64,
     /// Of what comes before the last trained answer, if that is a question.
     pub(super) question: Option<u64>,
@@ -28,6 +31,7 @@ pub(super) struct Identity {
 #[derive(Default)]
 pub(super) struct Identifier {
     near: Vec<u8>,
+    near_hash: DefaultHasher,
     letters: Letters,
     count: usize,
 }
@@ -36,9 +40,11 @@ impl Identifier {
     /// The row's hashes and its script.
     pub(super) fn identify(&mut self, row: &Row) -> (Identity, Option<Script>) {
         self.near.clear();
+        self.near_hash = DefaultHasher::new();
         self.letters = Letters::default();
         self.count = 0;
         let mut exact = DefaultHasher::new();
+        exact.write_u32(row.weight.unwrap_or(1.0).to_bits());
         let mut question = None;
         match &row.content {
             RowContent::Chat(conversation) => self.conversation(conversation, &mut exact, &mut question),
@@ -49,16 +55,8 @@ impl Identifier {
             }
         }
         let exact = exact.finish();
-        let near = match self.count >= NEAR_LETTERS_MIN {
-            true => {
-                let mut near = DefaultHasher::new();
-                near.write(&self.near);
-                near.finish()
-            }
-            false => exact,
-        };
-        // What a very long row took is given back.
-        self.near.shrink_to(1 << 20);
+        self.hash_near();
+        let near = if self.count >= NEAR_LETTERS_MIN { self.near_hash.finish() } else { exact };
         (Identity { near, exact, question }, self.letters.script())
     }
 
@@ -87,12 +85,20 @@ impl Identifier {
             exact.write_u8(speaker);
             self.near.push(speaker);
             self.text(&message.content, exact);
-            if let Some(reasoning) = &message.reasoning_content {
-                self.text(reasoning, exact);
+            for (number, text) in
+                (20..).zip([&message.reasoning_content, &message.name, &message.tool_call_id])
+            {
+                if let Some(text) = text {
+                    exact.write_u8(number);
+                    // Names and ids are signs, not texts.
+                    if number == 20 { self.text(text, exact) } else { exact_text(text, exact) }
+                }
             }
+            exact.write_usize(message.tool_calls.len());
             for call in &message.tool_calls {
-                exact.write(call.id.as_bytes());
+                exact_text(&call.id, exact);
                 self.text(&call.name, exact);
+                exact.write_usize(call.arguments.len());
                 call.arguments.iter().for_each(|(key, value)| {
                     self.text(key, exact);
                     self.value(value, exact);
@@ -107,17 +113,21 @@ impl Identifier {
     }
 
     fn text(&mut self, text: &str, exact: &mut DefaultHasher) {
-        exact.write(text.as_bytes());
-        exact.write_u8(0xff);
-        let start = self.near.len();
+        exact_text(text, exact);
+        let mut has_any = false;
         if text.is_ascii() {
-            let kept = text.bytes().filter(u8::is_ascii_alphanumeric);
-            self.near.extend(kept.map(|byte| byte.to_ascii_lowercase()));
-            let letters = self.near[start..].iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-            self.letters.add_latin(letters);
-            self.count += letters;
+            for part in text.as_bytes().chunks(NEAR_BYTES) {
+                let start = self.near.len();
+                let kept = part.iter().filter(|byte| counts_in_ascii(**byte));
+                self.near.extend(kept.map(u8::to_ascii_lowercase));
+                let letters = self.near[start..].iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+                self.letters.add_latin(letters);
+                self.count += letters;
+                has_any |= self.near.len() > start;
+                self.hash_near_if_much();
+            }
         } else {
-            for character in text.chars().filter(|character| character.is_alphanumeric()) {
+            for character in text.chars().filter(|character| counts(*character)) {
                 if character.is_alphabetic() {
                     self.count += 1;
                     self.letters.add(character);
@@ -126,9 +136,29 @@ impl Identifier {
                 for small in character.to_lowercase() {
                     self.near.extend_from_slice(small.encode_utf8(&mut utf8).as_bytes());
                 }
+                has_any = true;
+                self.hash_near_if_much();
+            }
+        }
+        if !has_any {
+            // A text of such signs alone is about them.
+            for part in text.trim().as_bytes().chunks(NEAR_BYTES) {
+                self.near.extend_from_slice(part);
+                self.hash_near_if_much();
             }
         }
         self.near.push(0xff);
+    }
+
+    fn hash_near_if_much(&mut self) {
+        if self.near.len() > NEAR_BYTES {
+            self.hash_near();
+        }
+    }
+
+    fn hash_near(&mut self) {
+        self.near_hash.write(&self.near);
+        self.near.clear();
     }
 
     fn value(&mut self, value: &Value, exact: &mut DefaultHasher) {
@@ -137,9 +167,10 @@ impl Identifier {
             Value::Bool(truth) => exact.write_u8(11 + u8::from(*truth)),
             Value::Number(number) => {
                 exact.write_u8(13);
-                let bits = number.as_f64().unwrap_or_default().to_bits();
-                exact.write_u64(bits);
-                self.near.extend_from_slice(&bits.to_le_bytes());
+                let text = number.to_string();
+                exact_text(&text, exact);
+                self.near.extend_from_slice(text.as_bytes());
+                self.near.push(0xff);
             }
             Value::String(text) => self.text(text, exact),
             Value::Array(items) => {
@@ -157,4 +188,32 @@ impl Identifier {
             }
         }
     }
+}
+
+/// With its length, so that two texts are not one that is divided elsewhere.
+fn exact_text(text: &str, exact: &mut DefaultHasher) {
+    exact.write_usize(text.len());
+    exact.write(text.as_bytes());
+}
+
+/// Whether a character counts where rows are nearly the same: letters, digits and symbols, but not white space and
+/// punctuation.
+fn counts(character: char) -> bool {
+    match u8::try_from(character) {
+        Ok(byte) if byte.is_ascii() => counts_in_ascii(byte),
+        _ => {
+            character.is_alphanumeric()
+                || !(character.is_whitespace() || character.is_control() || is_punctuation(character))
+        }
+    }
+}
+
+fn counts_in_ascii(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+<>=%$*/^|~&@#".contains(&byte)
+}
+
+/// Blocks of punctuation, and what chooses the form of the character before.
+fn is_punctuation(character: char) -> bool {
+    matches!(character, '\u{a1}'..='\u{bf}' | '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{303f}' | '\u{fe00}'..='\u{fe1f}'
+        | '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff20}')
 }

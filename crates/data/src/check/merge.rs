@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::repeats::{Like, Repeats};
-use super::rows::{Found, Good, Outcome, Worker};
+use super::rows::{Found, Good, Numbers, Outcome, Worker};
 use super::script::Script;
-use super::statistics::{Statistics, TokenStatistics, TokenTally};
+use super::statistics::TokenStatistics;
 use super::{MAX_LISTED_ERRORS, MAX_LISTED_OF_A_WARNING, MAX_LISTED_WARNINGS, Options, Report};
 use crate::finding::{Code, Finding};
 use crate::read::{Kind, MIN_ROWS};
-use crate::row::{Format, Spelling};
+use crate::row::Spelling;
 
 /// After each so many rows it is asked whether going on is worth it.
 pub(super) const GIVE_UP_ROWS: u32 = 10_000;
 /// Bad ones among these from which on it is not, in percent.
 const GIVE_UP_PERCENT: u32 = 95;
 /// Fewest rows of which one of another script is remarkable.
-const SCRIPT_ROWS_MIN: u64 = 500;
+const SCRIPT_ROWS_MIN: u64 = 100;
 /// A script is rare up to this share of rows, in percent, if nearly all others are in one.
-const RARE_PERCENT: u64 = 1;
+const RARE_PERCENT: u64 = 5;
 
 /// A place in the files.
 #[derive(Clone, Copy)]
@@ -27,10 +27,39 @@ struct At {
     line: u64,
 }
 
-/// Rows whose lines follow one another.
-struct Run {
-    row: u32,
-    at: At,
+/// Where rows begin whose lines follow one another, in 12 bytes: the row, the file and the line, the most significant bytes
+/// first. A file has one for each blank line.
+#[derive(Clone, Copy)]
+struct Run([u8; 12]);
+
+impl Run {
+    fn new(row: u32, at: At) -> Self {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&row.to_be_bytes());
+        bytes[4..6].copy_from_slice(&(at.file as u16).to_be_bytes());
+        bytes[6..].copy_from_slice(&at.line.to_be_bytes()[2..]);
+        Run(bytes)
+    }
+
+    fn row(self) -> u32 {
+        u32::from_be_bytes(self.0[..4].try_into().expect("four bytes"))
+    }
+
+    fn at(self) -> At {
+        let mut line = [0; 8];
+        line[2..].copy_from_slice(&self.0[6..]);
+        let file = u16::from_be_bytes(self.0[4..6].try_into().expect("two bytes"));
+        At { file: file.into(), line: u64::from_be_bytes(line) }
+    }
+}
+
+/// Rows of a kind.
+#[derive(Default)]
+struct OfKind {
+    count: u64,
+    /// The first of them, in the order of lines.
+    first: Vec<At>,
+    numbers: Numbers,
 }
 
 #[derive(Default)]
@@ -46,8 +75,15 @@ pub(super) struct Merger<'a> {
     names: Vec<String>,
     training_files: usize,
     is_evaluation: bool,
+    /// Of the training data.
     kind: Option<Kind>,
-    format: Option<Format>,
+    /// Of the set that is read now.
+    kinds: BTreeMap<Kind, OfKind>,
+    numbers: Numbers,
+    bytes: u64,
+    has_weights: bool,
+    /// Errors of the sets before.
+    errors_before: u64,
     rows: [u64; 2],
     window: (u32, u32),
     gave_up: bool,
@@ -57,8 +93,6 @@ pub(super) struct Merger<'a> {
     warnings: Vec<(usize, Finding)>,
     warning_counts: BTreeMap<Code, u64>,
     spellings: BTreeMap<(usize, Spelling), (u64, u64)>,
-    statistics: Statistics,
-    tokens: TokenTally,
     repeats: Repeats,
     remembered: u32,
     runs: Vec<Run>,
@@ -74,7 +108,11 @@ impl<'a> Merger<'a> {
             training_files,
             is_evaluation: false,
             kind: None,
-            format: None,
+            kinds: BTreeMap::new(),
+            numbers: Numbers::default(),
+            bytes: 0,
+            has_weights: false,
+            errors_before: 0,
             rows: [0; 2],
             window: (0, 0),
             gave_up: false,
@@ -83,8 +121,6 @@ impl<'a> Merger<'a> {
             warnings: Vec::new(),
             warning_counts: BTreeMap::new(),
             spellings: BTreeMap::new(),
-            statistics: Statistics::default(),
-            tokens: TokenTally::default(),
             repeats: Repeats::default(),
             remembered: 0,
             runs: Vec::new(),
@@ -101,36 +137,38 @@ impl<'a> Merger<'a> {
             outcome.block.cut(rows);
             outcome = worker.process(outcome.block);
             let message = format!(
-                "nearly all of the last {GIVE_UP_ROWS} rows are bad, so the rest of the file is not looked at"
+                "nearly all of the last {GIVE_UP_ROWS} rows are bad, so what follows is not looked at, in no file"
             );
             let fix = "see what the first errors say; is it a file of rows, one JSON object a line?";
             outcome.block.end = Some(Finding::new(line, "", Code::GaveUp, message, fix));
             self.gave_up = true;
         }
         self.rows[usize::from(self.is_evaluation)] += outcome.notes.len() as u64;
-        let mut mixed = Found::default();
         for note in &outcome.notes {
             if let Some(good) = note.good {
-                match self.kind.get_or_insert(good.kind).mismatch(good.kind, note.line) {
-                    Some(finding) => mixed.error(finding),
-                    None => self.compare(At { file, line: note.line }, good),
+                let at = At { file, line: note.line };
+                #[cfg(test)]
+                assert_ne!(note.line, super::tests::PANICS_IN_THE_MERGER, "as the merger might");
+                let of_kind = self.kinds.entry(good.kind).or_default();
+                of_kind.count += 1;
+                if of_kind.first.len() < MAX_LISTED_ERRORS {
+                    of_kind.first.push(at);
                 }
+                self.compare(at, good);
             }
         }
         if !self.is_evaluation {
-            self.statistics.merge(&outcome.statistics);
-            self.tokens.merge(outcome.tokens);
+            self.bytes += outcome.block.size_bytes;
+            for (kind, numbers) in outcome.kinds {
+                let all = &mut self.kinds.entry(kind).or_default().numbers;
+                all.statistics.merge(&numbers.statistics);
+                all.tokens.merge(numbers.tokens);
+            }
         }
         for (spelling, (line, count)) in outcome.spellings {
             self.spellings.entry((file, spelling)).or_insert((line, 0)).1 += count;
         }
         let mut errors = outcome.errors;
-        for (code, count) in mixed.counts {
-            *errors.counts.entry(code).or_default() += count;
-        }
-        errors.listed.append(&mut mixed.listed);
-        errors.listed.sort_by_key(|finding| finding.line);
-        errors.listed.truncate(MAX_LISTED_ERRORS);
         if let Some(end) = outcome.block.end.take() {
             *errors.counts.entry(end.code).or_default() += 1;
             errors.listed.push(end);
@@ -142,12 +180,10 @@ impl<'a> Merger<'a> {
 
     /// Rows of the block after which too many were bad.
     fn give_up_after(&mut self, outcome: &Outcome) -> Option<usize> {
-        let mut kind = self.kind;
         for (index, note) in outcome.notes.iter().enumerate() {
-            let is_good = note.good.is_some_and(|good| *kind.get_or_insert(good.kind) == good.kind);
             let (rows, bad) = &mut self.window;
             *rows += 1;
-            *bad += u32::from(!is_good);
+            *bad += u32::from(note.good.is_none());
             if *rows == GIVE_UP_ROWS {
                 let is_hopeless = *bad >= GIVE_UP_ROWS / 100 * GIVE_UP_PERCENT;
                 self.window = (0, 0);
@@ -197,7 +233,7 @@ impl<'a> Merger<'a> {
 
     fn warn(&mut self, at: At, code: Code, message: String, fix: &str) {
         let mut found = Found::default();
-        found.warning(Finding::new(at.line, "", code, message, fix));
+        found.warning(code, || Finding::new(at.line, "", code, message, fix));
         self.add_warnings(at.file, found);
     }
 
@@ -208,12 +244,11 @@ impl<'a> Merger<'a> {
         }
         let row = self.remembered;
         self.remembered = self.remembered.saturating_add(1);
-        let follows = self
-            .runs
-            .last()
-            .is_some_and(|run| run.at.file == at.file && run.at.line + u64::from(row - run.row) == at.line);
+        let follows = self.runs.last().is_some_and(|run| {
+            run.at().file == at.file && run.at().line + u64::from(row - run.row()) == at.line
+        });
         if !follows {
-            self.runs.push(Run { row, at });
+            self.runs.push(Run::new(row, at));
         }
         self.repeats.push(row, good.identity);
         if let Some(script) = good.script {
@@ -227,11 +262,15 @@ impl<'a> Merger<'a> {
 
     fn look_for_leakage(&mut self, at: At, good: Good) {
         let Some((row, like)) = self.repeats.look_up(good.identity) else { return };
-        let what = if like == Like::Same { "is" } else { "is nearly" };
+        let what = match like {
+            Like::Same => "this row of the evaluation data is",
+            Like::Near => "this row of the evaluation data is nearly",
+            Like::OtherAnswer => "this row of the evaluation data has, with another answer, the question of",
+        };
         // The two are in two files.
         let first = self.at(row);
         let message = format!(
-            "this row of the evaluation data {what} line {} of the training data{}",
+            "{what} line {} of the training data{}",
             first.line,
             if self.training_files > 1 { format!(" in {}", self.names[first.file]) } else { String::new() }
         );
@@ -240,8 +279,8 @@ impl<'a> Merger<'a> {
     }
 
     fn at(&self, row: u32) -> At {
-        let run = &self.runs[self.runs.partition_point(|run| run.row <= row) - 1];
-        At { file: run.at.file, line: run.at.line + u64::from(row - run.row) }
+        let run = self.runs[self.runs.partition_point(|run| run.row() <= row) - 1];
+        At { file: run.at().file, line: run.at().line + u64::from(row - run.row()) }
     }
 
     /// Ends the training data; what comes then is evaluation data, if there is some.
@@ -268,7 +307,9 @@ impl<'a> Merger<'a> {
                 let message = match like {
                     Like::Same => format!("the row is the same as {place}"),
                     Like::Near => {
-                        format!("the row is the same as {place} but for case, white space and punctuation")
+                        format!(
+                            "the row is the same as {place} but for case, white space and punctuation, a name, an id or its weight"
+                        )
                     }
                     Like::OtherAnswer => format!("{place} has the same question with another answer"),
                 };
@@ -279,9 +320,53 @@ impl<'a> Merger<'a> {
             }
         }
         self.rare_scripts();
+        self.kind = self.settle_kinds();
         self.is_evaluation = true;
-        self.format = self.kind.take().map(|kind| kind.format);
         self.window = (0, 0);
+        self.errors_before = self.error_counts.values().sum();
+        if self.training_files < self.names.len() {
+            self.repeats.keep_questions();
+        }
+    }
+
+    /// What most rows of the set are; the others are errors, and do not count for the numbers.
+    fn settle_kinds(&mut self) -> Option<Kind> {
+        let kinds = std::mem::take(&mut self.kinds);
+        let of_format = |kind: Kind| -> u64 {
+            kinds
+                .iter()
+                .filter(|(other, _)| other.format == kind.format)
+                .map(|(_, of_kind)| of_kind.count)
+                .sum()
+        };
+        // Of equally many, those that come first.
+        let first = |of_kind: &OfKind| of_kind.first.first().map(|at| std::cmp::Reverse((at.file, at.line)));
+        let most = kinds
+            .iter()
+            .max_by_key(|(kind, of_kind)| (of_format(**kind), of_kind.count, first(of_kind)))
+            .map(|(kind, _)| *kind)?;
+        self.has_weights |= !self.is_evaluation && kinds.keys().any(|kind| kind.is_weighted);
+        for (kind, of_kind) in kinds {
+            let Some(code) = most.mismatch(kind, 0).map(|finding| finding.code) else {
+                if !self.is_evaluation {
+                    self.numbers = of_kind.numbers;
+                }
+                continue;
+            };
+            let mut by_file: BTreeMap<usize, Found> = BTreeMap::new();
+            for at in &of_kind.first {
+                let finding = most.mismatch(kind, at.line).expect("these differ");
+                by_file.entry(at.file).or_default().error(finding);
+            }
+            for (file, found) in by_file {
+                self.add_errors(file, found);
+            }
+            let unlisted = of_kind.count - of_kind.first.len() as u64;
+            if unlisted > 0 {
+                *self.error_counts.entry(code).or_default() += unlisted;
+            }
+        }
+        Some(most)
     }
 
     /// Whether evaluation data can be compared.
@@ -294,7 +379,7 @@ impl<'a> Merger<'a> {
         let rows = self.rows[usize::from(self.is_evaluation)];
         let file = if self.is_evaluation { self.training_files } else { 0 };
         let fix = format!("a dataset needs at least {MIN_ROWS} rows");
-        if rows == 0 && self.error_counts.is_empty() {
+        if rows == 0 && self.error_counts.values().sum::<u64>() == self.errors_before {
             self.error(file, Code::EmptyFile, "the file is empty".into(), fix);
         } else if rows < MIN_ROWS && rows > 0 {
             self.error(file, Code::TooFewRows, format!("the file has {rows} rows"), fix);
@@ -331,8 +416,9 @@ impl<'a> Merger<'a> {
     /// The report of all that was taken.
     pub(super) fn finish(mut self) -> Report {
         let has_evaluation = self.training_files < self.names.len();
-        if has_evaluation && !self.gave_up {
+        if has_evaluation && (!self.gave_up || self.rows[1] > 0) {
             self.end_of_rows();
+            self.settle_kinds();
         }
         for ((file, spelling), (line, count)) in std::mem::take(&mut self.spellings) {
             let message = match count {
@@ -347,7 +433,7 @@ impl<'a> Merger<'a> {
         let options = self.options;
         let tokens = options.renderer.map(|_| {
             TokenStatistics::new(
-                std::mem::take(&mut self.tokens),
+                std::mem::take(&mut self.numbers.tokens),
                 options.context_length,
                 options.model_context_length,
                 &options.batching,
@@ -370,17 +456,21 @@ impl<'a> Merger<'a> {
         let errors = named(std::mem::take(&mut self.errors));
         let mut warnings = named(std::mem::take(&mut self.warnings));
         warnings.truncate(MAX_LISTED_WARNINGS);
+        let mut statistics = self.numbers.statistics;
+        statistics.bytes = self.bytes;
         Report {
             rows: self.rows[0],
             evaluation_rows: has_evaluation.then_some(self.rows[1]),
-            format: self.format,
+            format: self.kind.map(|kind| kind.format),
+            kind: self.kind,
+            has_weights: self.has_weights,
             error_count: self.error_counts.values().sum(),
             errors,
             error_counts: self.error_counts,
             warning_count: self.warning_counts.values().sum(),
             warnings,
             warning_counts: self.warning_counts,
-            statistics: self.statistics,
+            statistics,
             tokens,
         }
     }

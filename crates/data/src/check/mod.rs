@@ -2,8 +2,8 @@
 //!
 //! One thread cuts the files into blocks of lines, others check the rows of a block each (`rows`), and the caller's
 //! thread puts the outcomes together in the order of lines (`merge`). The report is the same with any number of
-//! threads. Memory is bounded: by what may be on the way at once, by 20 bytes a row for repeats, 4 bytes a sample for
-//! lengths, and by the longest line.
+//! threads. Memory is bounded: by what may be on the way at once, by 20 bytes a row for repeats (10 more with evaluation
+//! data) and 12 for each gap between rows, 4 bytes a sample for lengths, and by some times the longest line.
 
 mod blocks;
 mod fix;
@@ -17,20 +17,20 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 pub use blocks::Input;
-pub use fix::{Fixed, fix};
+pub use fix::{FixOptions, Fixed, fix};
 pub use statistics::{Batching, Bin, Dropped, Packed, Roles, RowsWith, Spread, Statistics, TokenStatistics};
 
 use crate::error::Error;
 use crate::finding::{Code, Finding};
 use crate::pack::BatchSize;
-use crate::read::Limits;
+use crate::read::{Kind, Limits};
 use crate::render::Renderer;
 use crate::row::Format;
 use blocks::{Block, Cutter};
@@ -91,6 +91,12 @@ pub struct Report {
     /// The format; `None` when no row is good.
     #[serde(serialize_with = "format_name")]
     pub format: Option<Format>,
+    /// What most rows are, and all must be; `None` when no row is good.
+    #[serde(skip)]
+    pub kind: Option<Kind>,
+    /// Whether a good row has a weight.
+    #[serde(skip)]
+    pub has_weights: bool,
     /// All errors.
     pub error_count: u64,
     /// All warnings.
@@ -173,24 +179,25 @@ fn run(
     let room = Room::default();
     let (to_workers, blocks) = sync_channel::<Block>(threads);
     let (to_merger, outcomes) = sync_channel::<Outcome>(threads);
-    let blocks = Mutex::new(blocks);
+    // Who sends learns that nobody receives any more: the workers alone have the one end, the merger has the other.
+    let blocks = Arc::new(Mutex::new(blocks));
     thread::scope(|scope| {
-        let (room, blocks) = (&room, &blocks);
+        let room = &room;
         let reader = scope.spawn(move || read(cutter, room, to_workers));
         for _ in 0..threads {
-            let to_merger = to_merger.clone();
+            let (to_merger, blocks) = (to_merger.clone(), blocks.clone());
             let mut worker = Worker::new(options, scanner.clone());
             scope.spawn(move || {
                 let _guard = CloseOnPanic(room);
-                while let Some(block) = receive(blocks) {
+                while let Some(block) = receive(&blocks) {
                     if to_merger.send(worker.process(block)).is_err() {
                         break;
                     }
                 }
             });
         }
-        drop(to_merger);
-        merge_all(&outcomes, options, scanner, room, merger);
+        drop((to_merger, blocks));
+        merge_all(outcomes, options, scanner, room, merger);
         match reader.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -214,12 +221,13 @@ fn receive(blocks: &Mutex<Receiver<Block>>) -> Option<Block> {
 
 /// Hands the outcomes to the merger in the order of blocks.
 fn merge_all(
-    outcomes: &Receiver<Outcome>,
+    outcomes: Receiver<Outcome>,
     options: &Options<'_>,
     scanner: &Scanner,
     room: &Room,
     merger: &mut Merger<'_>,
 ) {
+    let _guard = CloseOnPanic(room);
     let mut worker = Worker::new(options, scanner.clone());
     let mut waiting: BTreeMap<u64, Outcome> = BTreeMap::new();
     let mut next = 0;

@@ -1,4 +1,5 @@
-//! Rows that are there more than once, and questions with several answers, found with 20 bytes a row.
+//! Rows that are there more than once, and questions with several answers, found with 20 bytes a row, and 10 more where
+//! evaluation data is compared.
 
 use std::collections::BinaryHeap;
 
@@ -32,6 +33,8 @@ pub(super) type Repeat = (u32, u32);
 pub(super) struct Repeats {
     entries: Vec<Entry>,
     is_sorted: bool,
+    /// Questions and their first rows, sorted; see [`Repeats::keep_questions`].
+    questions: Vec<[u8; 10]>,
 }
 
 /// The first places of one kind, and how many there are.
@@ -87,47 +90,70 @@ impl Repeats {
         }
         self.sort();
         for group in self.entries.chunk_by(|a, b| a[NEAR] == b[NEAR]) {
-            for (index, entry) in group.iter().enumerate().skip(1) {
-                match first_same(&group[..index], entry) {
-                    Some(first) => same.push((row(entry), row(first)), most),
-                    None => near.push((row(entry), row(&group[0])), most),
+            let first = group.iter().map(row).min().expect("a group has rows");
+            for alike in group.chunk_by(|a, b| a[EXACT] == b[EXACT]) {
+                let first_alike = row(&alike[0]);
+                if first_alike != first {
+                    near.push((first_alike, first), most);
+                }
+                for entry in &alike[1..] {
+                    same.push((row(entry), first_alike), most);
                 }
             }
         }
         [(Like::Same, same), (Like::Near, near), (Like::OtherAnswer, other)]
     }
 
-    /// The first row that is the same as this one, or else nearly the same. [`Repeats::find`] comes first.
+    /// The first row that is the same as this one, or else one that is nearly the same, or else the first that has its
+    /// question. [`Repeats::find`] comes first.
     pub(super) fn look_up(&self, identity: Identity) -> Option<(u32, Like)> {
         debug_assert!(self.is_sorted);
         let near = &identity.near.to_be_bytes()[..HASH_BYTES];
-        let start = self.entries.partition_point(|entry| &entry[NEAR] < near);
-        let group = self.entries[start..].chunk_by(|a, b| a[NEAR] == b[NEAR]).next()?;
-        if &group[0][NEAR] != near {
-            return None;
-        }
         let exact = &identity.exact.to_be_bytes()[..EXACT.len()];
-        match group.iter().take(MAX_COMPARED).find(|entry| &entry[EXACT] == exact) {
-            Some(same) => Some((row(same), Like::Same)),
-            None => Some((row(&group[0]), Like::Near)),
+        let at = self.entries.partition_point(|entry| (&entry[NEAR], &entry[EXACT]) < (near, exact));
+        if let Some(found) =
+            self.entries.get(at).filter(|entry| (&entry[NEAR], &entry[EXACT]) == (near, exact))
+        {
+            return Some((row(found), Like::Same));
         }
+        let start = self.entries.partition_point(|entry| &entry[NEAR] < near);
+        if let Some(found) = self.entries.get(start).filter(|entry| &entry[NEAR] == near) {
+            return Some((row(found), Like::Near));
+        }
+        let question = &identity.question?.to_be_bytes()[..HASH_BYTES];
+        let at = self.questions.partition_point(|entry| &entry[..HASH_BYTES] < question);
+        let found = self.questions.get(at).filter(|entry| &entry[..HASH_BYTES] == question)?;
+        Some((row_of(&found[HASH_BYTES..]), Like::OtherAnswer))
+    }
+
+    /// From now on, [`Repeats::look_up`] finds questions too.
+    pub(super) fn keep_questions(&mut self) {
+        let with_question = self.entries.iter().filter(|entry| entry[QUESTION].iter().any(|byte| *byte != 0));
+        let mut questions: Vec<[u8; 10]> = Vec::with_capacity(with_question.clone().count());
+        questions.extend(with_question.map(|entry| {
+            let mut question = [0; 10];
+            question[..HASH_BYTES].copy_from_slice(&entry[QUESTION]);
+            question[HASH_BYTES..].copy_from_slice(&entry[ROW]);
+            question
+        }));
+        questions.sort_unstable();
+        questions.dedup_by(|later, first| later[..HASH_BYTES] == first[..HASH_BYTES]);
+        self.questions = questions;
     }
 
     fn sort(&mut self) {
-        self.entries.sort_unstable_by(|a, b| (&a[NEAR], &a[ROW]).cmp(&(&b[NEAR], &b[ROW])));
+        self.entries
+            .sort_unstable_by(|a, b| (&a[NEAR], &a[EXACT], &a[ROW]).cmp(&(&b[NEAR], &b[EXACT], &b[ROW])));
         self.is_sorted = true;
     }
 }
 
-/// Rows that are nearly the same and that one more is compared with.
-const MAX_COMPARED: usize = 64;
-
-fn first_same<'a>(earlier: &'a [Entry], entry: &Entry) -> Option<&'a Entry> {
-    earlier.iter().take(MAX_COMPARED).find(|other| other[EXACT] == entry[EXACT])
+fn row(entry: &Entry) -> u32 {
+    row_of(&entry[ROW])
 }
 
-fn row(entry: &Entry) -> u32 {
-    let [a, b, c] = entry[ROW] else { unreachable!("a row has three bytes") };
+fn row_of(bytes: &[u8]) -> u32 {
+    let &[a, b, c] = bytes else { unreachable!("a row has three bytes") };
     u32::from_be_bytes([0, a, b, c])
 }
 
@@ -161,5 +187,9 @@ mod tests {
         assert_eq!(repeats.look_up(identity(1, 9, None)), Some((0, Like::Near)));
         assert_eq!(repeats.look_up(identity(3, 3, None)), None);
         assert_eq!(repeats.look_up(identity(9, 9, None)), None);
+        assert_eq!(repeats.look_up(identity(9, 9, Some(5))), None);
+        repeats.keep_questions();
+        assert_eq!(repeats.look_up(identity(9, 9, Some(5))), Some((0, Like::OtherAnswer)));
+        assert_eq!(repeats.look_up(identity(9, 9, Some(7))), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The checks of the rows of one block, which need no other row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::blocks::Block;
 use super::identity::{Identifier, Identity};
@@ -44,11 +44,12 @@ impl Found {
         }
     }
 
-    pub(super) fn warning(&mut self, finding: Finding) {
-        let count = self.counts.entry(finding.code).or_default();
+    /// A finding that is not listed is not made.
+    pub(super) fn warning(&mut self, code: Code, finding: impl FnOnce() -> Finding) {
+        let count = self.counts.entry(code).or_default();
         *count += 1;
         if *count <= MAX_LISTED_OF_A_WARNING {
-            self.listed.push(finding);
+            self.listed.push(finding());
         }
     }
 }
@@ -62,6 +63,13 @@ pub(super) struct Outcome {
     pub(super) warnings: Found,
     /// The first line that is written so, and how many are.
     pub(super) spellings: BTreeMap<Spelling, (u64, u64)>,
+    /// What good rows of a kind are made of. Nearly all files have one kind.
+    pub(super) kinds: BTreeMap<Kind, Numbers>,
+}
+
+/// What some rows are made of.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
     pub(super) statistics: Statistics,
     pub(super) tokens: TokenTally,
 }
@@ -85,8 +93,7 @@ impl<'a> Worker<'a> {
             errors: Found::default(),
             warnings: Found::default(),
             spellings: BTreeMap::new(),
-            statistics: Statistics { bytes: block.size_bytes, ..Statistics::default() },
-            tokens: TokenTally::default(),
+            kinds: BTreeMap::new(),
             block: Block { bytes: Vec::new(), spans: Vec::new(), end: None, ..block },
         };
         for (line, bytes) in block.lines() {
@@ -114,31 +121,41 @@ impl<'a> Worker<'a> {
                 false => BadRow::new(found),
             })?;
         let row = Row::from_json(line, &json)?;
+        #[cfg(test)]
+        super::tests::panic_at(&row, super::tests::PANICS_IN_A_WORKER);
+        let kind = Kind::of(&row);
+        let mut tokens = TokenTally::default();
         if let Some(renderer) = self.options.renderer {
             let most = self.options.context_length;
             let rendered = renderer.render(&row, most)?;
-            rendered.left_out.into_iter().for_each(|finding| outcome.warnings.warning(finding));
+            for finding in rendered.left_out {
+                outcome.warnings.warning(finding.code, || finding);
+            }
             for sample in &rendered.samples {
-                outcome.tokens.add_sample(&sample.tokens, sample.trained_tokens());
+                tokens.add_sample(&sample.tokens, sample.trained_tokens());
             }
             for &length in &rendered.too_long {
-                outcome.tokens.add_too_long(length);
-                let message = format!(
-                    "the row makes {length} tokens, the context has {most}: it is left out of training"
-                );
-                let fix = "divide or shorten it, or train with a longer context";
-                outcome.warnings.warning(Finding::new(line, "", Code::TooLong, message, fix));
+                tokens.add_too_long(length);
+                outcome.warnings.warning(Code::TooLong, || {
+                    let message = format!(
+                        "the row makes {length} tokens, the context has {most}: it is left out of training"
+                    );
+                    let fix = "divide or shorten it, or train with a longer context";
+                    Finding::new(line, "", Code::TooLong, message, fix)
+                });
             }
         }
-        outcome.statistics.add_row(&row);
+        let numbers = outcome.kinds.entry(kind).or_default();
+        numbers.statistics.add_row(&row);
+        numbers.tokens.merge(tokens);
         for &spelling in &row.spellings {
             outcome.spellings.entry(spelling).or_insert((line, 0)).1 += 1;
         }
         let mut remarks = Remarks { line, warnings: &mut outcome.warnings };
         remarks.structure(&row, &json);
-        remarks.texts(&json, &self.scanner);
+        remarks.texts(&row, &json, &self.scanner);
         let (identity, script) = self.identifier.identify(&row);
-        Ok(Good { kind: Kind::of(&row), identity, script })
+        Ok(Good { kind, identity, script })
     }
 }
 
@@ -148,9 +165,10 @@ fn looks_like_utf_16(bytes: &[u8]) -> bool {
     memchr::memchr_iter(0, bytes).count() * 8 > bytes.len()
 }
 
-/// Members of a row that hold what is trained or shown.
-const USED: [&str; 8] =
-    ["messages", "conversations", "system", "tools", "functions", "prompt", "completion", "text"];
+/// Members of a conversation that hold what is trained or shown.
+const USED_OF_A_CHAT: [&str; 5] = ["messages", "conversations", "system", "tools", "functions"];
+/// Of another row: these, or else `text`.
+const USED_OF_A_COMPLETION: [&str; 2] = ["prompt", "completion"];
 /// Members that hold names and not texts.
 const NAMES: [&str; 6] = ["role", "from", "type", "id", "tool_call_id", "weight"];
 
@@ -160,8 +178,8 @@ struct Remarks<'a> {
 }
 
 impl Remarks<'_> {
-    fn push(&mut self, pointer: String, code: Code, message: impl Into<String>, fix: &str) {
-        self.warnings.warning(Finding::new(self.line, pointer, code, message, fix));
+    fn push(&mut self, pointer: impl FnOnce() -> String, code: Code, message: &str, fix: &str) {
+        self.warnings.warning(code, || Finding::new(self.line, pointer(), code, message, fix));
     }
 
     fn structure(&mut self, row: &Row, json: &Json<'_>) {
@@ -169,20 +187,26 @@ impl Remarks<'_> {
             RowContent::Completion { completion, .. } => {
                 if completion.trim().is_empty() {
                     let key = if json.given("completion").is_some() { "completion" } else { "text" };
-                    self.empty_answer(format!("/{key}"));
+                    self.empty_answer(|| format!("/{key}"));
                 }
             }
             RowContent::Chat(conversation) => self.conversation(row, conversation),
         }
     }
 
-    fn empty_answer(&mut self, pointer: String) {
+    fn empty_answer(&mut self, pointer: impl FnOnce() -> String) {
         let what = "an answer that is learnt has no text, so the model learns to say nothing";
         self.push(pointer, Code::EmptyAnswer, what, "write the answer, give it weight 0, or remove the row");
     }
 
     fn conversation(&mut self, row: &Row, conversation: &Conversation) {
         let messages = &conversation.messages;
+        let name_of = |tool: &'_ serde_json::Value| tool["function"]["name"].as_str().map(str::to_owned);
+        let is_calling = messages.iter().any(|message| !message.tool_calls.is_empty());
+        let tools: HashSet<String> = match is_calling {
+            true => conversation.tools.iter().filter_map(name_of).collect(),
+            false => HashSet::new(),
+        };
         for (index, message) in messages.iter().enumerate() {
             let pointer = || row.pointer(Part::Message(index));
             if message.content.trim().is_empty()
@@ -190,24 +214,24 @@ impl Remarks<'_> {
                 && message.role != Role::Tool
             {
                 if message.is_trained() {
-                    self.empty_answer(pointer());
+                    self.empty_answer(pointer);
                 } else {
-                    let what = format!("the message of the {} has no text", message.role.as_str());
-                    self.push(
-                        pointer(),
-                        Code::EmptyMessage,
-                        what,
-                        "write what is said, or remove the message",
-                    );
+                    let what = match message.role {
+                        Role::System => "the message of the system has no text",
+                        Role::User => "the message of the user has no text",
+                        Role::Assistant => "the message of the assistant has no text",
+                        Role::Tool => "the message of the tool has no text",
+                    };
+                    let fix = "write what is said, or remove the message";
+                    self.push(pointer, Code::EmptyMessage, what, fix);
                 }
             }
             for (call, called) in message.tool_calls.iter().enumerate() {
-                let is_this = |tool: &serde_json::Value| tool["function"]["name"] == *called.name;
-                if !conversation.tools.iter().any(is_this) {
+                if !tools.contains(&called.name) {
                     let what =
                         "the called tool is not among the tools of the row, so the model is not shown it";
                     let fix = "add its definition to tools, or correct the name";
-                    self.push(row.pointer(Part::Call(index, call)), Code::UndefinedTool, what, fix);
+                    self.push(|| row.pointer(Part::Call(index, call)), Code::UndefinedTool, what, fix);
                 }
             }
         }
@@ -217,14 +241,20 @@ impl Remarks<'_> {
         {
             let what = "the row does not end with an answer; what follows the last learnt one is not used";
             let fix = "add the answer, or remove what follows the last one";
-            self.push(row.pointer(Part::Message(last + 1)), Code::EndsWithoutAnswer, what, fix);
+            self.push(|| row.pointer(Part::Message(last + 1)), Code::EndsWithoutAnswer, what, fix);
         }
     }
 
-    fn texts(&mut self, row: &Json<'_>, scanner: &Scanner) {
-        let Json::Object(members) = row else { return };
+    /// Looks at what is read of the row.
+    fn texts(&mut self, row: &Row, json: &Json<'_>, scanner: &Scanner) {
+        let Json::Object(members) = json else { return };
         let root = Place::ROOT;
-        for (key, value) in members.iter().filter(|(key, _)| USED.contains(&&**key)) {
+        let used: &[&str] = match &row.content {
+            RowContent::Chat(_) => &USED_OF_A_CHAT,
+            RowContent::Completion { .. } if json.given("completion").is_some() => &USED_OF_A_COMPLETION,
+            RowContent::Completion { .. } => &["text"],
+        };
+        for (key, value) in members.iter().filter(|(key, _)| used.contains(&&**key)) {
             self.walk(&root.key(key), value, scanner);
         }
     }
@@ -233,7 +263,7 @@ impl Remarks<'_> {
         match value {
             Json::Null | Json::Bool(_) | Json::Number(_) => {}
             Json::String(text) => scanner.scan(text, |(code, message, fix)| {
-                self.push(place.pointer(), code, message, fix);
+                self.push(|| place.pointer(), code, &message, fix);
             }),
             Json::Array(items) => {
                 for (index, item) in items.iter().enumerate() {

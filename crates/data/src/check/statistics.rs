@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::pack::{self, BatchSize, Plan};
-use crate::row::{Message, Role, Row, RowContent};
+use crate::row::{Message, Role, Row, RowContent, ToolCall};
 
 /// Shortest context length of the table.
 const CONTEXT_LENGTH_FIRST: usize = 512;
@@ -111,7 +111,10 @@ impl Statistics {
             Role::Tool => &mut self.messages.tool,
         };
         *count += 1;
-        let text = characters(&message.content) + message.reasoning_content.as_deref().map_or(0, characters);
+        let of_calls: u64 = message.tool_calls.iter().map(characters_of_call).sum();
+        let text = characters(&message.content)
+            + message.reasoning_content.as_deref().map_or(0, characters)
+            + of_calls;
         self.characters += text;
         if message.is_trained() {
             self.trained_answers += 1;
@@ -143,6 +146,12 @@ impl Statistics {
         self.characters += other.characters;
         self.trained_characters += other.trained_characters;
     }
+}
+
+/// Of the name and the JSON of the arguments.
+fn characters_of_call(call: &ToolCall) -> u64 {
+    let arguments = serde_json::to_string(&call.arguments).unwrap_or_default();
+    characters(&call.name) + characters(&arguments)
 }
 
 /// Characters, counted as bytes that begin one.

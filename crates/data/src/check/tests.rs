@@ -79,17 +79,58 @@ fn special_tokens_in_texts_are_told() {
     assert_eq!(found.warning_count, 1);
 }
 
+/// A row whose prompt this is ends its worker.
+pub(super) const PANICS_IN_A_WORKER: &str = "panic in a worker";
+/// A good row on this line ends the merger.
+pub(super) const PANICS_IN_THE_MERGER: u64 = 200_001;
+
+pub(super) fn panic_at(row: &crate::Row, prompt: &str) {
+    if let crate::RowContent::Completion { prompt: own, .. } = &row.content {
+        assert_ne!(own, prompt, "as a worker might");
+    }
+}
+
+/// Rows without an end: whoever does not stop reading never ends.
+struct Endless {
+    text: Vec<u8>,
+    at: usize,
+    panics_after: Option<usize>,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        assert!(self.panics_after.is_none_or(|bytes| self.at < bytes), "as a source might");
+        let from = self.at % self.text.len();
+        let count = buffer.len().min(self.text.len() - from);
+        buffer[..count].copy_from_slice(&self.text[from..from + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
 #[test]
-fn a_panic_of_a_worker_ends_the_check() {
-    let room = Room::default();
-    assert!(room.take(BYTES_ON_THE_WAY));
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| room.take(1));
-        let panics = scope.spawn(|| {
-            let _guard = CloseOnPanic(&room);
-            panic!("as a worker might");
+fn a_panic_anywhere_ends_the_check() {
+    let bad = pair(PANICS_IN_A_WORKER, "x");
+    // All workers, the source, and the merger.
+    for (text, panics_after) in [
+        (format!("{bad}\n"), None),
+        (format!("{}\n", pair("q", "a")), Some(3 << 20)),
+        (format!("{}\n{}", pair("q", "a"), "\n".repeat(99)), None),
+    ] {
+        let (done, ended) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            let endless = Endless { text: text.into_bytes(), at: 0, panics_after };
+            let input = Input::new("rows", Box::new(endless));
+            let limits = Limits { rows: u64::MAX, ..Limits::default() };
+            let options = Options { threads: 3, limits, ..Options::default() };
+            let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                check(vec![input], Vec::new(), &options).map(|report| report.rows)
+            }));
+            done.send(found.is_err()).expect("somebody waits");
         });
-        assert!(panics.join().is_err());
-        assert!(!waiting.join().expect("it ends"), "the reader is told to end");
-    });
+        // Far longer than it takes: a check that hangs must not hang the test.
+        let panicked = ended.recv_timeout(std::time::Duration::from_secs(120)).expect("the check ends");
+        assert!(panicked);
+        thread.join().expect("it ended");
+    }
 }

@@ -55,7 +55,7 @@ fn every_bad_line_is_named() {
     check(
         &input,
         "5 rows, 4 errors, Some(Chat)\n\
-         line 3: the rows before have messages, this one has prompt and completion, or text; make a dataset of each: a \
+         line 3: other rows have messages, this one has prompt and completion, or text; make a dataset of each: a \
          dataset has one format\n\
          line 4: invalid JSON at column 7: expected value; write JSON: texts in double quotes, true, false, null, and \
          finite numbers\n\
@@ -147,7 +147,7 @@ fn a_later_file_must_have_the_format_of_the_first() {
     let mut reader =
         RowReader::new(PAIR.as_bytes()).expect_kind(Some(Kind { format: Format::Chat, is_weighted: false }));
     let error = reader.next().expect("a row").expect_err("another format").to_string();
-    assert!(error.starts_with("line 1: the rows before have messages"), "{error}");
+    assert!(error.starts_with("line 1: other rows have messages"), "{error}");
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use hearth_data::check::{Batching, Fixed, Input, Options, Report, check, fix};
+use hearth_data::check::{Batching, FixOptions, Fixed, Input, Options, Report, check, fix};
 use hearth_data::pack::BatchSize;
-use hearth_data::{Limits, source};
+use hearth_data::{Renderer, source};
 use hearth_domain::job::BATCH_SIZE_SAMPLES_DEFAULT;
 use hearth_model::ModelConfig;
 use hearth_run::MICRO_BATCH_TOKENS;
@@ -65,14 +65,20 @@ pub struct Args {
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
         self.ensure_outputs()?;
-        let report = self.check()?;
+        let model_dir = match &self.model {
+            Some(model) => Some(installed_dir(&self.data_dir.path()?, model)?),
+            None => None,
+        };
+        let renderer = model_dir.as_deref().map(|dir| self.rendering.renderer(dir)).transpose()?;
+        let report = self.check(model_dir.as_deref(), renderer.as_ref())?;
         let title = self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
         // What cannot be written is told last: the report is there all the same.
         let page = self
             .html
             .as_ref()
             .map(|path| write(path, |out| Ok(out.write_all(page::page(&report, &title).as_bytes())?)));
-        let (fixed, not_fixed) = match self.fix.as_ref().map(|out| self.fix(out)) {
+        let (fixed, not_fixed) = match self.fix.as_ref().map(|out| self.fix(out, &report, renderer.as_ref()))
+        {
             Some(Ok(fixed)) => (Some(fixed), None),
             Some(Err(error)) => (None, Some(error)),
             None => (None, None),
@@ -124,13 +130,8 @@ impl Args {
         Ok(())
     }
 
-    fn check(&self) -> Result<Report> {
-        let model_dir = match &self.model {
-            Some(model) => Some(installed_dir(&self.data_dir.path()?, model)?),
-            None => None,
-        };
-        let renderer = model_dir.as_deref().map(|dir| self.rendering.renderer(dir)).transpose()?;
-        let config = model_dir.as_deref().map(ModelConfig::read).transpose()?;
+    fn check(&self, model_dir: Option<&Path>, renderer: Option<&Renderer>) -> Result<Report> {
+        let config = model_dir.map(ModelConfig::read).transpose()?;
         let model_context_length = config.map_or(usize::MAX, |config| config.max_position_embeddings);
         let context_length = self.context_length.map_or(model_context_length, |length| length as usize);
         ensure!(
@@ -138,7 +139,7 @@ impl Args {
             "the model's context length is {model_context_length}, shorter than {context_length}"
         );
         let options = Options {
-            renderer: renderer.as_ref(),
+            renderer,
             context_length,
             model_context_length,
             batching: Batching {
@@ -155,12 +156,14 @@ impl Args {
         Ok(check(files, evaluation, &options)?)
     }
 
-    fn fix(&self, out: &Path) -> Result<Fixed> {
+    fn fix(&self, out: &Path, report: &Report, renderer: Option<&Renderer>) -> Result<Fixed> {
         let file = &self.files[0];
         let input = source::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut fixed = Fixed::default();
+        let gives_weights = report.has_weights;
+        let options = FixOptions { kind: report.kind, gives_weights, renderer, ..FixOptions::default() };
         write(out, |writer| {
-            fixed = fix(input, writer, Limits::default())?;
+            fixed = fix(input, writer, options)?;
             ensure!(fixed.rows > 0, "no row of {} can be used, so nothing was written", file.display());
             Ok(())
         })?;
