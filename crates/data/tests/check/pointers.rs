@@ -1,6 +1,6 @@
-//! Every pointer of every finding stands for something in its row, whatever is wrong with the row.
+//! Whatever is wrong with a row, pointers of findings stand for something in it, and what is corrected is good.
 
-use hearth_data::Code;
+use hearth_data::{Code, Limits};
 use serde_json::{Value, json};
 
 use crate::report_of;
@@ -126,22 +126,42 @@ fn resolves(value: &Value, pointer: &str) -> bool {
     }
 }
 
+/// Rows of one kind, since those of others are refused as a whole, all but the first changed somewhere.
+fn made(seed: u64) -> Vec<Value> {
+    let mut numbers = Numbers(100 + seed);
+    let kinds = rows();
+    let kind = &kinds[seed as usize % kinds.len()];
+    let mut made = vec![kind.clone()];
+    made.extend((1..ROWS).map(|_| {
+        let mut row = kind.clone();
+        (0..1 + numbers.below(2)).for_each(|_| mutate(&mut row, &mut numbers));
+        row
+    }));
+    made
+}
+
+fn text_of(rows: &[Value]) -> String {
+    rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_corrected_is_good() {
+    for seed in 0..FILES {
+        let mut fixed = Vec::new();
+        let text = std::io::Cursor::new(text_of(&made(seed)).into_bytes());
+        let done = hearth_data::check::fix(Box::new(text), &mut fixed, Limits::default()).expect("memory");
+        let report = report_of(fixed, 1);
+        assert_eq!((report.rows, report.error_count), (done.rows, 0), "{:?}", report.errors);
+        assert!(done.rows >= 3 && done.left_out > 0);
+    }
+}
+
 #[test]
 fn every_pointer_stands_for_something_in_the_row() {
     let mut codes = std::collections::BTreeSet::new();
     for seed in 0..FILES {
-        let mut numbers = Numbers(100 + seed);
-        let kinds = rows();
-        // Rows of one kind, since those of others are refused as a whole.
-        let kind = &kinds[seed as usize % kinds.len()];
-        let mut made = vec![kind.clone()];
-        made.extend((1..ROWS).map(|_| {
-            let mut row = kind.clone();
-            (0..1 + numbers.below(2)).for_each(|_| mutate(&mut row, &mut numbers));
-            row
-        }));
-        let text: Vec<String> = made.iter().map(Value::to_string).collect();
-        let report = report_of(text.join("\n"), 1);
+        let made = made(seed);
+        let report = report_of(text_of(&made), 1);
         assert_eq!(report.rows, ROWS as u64);
         for finding in report.errors.iter().chain(&report.warnings).filter(|finding| finding.line > 0) {
             let row = &made[finding.line as usize - 1];
