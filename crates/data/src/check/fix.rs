@@ -193,7 +193,12 @@ impl Rows<'_> {
         }
         let text = match changes.is_empty() {
             true => Cow::Borrowed(text),
-            false => Cow::Owned(rewritten(&row, &json).to_string()),
+            false => {
+                let text = rewritten(&row, &json).to_string();
+                // What stood in a text has more levels now.
+                json::parse(line, &text).map_err(|_| "it would be nested too deeply when it is rewritten")?;
+                Cow::Owned(text)
+            }
         };
         Ok(Written { text, changes })
     }
@@ -293,6 +298,17 @@ mod tests {
         ];
         assert_eq!(changes, expect);
         assert_eq!(run(&out), (out, Vec::new()));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_when_it_is_rewritten_is_left_out() {
+        let deep = format!("{}{}", "[".repeat(123), "]".repeat(123));
+        let tools = Value::from(format!(r#"[{{"name": "f", "parameters": {{"x": {deep}}}}}]"#));
+        let row = format!(r#"{{"tools": {tools}, "messages": [{{"role": "assistant", "content": "a"}}]}}"#);
+        assert!(Row::from_text(1, &row).is_ok());
+        let (out, changes) = run(&row);
+        assert_eq!(out, "");
+        assert_eq!(changes, ["1: left out: it would be nested too deeply when it is rewritten"]);
     }
 
     #[test]

@@ -631,6 +631,24 @@ fn faults_point_into_other_spellings() {
     );
 }
 
+/// Large floats of a row's tools are written as Python writes them.
+#[test]
+fn large_numbers_are_written_as_python_writes_them() {
+    let numbers =
+        r#"{"a": 1e30, "b": 1.7976931348623157e308, "c": -9223372036854775809.0, "d": 18446744073709551615}"#;
+    let row = format!(
+        r#"{{"tools": [{{"name": "f", "parameters": {numbers}}}], "messages": [{{"role": "assistant", "content": "a"}}]}}"#
+    );
+    let row = Row::from_text(1, &row).expect("a good row");
+    let RowContent::Chat(Conversation { messages, tools }) = &row.content else { unreachable!() };
+    let template =
+        ChatTemplate::compile("{{ tools[0].function.parameters | tojson }}", &SpecialTokens::default());
+    assert_eq!(
+        template.expect("it compiles").render(messages, tools, false).expect("it renders"),
+        r#"{"a": 1e+30, "b": 1.7976931348623157e+308, "c": -9.223372036854776e+18, "d": 18446744073709551615}"#
+    );
+}
+
 #[test]
 fn the_special_tokens_reach_the_template() {
     let special = SpecialTokens { bos: Some("<|endoftext|>".into()), ..Default::default() };
