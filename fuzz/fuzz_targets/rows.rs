@@ -5,7 +5,7 @@
 use std::io::Cursor;
 use std::sync::LazyLock;
 
-use hearth_data::check::{Input, Options, Report, check, fix};
+use hearth_data::check::{FixOptions, Input, Options, Report, check, fix};
 use hearth_data::{Code, Error, Limits, Renderer, Row, RowReader, source};
 use hearth_fuzz::{refused, tokenizer_dir};
 use libfuzzer_sys::fuzz_target;
@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
     let report = report(input, LIMITS);
     report.errors.iter().chain(&report.warnings).for_each(refused);
     let mut fixed = Vec::new();
-    fix(unpack(input), &mut fixed, LIMITS).expect("memory can be read and written");
+    fix(unpack(input), &mut fixed, FixOptions::of(&report, LIMITS, None)).expect("memory can be read and written");
     // A row that is written otherwise may be longer than it was.
     for error in self::report(&fixed, Limits { rows: LIMITS.rows, ..Limits::default() }).errors {
         assert!(matches!(error.code, Code::EmptyFile | Code::TooFewRows), "what was corrected is bad: {error}");

@@ -7,13 +7,14 @@ use std::io::{Cursor, Read, Write};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::Report;
 use super::identity::Identifier;
 use crate::error::Error;
 use crate::finding::BadRow;
 use crate::json::{self, Json};
 use crate::read::{Kind, Limits, Line, LineReader, text_of, too_long};
 use crate::render::Renderer;
-use crate::row::{Format, Message, Role, Row, RowContent};
+use crate::row::{Message, Role, Row, RowContent};
 use crate::source::{self, Source};
 
 /// Most changes that are listed; the rest is only counted.
@@ -58,12 +59,21 @@ impl Fixed {
 pub struct FixOptions<'a> {
     /// Limits of lines and rows.
     pub limits: Limits,
-    /// What most rows are, as [`check`](super::check) says; else what the first good row is.
+    /// What rows must be; `None` for what the first good row is.
     pub kind: Option<Kind>,
-    /// Whether some row has a weight: then those without one get 1, which is what they count.
+    /// Rows without a weight get 1, which is what they count.
     pub gives_weights: bool,
     /// With it, rows that it cannot render are left out.
     pub renderer: Option<&'a Renderer>,
+}
+
+impl<'a> FixOptions<'a> {
+    /// What keeps most rows of a file of which [`check`](super::check) gave this report.
+    pub fn of(report: &Report, limits: Limits, renderer: Option<&'a Renderer>) -> Self {
+        let gives_weights = report.has_weights;
+        let kind = report.kind.map(|kind| Kind { is_weighted: gives_weights, ..kind });
+        FixOptions { limits, kind, gives_weights, renderer }
+    }
 }
 
 /// Writes the good rows of `input` in this project's form: without byte order mark, line breaks of other systems, blank
@@ -79,7 +89,8 @@ pub fn fix(mut input: Source, mut output: impl Write, options: FixOptions<'_>) -
         start.clear();
     }
     let mut lines = LineReader::new(Cursor::new(start).chain(input), limits.line_bytes);
-    let mut rows = Rows { options, format: None, identifier: Identifier::default(), lines: HashMap::new() };
+    let mut rows =
+        Rows { options, kind: options.kind, identifier: Identifier::default(), lines: HashMap::new() };
     let (mut breaks, mut blanks) = (0u64, 0u64);
     let mut buffer = Vec::new();
     loop {
@@ -148,7 +159,7 @@ struct Written<'a> {
 /// What is known of the rows before.
 struct Rows<'r> {
     options: FixOptions<'r>,
-    format: Option<Format>,
+    kind: Option<Kind>,
     identifier: Identifier,
     lines: HashMap<u64, u64>,
 }
@@ -160,15 +171,15 @@ impl Rows<'_> {
         let text = text_of(line, bytes).map_err(|finding| finding.message)?;
         let json = json::parse(line, text).map_err(|found| message(&BadRow::new(found)))?;
         let mut row = Row::from_json(line, &json).map_err(|bad| message(&bad))?;
-        let format = self.options.kind.map(|kind| kind.format).or(self.format).unwrap_or(row.format());
-        if row.format() != format {
-            let (most, this) = (format.fields(), row.format().fields());
-            return Err(format!("other rows have {most}, this one has {this}"));
+        let mut kind = Kind::of(&row);
+        kind.is_weighted |= self.options.gives_weights;
+        if let Some(finding) = self.kind.and_then(|most| most.mismatch(kind, line)) {
+            return Err(finding.message);
         }
         if let Some(Err(finding)) = self.options.renderer.map(|renderer| renderer.render(&row, usize::MAX)) {
             return Err(finding.message);
         }
-        self.format = Some(format);
+        self.kind = Some(kind);
         let (identity, _) = self.identifier.identify(&row);
         if let Some(first) = self.lines.get(&identity.exact) {
             return Err(format!("the row is the same as line {first}"));
@@ -225,7 +236,7 @@ fn rewritten(row: &Row, json: &Json<'_>) -> Value {
             }
         }
     }
-    if let (Some(1.0), false) = (row.weight, out.contains_key("weight")) {
+    if row.weight == Some(1.0) && out.get("weight").is_none_or(Value::is_null) {
         out.insert("weight".into(), 1.into());
     }
     out.into()
@@ -264,6 +275,8 @@ fn message(message: &Message) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::{Input, Options, check};
+    use crate::finding::Code;
 
     fn run(text: &str) -> (String, Vec<String>) {
         let mut out = Vec::new();
@@ -309,6 +322,59 @@ mod tests {
         let (out, changes) = run(&row);
         assert_eq!(out, "");
         assert_eq!(changes, ["1: left out: it would be nested too deeply when it is rewritten"]);
+    }
+
+    #[test]
+    fn one_odd_row_does_not_cost_the_others() {
+        let fixed = |rows: &[&str]| {
+            let text = rows.join("\n");
+            let input = || Box::new(Cursor::new(text.clone().into_bytes()));
+            let found =
+                check(vec![Input::new("rows", input())], vec![], &Options::default()).expect("memory");
+            let mut out = Vec::new();
+            let done =
+                fix(input(), &mut out, FixOptions::of(&found, Limits::default(), None)).expect("memory");
+            let counts: Vec<_> = found.error_counts.into_iter().collect();
+            (counts, (done.rows, done.left_out), String::from_utf8(out).expect("text"))
+        };
+        let (a, b, c) = (
+            r#"{"prompt": "a", "completion": "1.0"}"#,
+            r#"{"prompt": "b", "completion": "2"}"#,
+            r#"{"prompt": "c", "completion": "3"}"#,
+        );
+        let weighted = r#"{"weight": 2.50, "prompt": "d", "completion": "4"}"#;
+        let (errors, counts, out) = fixed(&[weighted, a, b, c]);
+        assert_eq!((errors, counts), (vec![(Code::MixedWeights, 1)], (4, 0)));
+        let with = |row: &str| {
+            format!("{},\"weight\":1}}", row.replace(": ", ":").replace(", ", ",").trim_end_matches('}'))
+        };
+        assert_eq!(out, format!("{weighted}\n{}\n{}\n{}\n", with(a), with(b), with(c)));
+        let chat =
+            r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+        let (errors, counts, out) = fixed(&[chat, a, b, c]);
+        assert_eq!((errors, counts), (vec![(Code::MixedFormats, 1)], (3, 1)));
+        assert_eq!(out, format!("{a}\n{b}\n{c}\n"));
+    }
+
+    #[test]
+    fn rows_that_train_differently_are_not_the_same() {
+        let say = |more: &str, answer: &str| {
+            format!(
+                r#"{{"weight": 1, "messages": [{{"role": "user", "content": "what is it"{more}}}, {{"role": "assistant", "content": "{answer}"}}]}}"#
+            )
+        };
+        let rows = [
+            say("", "a"),
+            say("", "a").replace("\"weight\": 1", "\"weight\": 5"),
+            say(r#", "name": "alice""#, "a"),
+            say(r#", "name": "bob""#, "a"),
+            say("", "\u{1f600}"),
+            say("", "\u{1f622}"),
+            say("", "+"),
+            say("", "-"),
+        ];
+        let (out, changes) = run(&rows.join("\n"));
+        assert_eq!((out.lines().count(), changes.len()), (rows.len(), 0), "{changes:?}");
     }
 
     #[test]

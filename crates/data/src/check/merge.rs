@@ -79,6 +79,8 @@ pub(super) struct Merger<'a> {
     kind: Option<Kind>,
     /// Of the set that is read now.
     kinds: BTreeMap<Kind, OfKind>,
+    /// What most rows of it are so far, and how many.
+    leading: Option<(Kind, u64)>,
     numbers: Numbers,
     bytes: u64,
     has_weights: bool,
@@ -109,6 +111,7 @@ impl<'a> Merger<'a> {
             is_evaluation: false,
             kind: None,
             kinds: BTreeMap::new(),
+            leading: None,
             numbers: Numbers::default(),
             bytes: 0,
             has_weights: false,
@@ -154,7 +157,15 @@ impl<'a> Merger<'a> {
                 if of_kind.first.len() < MAX_LISTED_ERRORS {
                     of_kind.first.push(at);
                 }
-                self.compare(at, good);
+                // Rows of another kind are errors, and compared with none.
+                let count = of_kind.count;
+                let leading = self.leading.get_or_insert((good.kind, 0));
+                if count > leading.1 {
+                    *leading = (good.kind, count);
+                }
+                if leading.0 == good.kind {
+                    self.compare(at, good);
+                }
             }
         }
         if !self.is_evaluation {
@@ -321,6 +332,7 @@ impl<'a> Merger<'a> {
         }
         self.rare_scripts();
         self.kind = self.settle_kinds();
+        self.leading = None;
         self.is_evaluation = true;
         self.window = (0, 0);
         self.errors_before = self.error_counts.values().sum();

@@ -1,5 +1,6 @@
 //! Whatever is wrong with a row, pointers of findings stand for something in it, and what is corrected is good.
 
+use hearth_data::check::FixOptions;
 use hearth_data::{Code, Limits};
 use serde_json::{Value, json};
 
@@ -148,8 +149,10 @@ fn text_of(rows: &[Value]) -> String {
 fn what_is_corrected_is_good() {
     for seed in 0..FILES {
         let mut fixed = Vec::new();
-        let text = std::io::Cursor::new(text_of(&made(seed)).into_bytes());
-        let done = hearth_data::check::fix(Box::new(text), &mut fixed, Limits::default()).expect("memory");
+        let text = text_of(&made(seed));
+        let options = FixOptions::of(&report_of(text.clone(), 1), Limits::default(), None);
+        let text = std::io::Cursor::new(text.into_bytes());
+        let done = hearth_data::check::fix(Box::new(text), &mut fixed, options).expect("memory");
         let report = report_of(fixed, 1);
         assert_eq!((report.rows, report.error_count), (done.rows, 0), "{:?}", report.errors);
         assert!(done.rows >= 3 && done.left_out > 0);

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use hearth_data::check::{Batching, FixOptions, Fixed, Input, Options, Report, check, fix};
 use hearth_data::pack::BatchSize;
-use hearth_data::{Renderer, source};
+use hearth_data::{Limits, Renderer, source};
 use hearth_domain::job::BATCH_SIZE_SAMPLES_DEFAULT;
 use hearth_model::ModelConfig;
 use hearth_run::MICRO_BATCH_TOKENS;
@@ -160,8 +160,7 @@ impl Args {
         let file = &self.files[0];
         let input = source::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut fixed = Fixed::default();
-        let gives_weights = report.has_weights;
-        let options = FixOptions { kind: report.kind, gives_weights, renderer, ..FixOptions::default() };
+        let options = FixOptions::of(report, Limits::default(), renderer);
         write(out, |writer| {
             fixed = fix(input, writer, options)?;
             ensure!(fixed.rows > 0, "no row of {} can be used, so nothing was written", file.display());
