@@ -70,8 +70,19 @@ pub const SAMPLER_CHECKPOINTS_MAX: u64 = 100;
 
 /// Fields that came later are written only when they say something: what a checkpoint belongs to is told by a digest
 /// of the settings, and an older run directory must keep its own.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// Where a file of rows came from, for people: nothing is read from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataOrigin {
+    /// Name of its dataset.
+    pub dataset: String,
+    /// Its name there; none if it was fetched from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// One run's settings.
@@ -97,6 +108,12 @@ pub struct JobSpec {
     /// Directory of the adapter to go on from, in PEFT's form; `lora_rank`, `lora_alpha` and `target_modules` are its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub warm_start_dir: Option<PathBuf>,
+    /// Name of the model that this adapter is of, for the ledger.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub warm_start_name: Option<String>,
+    /// Where `train_files` and then `eval_files` came from, for the ledger; empty, or one for each.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub data_origins: Vec<DataOrigin>,
     /// Chat template that replaces the base model's own.
     pub chat_template: Option<String>,
     /// Seed of adapter initialisation and row order.

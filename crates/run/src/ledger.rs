@@ -1,8 +1,10 @@
 //! The ledger of a run: what became of every row, and what the run was made of.
 //!
 //! `ledger.jsonl.zst` holds lines of JSON, packed by zstd. The first line is a [`Header`]; an [`Entry`] for each row follows,
-//! in the order of the files. It is written whole before the first step, and again by each trainer that goes on, with the
-//! same bytes. Its digest is that of the unpacked lines: `zstd -dc ledger.jsonl.zst | sha256sum` gives it.
+//! in the order of the files. That of a run tells what is planned: it is written whole before the first step, and again by
+//! each trainer that goes on, with the same bytes. What goes with an adapter is made of it by [`write_of_step`]: rows that
+//! the first epoch had not come to by then are [`Usage::NotReached`]. The digest of a ledger is that of its unpacked lines:
+//! `zstd -dc ledger.jsonl.zst | sha256sum` gives it.
 //!
 //! No contents of rows stand in it. Digests of rows and samples have 128 bits: the first half of a SHA-256.
 
@@ -15,8 +17,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::RunError;
 use crate::dir::{io_error, sync_dir};
+use crate::{DataOrigin, RunError, is_default};
 
 /// Version of the format.
 pub const VERSION: u32 = 1;
@@ -108,6 +110,19 @@ pub struct DataFile {
     pub sha256: String,
     /// What it is for.
     pub part: Part,
+    /// Where it came from, if the run was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<DataOrigin>,
+}
+
+impl DataFile {
+    /// What its owner calls it.
+    pub fn own_name(&self) -> &str {
+        match &self.origin {
+            Some(DataOrigin { file: Some(file), .. }) => file,
+            _ => &self.name,
+        }
+    }
 }
 
 /// How many rows went which way.
@@ -118,6 +133,9 @@ pub struct Counts {
     pub rows: u64,
     /// Trained on.
     pub train: u64,
+    /// Planned to be trained on, but the adapter is of a step before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub not_reached: u64,
     /// Scored; from evaluation files.
     pub eval: u64,
     /// Scored; set aside of the training files.
@@ -146,6 +164,7 @@ impl Counts {
                 self.train_tokens += u64::from(entry.tokens);
                 self.trained_tokens += u64::from(entry.trained_tokens);
             }
+            Usage::NotReached => self.not_reached += 1,
             Usage::Eval => self.eval += 1,
             Usage::CarvedOut => self.carved_out += 1,
             Usage::Dropped => self.dropped_too_long += 1,
@@ -168,11 +187,26 @@ pub struct Header {
     /// SHA-256 of the chat template that goes with the adapter, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_sha256: Option<String>,
+    /// SHA-256 of the base's `tokenizer.json`, if it has one; a tokenizer of GGUF metadata is part of `base_sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_sha256: Option<String>,
+    /// SHA-256 of the base's `tokenizer_config.json`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_config_sha256: Option<String>,
     /// SHA-256 of the ids and weights of all samples, as in a checkpoint.
     pub samples_sha256: String,
     /// SHA-256 of the adapter that the run went on from, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_start_sha256: Option<String>,
+    /// Name of the model that this adapter is of, if the run was told. Its own rows stand in its own ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start_model: Option<String>,
+    /// SHA-256 of the lines of that ledger, as that model says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start_ledger_sha256: Option<String>,
+    /// Optimiser steps behind the adapter that this goes with; none in the ledger of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
     /// Longest sample, in tokens.
     pub max_context_length: u32,
     /// Seed of the run.
@@ -185,8 +219,10 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Usage {
-    /// Trained on.
+    /// Trained on; in the ledger of a run: to be trained on.
     Train,
+    /// To be trained on at a step that the adapter does not have behind it.
+    NotReached,
     /// Scored; it stands in an evaluation file.
     Eval,
     /// Scored; it was set aside of a training file.
@@ -197,12 +233,13 @@ pub enum Usage {
 
 impl Usage {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Train, Self::Eval, Self::CarvedOut, Self::Dropped];
+    pub const ALL: [Self; 5] = [Self::Train, Self::NotReached, Self::Eval, Self::CarvedOut, Self::Dropped];
 
     /// As in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Train => "train",
+            Self::NotReached => "not_reached",
             Self::Eval => "eval",
             Self::CarvedOut => "carved_out",
             Self::Dropped => "dropped",
@@ -243,10 +280,14 @@ pub struct Entry {
     /// Why it is left out; given exactly for rows that are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Reason>,
+    /// The optimiser step, from 1, that trains on it first; absent in rows that are not trained on, and in ledgers of
+    /// earlier builds. A row of several samples counts from the first of them on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
     /// Samples that are made of it and used.
     pub samples: u32,
     /// Samples that are left out as too long.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub too_long: u32,
     /// Tokens of its samples.
     pub tokens: u32,
@@ -257,35 +298,83 @@ pub struct Entry {
     pub digest: Option<RowDigest>,
 }
 
-fn is_zero(count: &u32) -> bool {
-    *count == 0
+impl Entry {
+    /// As it is in the ledger of an adapter with so many steps behind it.
+    fn at_step(self, step: u64) -> Self {
+        let is_later = self.step.is_some_and(|first| first > step);
+        match self.usage {
+            Usage::Train if is_later => Self { usage: Usage::NotReached, ..self },
+            _ => self,
+        }
+    }
 }
 
 /// Writes a ledger, synced and renamed into place, and returns its SHA-256. The counts of the header must be those of the
 /// entries.
 pub fn write(path: &Path, header: &Header, entries: &[Entry]) -> Result<String, RunError> {
+    write_all(path, header, entries.iter().copied().map(Ok))
+}
+
+/// Writes the ledger that goes with the adapter of a step, made of that of its run, and returns its header and its SHA-256.
+///
+/// # Errors
+/// Those of reading `run` and of writing `to`.
+pub fn write_of_step(run: &Path, to: &Path, step: u64) -> Result<(Header, String), RunError> {
+    let planned = LedgerReader::open(run)?;
+    let mut header = Header { step: Some(step), counts: Counts::default(), ..planned.header().clone() };
+    for entry in planned {
+        header.counts.add(&entry?.at_step(step));
+    }
+    let entries = LedgerReader::open(run)?.map(|entry| entry.map(|entry| entry.at_step(step)));
+    let sha256 = write_all(to, &header, entries)?;
+    Ok((header, sha256))
+}
+
+fn write_all(
+    path: &Path,
+    header: &Header,
+    entries: impl Iterator<Item = Result<Entry, RunError>>,
+) -> Result<String, RunError> {
     let beside = path.with_extension("tmp");
+    let failed = || io_error("write", &beside);
     let file = File::create(&beside).map_err(io_error("create", &beside))?;
-    let sha256 = write_to(file, header, entries).map_err(io_error("write", &beside))?;
+    let mut writer = Writer::new(&file, header).map_err(failed())?;
+    for entry in entries {
+        writer.line(&entry?).map_err(failed())?;
+    }
+    let sha256 = writer.finish().map_err(failed())?;
+    file.sync_all().map_err(failed())?;
     std::fs::rename(&beside, path).map_err(io_error("rename", &beside))?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))?;
     Ok(sha256)
 }
 
-fn write_to(file: File, header: &Header, entries: &[Entry]) -> io::Result<String> {
-    let mut encoder = zstd::Encoder::new(BufWriter::new(&file), ZSTD_LEVEL)?;
-    encoder.include_checksum(true)?;
-    let mut packed = BufWriter::with_capacity(BUFFER_BYTES, Hashing { hasher: Sha256::new(), to: encoder });
-    serde_json::to_writer(&mut packed, header)?;
-    packed.write_all(b"\n")?;
-    for entry in entries {
-        serde_json::to_writer(&mut packed, entry)?;
-        packed.write_all(b"\n")?;
+/// Packs lines.
+struct Writer<'a> {
+    packed: BufWriter<Hashing<zstd::Encoder<'static, BufWriter<&'a File>>>>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(file: &'a File, header: &Header) -> io::Result<Self> {
+        let mut encoder = zstd::Encoder::new(BufWriter::new(file), ZSTD_LEVEL)?;
+        encoder.include_checksum(true)?;
+        let hashing = Hashing { hasher: Sha256::new(), to: encoder };
+        let mut writer = Self { packed: BufWriter::with_capacity(BUFFER_BYTES, hashing) };
+        writer.line(header)?;
+        Ok(writer)
     }
-    let Hashing { hasher, to } = packed.into_inner().map_err(io::IntoInnerError::into_error)?;
-    to.finish()?.flush()?;
-    file.sync_all()?;
-    Ok(hex::encode(hasher.finalize()))
+
+    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.packed, line)?;
+        self.packed.write_all(b"\n")
+    }
+
+    /// Gives the SHA-256 of the lines.
+    fn finish(self) -> io::Result<String> {
+        let Hashing { hasher, to } = self.packed.into_inner().map_err(io::IntoInnerError::into_error)?;
+        to.finish()?.flush()?;
+        Ok(hex::encode(hasher.finalize()))
+    }
 }
 
 /// Passes bytes on and hashes them.

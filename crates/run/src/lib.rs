@@ -27,13 +27,15 @@ mod job;
 pub mod ledger;
 mod metrics;
 
+use job::is_default;
+
 pub use dir::{EventTail, EventWriter, Lock, RunDir, RunError, write_synced};
 pub use estimate::{Estimate, EstimateReply, Interval};
 pub use event::{Dropped, Event, EventKind, FailureKind};
-pub use facts::{FACTS_FILE, Facts};
+pub use facts::{FACTS_FILE, Facts, write_with_adapter};
 pub use heartbeat::Heartbeat;
 pub use job::{
-    Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision,
+    Backend, DataOrigin, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision,
     SAMPLER_CHECKPOINTS_MAX,
 };
 pub use metrics::{EvalMetrics, Metrics, StepMetrics};

@@ -8,13 +8,21 @@ use hearth_run::{Backend, LrSchedule, Precision};
 
 use crate::checkpoint::{Patience, Progress};
 use crate::inputs::Inputs;
+use crate::ledger::Written;
 use crate::schedule::decimal;
 
 /// Data files that the card names; all stand in the ledger.
 const FILES_MAX: usize = 20;
 
 /// `README.md`: front matter as the Hugging Face hub reads it, settings, losses and digests.
-pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sha256: &str) -> String {
+/// `ledger` is that of the adapter.
+pub(crate) fn text(
+    inputs: &Inputs,
+    ledger: &Written,
+    progress: &Progress,
+    adapted: &[Module],
+    adapter_sha256: &str,
+) -> String {
     let job = &inputs.job;
     // JSON strings are YAML strings.
     let base = serde_json::Value::from(job.base_model_name.as_str());
@@ -72,12 +80,12 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
         )
         .expect("a string takes all text");
     }
-    let ledger = &inputs.ledger;
     let counts = &ledger.header.counts;
     let too_long = format!("left out, longer than {} tokens", job.max_context_length);
     let rows = [
         ("read", counts.rows),
         ("trained on", counts.train),
+        ("not reached: of later steps than that of the adapter", counts.not_reached),
         ("scored, of evaluation files", counts.eval),
         ("scored, set aside of the training files", counts.carved_out),
         (too_long.as_str(), counts.dropped_too_long),
@@ -86,25 +94,29 @@ pub fn text(inputs: &Inputs, progress: &Progress, adapted: &[Module], adapter_sh
     card.push('\n');
     table(&mut card, "Rows", "Count", &rows.map(|(what, count)| (what, count.to_string())));
     writeln!(card, "\nWhat became of each row stands in {LEDGER_FILE}.").expect("a string takes all text");
-    let template = ledger.header.template_sha256.clone().unwrap_or_else(|| "none".to_owned());
+    let none = || "none".to_owned();
+    let template = ledger.header.template_sha256.clone().unwrap_or_else(none);
     let digests = [
         ("adapter_model.safetensors", adapter_sha256.to_owned()),
         ("base model (config.json and weights)", inputs.identity.base_sha256.clone()),
         ("chat template", template),
         ("data files", inputs.identity.data_sha256.clone()),
+        ("tokenizer.json", ledger.header.tokenizer_sha256.clone().unwrap_or_else(none)),
+        ("tokenizer_config.json", ledger.header.tokenizer_config_sha256.clone().unwrap_or_else(none)),
         ("tokenised samples", inputs.identity.samples_sha256.clone()),
-        ("lines of the ledger", ledger.written().sha256.clone()),
+        ("lines of the ledger", ledger.sha256.clone()),
     ];
     card.push('\n');
     table(&mut card, "What", "SHA-256", &digests);
     for file in ledger.header.files.iter().take(FILES_MAX) {
         // Names of uploads are plain, those of a run by hand need not be.
         let name: String =
-            file.name.chars().map(|c| if c == '|' || c.is_control() { '_' } else { c }).collect();
+            file.own_name().chars().map(|c| if c == '|' || c.is_control() { '_' } else { c }).collect();
         writeln!(card, "| data file {name} | {} |", file.sha256).expect("a string takes all text");
     }
     if let Some(sha256) = &inputs.identity.warm_start_sha256 {
-        writeln!(card, "| adapter that the training went on from | {sha256} |")
+        let parent = ledger.header.warm_start_model.as_deref().unwrap_or("adapter");
+        writeln!(card, "| {parent}, which the training went on from | {sha256} |")
             .expect("a string takes all text");
     }
     card

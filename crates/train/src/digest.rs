@@ -29,6 +29,11 @@ pub fn file(path: &Path) -> Result<String, TrainError> {
     }
 }
 
+/// SHA-256 of one file, if it is there.
+pub fn file_if_there(path: &Path) -> Result<Option<String>, TrainError> {
+    path.exists().then(|| file(path)).transpose()
+}
+
 /// SHA-256 of a text.
 pub fn text(text: &str) -> String {
     hex::encode(Sha256::digest(text))
@@ -103,7 +108,7 @@ fn hash(hasher: &mut Sha256, samples: &[Sample]) {
 
 /// SHA-256 over the settings that the adapter depends on.
 ///
-/// Left out: file names (contents have digests of their own), the name of the base, threads, and how
+/// Left out: file names (contents have digests of their own), names of the base, of datasets and of models, threads, and how
 /// often the run is checkpointed and evaluated, unless it may end early.
 pub fn job(job: &JobSpec) -> String {
     let relevant = JobSpec {
@@ -112,6 +117,8 @@ pub fn job(job: &JobSpec) -> String {
         train_files: Vec::new(),
         eval_files: Vec::new(),
         warm_start_dir: None,
+        warm_start_name: None,
+        data_origins: Vec::new(),
         checkpoint_interval_steps: 0,
         sampler_checkpoint_interval_steps: 0,
         // A run that may end early ends by its evaluations.

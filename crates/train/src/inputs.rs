@@ -81,7 +81,7 @@ impl Inputs {
         };
         let template = serving::template(&renderer, &job, &train, &eval)?;
         let template_sha256 = template.as_deref().map(digest::text);
-        let ledger = Ledger::new(&job, &identity, file_sha256s, template_sha256, &mut train, &mut eval);
+        let ledger = Ledger::new(&job, &identity, file_sha256s, template_sha256, &mut train, &mut eval)?;
         Ok(Self { job, renderer, train, eval, identity, template, ledger, now_ms })
     }
 
@@ -99,7 +99,7 @@ impl Inputs {
             eval_carved_out: if self.job.eval_carveout { self.eval.rows } else { 0 },
             eval_dropped: self.eval.dropped.clone(),
             total_steps,
-            ledger_sha256: self.ledger.written().sha256.clone(),
+            ledger_sha256: self.ledger.sha256().to_owned(),
         }
     }
 

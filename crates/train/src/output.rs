@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hearth_kernels::Backend;
 use hearth_model::{ADAPTER_WEIGHTS_FILE, Lora};
+use hearth_run::RunDir;
 
 use crate::card;
 use crate::checkpoint::{Progress, sync_dir, write_synced};
@@ -12,6 +13,7 @@ use crate::digest;
 use crate::error::{TrainError, io_error};
 use crate::inputs::Inputs;
 use crate::learner::Learner;
+use crate::ledger::Written;
 use crate::{plan, serving};
 
 /// Training rows whose logits the gate compares.
@@ -24,15 +26,16 @@ pub(crate) fn gate_logits(vocab_size: usize) -> usize {
     3 * GATE_ROW_TOKENS * vocab_size
 }
 
-/// Writes the adapter beside `output`, with the files of `serving_dir` and the ledger, checks it as it lies on disk, and only then renames it into place.
+/// Writes the adapter beside the output of a run, with its files for serving and its ledger, checks it as it lies on disk,
+/// and only then renames it into place.
 /// Returns the SHA-256 of `adapter_model.safetensors`.
 pub fn write<B: Backend>(
-    output: &Path,
-    serving_dir: &Path,
+    dir: &RunDir,
     inputs: &Inputs,
     progress: &Progress,
     learner: &mut Learner<B>,
 ) -> Result<String, TrainError> {
+    let output = &dir.output_path();
     let beside = beside(output);
     remove_if_there(&beside)?;
     fs::create_dir_all(&beside).map_err(io_error("create", &beside))?;
@@ -41,13 +44,18 @@ pub fn write<B: Backend>(
         path: beside.clone(),
         source,
     })?;
-    for file in serving::files(serving_dir)?.iter().chain([&inputs.ledger.written().path]) {
+    for file in &serving::files(&dir.serving_path())? {
         let name = file.file_name().expect("a file has a name");
         fs::copy(file, beside.join(name)).map_err(io_error("copy", file))?;
     }
     let adapter_sha256 = digest::file(&beside.join(ADAPTER_WEIGHTS_FILE))?;
+    // The best adapter is not that of the last step.
+    let step = progress.best_step().unwrap_or(progress.step);
+    let (header, ledger_sha256) =
+        hearth_run::write_with_adapter(dir, step, &beside)?.expect("both are written before the first step");
     let adapted = &learner.lora().config().target_modules;
-    let card = card::text(inputs, progress, adapted, &adapter_sha256);
+    let ledger = Written { header, sha256: ledger_sha256 };
+    let card = card::text(inputs, &ledger, progress, adapted, &adapter_sha256);
     write_synced(&beside.join("README.md"), card.as_bytes())?;
     sync_all(&beside)?;
     gate(&beside, inputs, learner)?;

@@ -219,6 +219,8 @@ fn entry(file: usize, line: u64, row: RowDigest, usage: Usage, rendered: &Render
         row,
         usage: if is_used { usage } else { Usage::Dropped },
         why: (!is_used).then_some(Reason::TooLong),
+        // Told by the plan of all samples.
+        step: None,
         samples: count(samples.len()),
         too_long: count(rendered.too_long.len()),
         tokens: count(samples.iter().map(|sample| sample.tokens.len()).sum()),

@@ -58,6 +58,8 @@ mod tests {
             eval_carveout: false,
             early_stop: None,
             warm_start_dir: None,
+            warm_start_name: None,
+            data_origins: vec![],
             chat_template: None,
             seed: 0,
             epochs: 1,

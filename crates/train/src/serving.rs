@@ -25,7 +25,7 @@ use crate::samples::{Place, Samples};
 
 /// Files of the base that go with the adapter unchanged, where they exist.
 const COPIED_FILES: [&str; 3] = ["tokenizer.json", "special_tokens_map.json", "generation_config.json"];
-const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+pub(crate) const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 const TEMPLATE_KEY: &str = "chat_template";
 const CONFIG_FILE: &str = "config.json";
@@ -71,7 +71,10 @@ pub(crate) fn write(dir: &RunDir, inputs: &Inputs) -> Result<(), TrainError> {
         engine: ENGINE.to_owned(),
         chat_template_sha256: inputs.ledger.header.template_sha256.clone(),
         base_sha256: inputs.identity.base_sha256.clone(),
-        ledger_sha256: inputs.ledger.written().sha256.clone(),
+        tokenizer_sha256: inputs.ledger.header.tokenizer_sha256.clone(),
+        tokenizer_config_sha256: inputs.ledger.header.tokenizer_config_sha256.clone(),
+        ledger_sha256: inputs.ledger.sha256().to_owned(),
+        step: None,
     };
     let text = serde_json::to_vec_pretty(&facts).expect("facts are plain data");
     write_synced(&beside.join(FACTS_FILE), &text)?;

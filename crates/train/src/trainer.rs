@@ -58,7 +58,14 @@ pub(crate) fn train(
         }
         inputs => inputs?,
     };
-    inputs.ledger.write(dir)?;
+    if let Some(Checkpoint { state, .. }) = &resumed
+        && let Some(what) = state.identity.difference(&inputs.identity)
+    {
+        let path = checkpoints.path(state.progress.step);
+        return Err(TrainError::OtherRun { path, what });
+    }
+    let plan = Plan::new(&inputs.job, &inputs.train.samples);
+    inputs.ledger.write(dir, &plan, &inputs.train.samples)?;
     limited(options, || serving::write(dir, &inputs))?;
     let memory_limit_bytes = options.memory_limit_bytes;
     let run = |arithmetic| Run {
@@ -73,10 +80,10 @@ pub(crate) fn train(
     match inputs.job.backend {
         BackendName::Cpu => {
             let cpu = cpu(&inputs.job, threads)?;
-            run(format!("cpu {}", cpu.isa())).go(Arc::new(cpu), journal, resumed)
+            run(format!("cpu {}", cpu.isa())).go(Arc::new(cpu), plan, journal, resumed)
         }
         BackendName::Reference => {
-            run("reference".to_owned()).go(Arc::new(Reference::<f32>::new()), journal, resumed)
+            run("reference".to_owned()).go(Arc::new(Reference::<f32>::new()), plan, journal, resumed)
         }
     }
 }
@@ -126,10 +133,10 @@ impl Run<'_> {
     fn go<B: Backend>(
         self,
         backend: Arc<B>,
+        plan: Plan,
         journal: &mut Journal,
         resumed: Option<Checkpoint>,
     ) -> Result<Outcome, TrainError> {
-        let plan = Plan::new(&self.inputs.job, &self.inputs.train.samples);
         settings::check_steps(&self.inputs.job, plan.total_steps())?;
         if let Some(message) = settings::endless_warm_up(&self.inputs.job, plan.total_steps()) {
             journal.append(EventKind::Warning { message })?;
@@ -183,9 +190,6 @@ impl<B: Backend> Trainer<'_, B> {
             return self.journal.open_metrics(0);
         };
         let path = self.run.checkpoints.path(state.progress.step);
-        if let Some(what) = state.identity.difference(&self.run.inputs.identity) {
-            return Err(TrainError::OtherRun { path, what });
-        }
         let Progress { step, epoch, step_in_epoch, .. } = state.progress;
         if epoch > self.run.inputs.job.epochs || step != self.plan.steps_before_epoch(epoch) + step_in_epoch {
             let message = format!("step {step} is not step {step_in_epoch} of epoch {epoch}");
@@ -419,9 +423,7 @@ impl<B: Backend> Trainer<'_, B> {
             let best = self.run.checkpoints.read(best_step)?;
             self.learner.restore(&best.tensors, &self.run.checkpoints.path(best_step))?;
         }
-        let (output, serving) = (self.run.dir.output_path(), self.run.dir.serving_path());
-        let adapter_sha256 =
-            output::write(&output, &serving, self.run.inputs, &self.progress, &mut self.learner)?;
+        let adapter_sha256 = output::write(self.run.dir, self.run.inputs, &self.progress, &mut self.learner)?;
         let best_loss = self.progress.patience.as_ref().map(|patience| patience.best_loss);
         self.journal.append(EventKind::Finished {
             step,

@@ -218,7 +218,7 @@ fn models_tell_which_rows_they_saw() {
     let created = server.run(&data, &["dataset", "create", "rows", path], "");
     assert_eq!(created.code, Some(0), "{}", created.error);
     assert_eq!(seen(&server, &data, &[path, "--line", "3"]), Vec::<Value>::new());
-    train(&server, &data, "rows", "plain", &[]);
+    train(&server, &data, "rows", "plain", &["--field", "samplerCheckpointSaveIntervalSteps=1"]);
     train(&server, &data, "rows", "carved", &["--eval-auto-carveout"]);
 
     let entries = ledger(&data, "carved");
@@ -288,9 +288,7 @@ fn models_tell_which_rows_they_saw() {
     let digest = RowDigest::of(lines[7].as_bytes());
     assert_eq!(
         shown.next().unwrap(),
-        format!(
-            "train-0000.jsonl:8  {digest}  dropped (too_long)  samples 0, 1 left out  tokens 0, trained 0"
-        )
+        format!("rows.jsonl:8  {digest}  dropped (too_long)  samples 0, 1 left out  tokens 0, trained 0")
     );
     assert_eq!(shown.next(), None);
     let lines: Vec<Value> =
@@ -304,14 +302,38 @@ fn models_tell_which_rows_they_saw() {
     // A model of a checkpoint has the ledger, the facts and the template of its run.
     let checkpoints = "/v1/accounts/default/supervisedFineTuningJobs/plain/checkpoints";
     let (_, listed) = server.bare("GET", checkpoints);
-    let step = listed["checkpoints"][0]["name"].as_str().unwrap_or_else(|| panic!("{listed}"));
-    let (status, promoted) = server.post(&format!("/v1/{step}:promote"), &json!({"outputModel": "promoted"}));
+    let names = listed["checkpoints"].as_array().unwrap_or_else(|| panic!("{listed}"));
+    let named = names.iter().map(|one| one["name"].as_str().unwrap());
+    let steps = named.filter_map(|name| Some((name.rsplit_once('-')?.1.parse::<u64>().ok()?, name)));
+    let (step, checkpoint) = steps.filter(|(step, _)| *step > 0).min().unwrap_or_else(|| panic!("{listed}"));
+    let (status, promoted) =
+        server.post(&format!("/v1/{checkpoint}:promote"), &json!({"outputModel": "promoted"}));
     assert_eq!(status, 200, "{promoted}");
     let read =
         |model: &str, file: &str| std::fs::read(data.join("models/default").join(model).join(file)).unwrap();
-    for file in ["ledger.jsonl.zst", "hearth.json", "chat_template.jinja"] {
-        assert_eq!(read("promoted", file), read("plain", file), "{file}");
+    assert_eq!(read("promoted", "chat_template.jinja"), read("plain", "chat_template.jinja"));
+    for model in ["plain", "promoted"] {
+        let lines = zstd::decode_all(read(model, "ledger.jsonl.zst").as_slice()).unwrap();
+        let facts: hearth_run::Facts = serde_json::from_slice(&read(model, "hearth.json")).unwrap();
+        assert_eq!(facts.ledger_sha256, digest::text(std::str::from_utf8(&lines).unwrap()), "{model}");
+        let path = data.join("models/default").join(model).join("ledger.jsonl.zst");
+        assert_eq!(LedgerReader::open(&path).unwrap().header().step, facts.step, "{model}");
     }
+    // What the checkpoint had not come to, it does not claim.
+    let expect = |entry: Entry| match entry.usage {
+        Usage::Train if entry.step.unwrap() > step => Entry { usage: Usage::NotReached, ..entry },
+        _ => entry,
+    };
+    let of_the_run: Vec<Entry> = ledger(&data, "plain").into_iter().map(expect).collect();
+    let promoted = ledger(&data, "promoted");
+    assert_eq!(promoted, of_the_run);
+    let unseen =
+        promoted.iter().find(|entry| entry.usage == Usage::NotReached).expect("it is of the first step");
+    let digest = unseen.row.to_string();
+    let found = uses(&seen(&server, &data, &["--digest", &digest]));
+    assert!(found.contains(&(name("promoted"), "NOT_REACHED".to_owned())), "{found:?}");
+    let text = rows(&["promoted", "--use", "not-reached"]);
+    assert!(text.contains(" not reached by step 1,") && text.contains(&digest), "{text}");
     // No answer has thoughts, so whoever asks for none is given the prompt that was trained.
     let template = String::from_utf8(read("plain", "chat_template.jinja")).unwrap();
     assert!(template != TEMPLATE && template.ends_with(TEMPLATE), "{template}");
@@ -332,5 +354,6 @@ fn models_tell_which_rows_they_saw() {
     assert_eq!(server.bare("DELETE", &format!("/v1/{}", name("plain"))).0, 200);
     assert!(!model_dir.exists());
     let left = uses(&seen(&server, &data, &[path, "--line", &line]));
-    assert_eq!(left, [(name("carved"), "CARVED_OUT".to_owned()), (name("promoted"), "TRAIN".to_owned())]);
+    let models: Vec<String> = left.into_iter().map(|(model, _)| model).collect();
+    assert_eq!(models, [name("carved"), name("promoted")]);
 }

@@ -9,6 +9,7 @@ fn entry(line: u64) -> Entry {
         row: RowDigest::of(&line.to_le_bytes()),
         usage: Usage::Train,
         why: None,
+        step: None,
         samples: 1,
         too_long: 0,
         tokens: 40,
@@ -23,11 +24,21 @@ fn header(entries: &[Entry]) -> Header {
     Header {
         version: VERSION,
         engine: "hearth 1".to_owned(),
-        files: vec![DataFile { name: "a.jsonl".to_owned(), sha256: "00".to_owned(), part: Part::Train }],
+        files: vec![DataFile {
+            name: "a.jsonl".to_owned(),
+            sha256: "00".to_owned(),
+            part: Part::Train,
+            origin: None,
+        }],
         base_sha256: "01".to_owned(),
         template_sha256: None,
+        tokenizer_sha256: None,
+        tokenizer_config_sha256: None,
         samples_sha256: "02".to_owned(),
         warm_start_sha256: None,
+        warm_start_model: None,
+        warm_start_ledger_sha256: None,
+        step: None,
         max_context_length: 512,
         seed: 7,
         counts,
@@ -76,6 +87,7 @@ fn what_is_written_is_read_and_has_the_same_bytes_each_time() {
     let counts = Counts {
         rows: 3,
         train: 1,
+        not_reached: 0,
         carved_out: 1,
         dropped_too_long: 1,
         samples_too_long: 2,
@@ -96,6 +108,28 @@ fn what_is_written_is_read_and_has_the_same_bytes_each_time() {
         r#"{{"file":0,"line":3,"row":"{row}","use":"dropped","why":"too_long","samples":0,"too_long":2,"tokens":0,"trained_tokens":0}}"#
     );
     assert_eq!(line, expect);
+}
+
+#[test]
+fn the_ledger_of_a_step_has_what_was_trained_on_by_then() {
+    let at = |line: u64, step: Option<u64>| Entry { step, ..entry(line) };
+    // Ledgers of earlier builds do not say when.
+    let entries = [at(1, Some(3)), at(2, Some(2)), at(3, None), Entry { usage: Usage::Eval, ..entry(4) }];
+    let (dir, path, planned) = written(&entries);
+    let to = dir.path().join("of-a-step");
+    let (header, sha256) = write_of_step(&path, &to, 2).unwrap();
+    assert_eq!(sha256, hex::encode(Sha256::digest(unpack(&to))));
+    let ledger = LedgerReader::open(&to).unwrap();
+    assert_eq!(ledger.header(), &header);
+    assert_eq!((header.step, header.counts.train, header.counts.not_reached), (Some(2), 2, 1));
+    assert_eq!((header.counts.rows, header.counts.eval, header.counts.train_tokens), (4, 1, 80));
+    let expect = [Entry { usage: Usage::NotReached, ..entries[0] }, entries[1], entries[2], entries[3]];
+    assert_eq!(ledger.map(Result::unwrap).collect::<Vec<_>>(), expect);
+    let whole = write_of_step(&path, &to, 3).unwrap().0;
+    assert_eq!((whole.counts.not_reached, whole.counts.train), (0, 3));
+    assert_ne!(planned, sha256);
+    pack(&path, unpack(&path).trim_end());
+    assert!(matches!(write_of_step(&path, &to, 2), Err(RunError::Ledger { .. })));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use hearth_domain::{Job, Model, ModelRef};
 use hearth_inference::assemble::{self, AssembleError, TrainedAdapter};
 use hearth_inference::{InferenceError, Service};
 use hearth_run::checkpoint::{self, STATE_FILE, SUMS_FILE, TENSORS_FILE, directory_name, step_of};
-use hearth_run::{EventKind, EventTail, FACTS_FILE, RunDir, ledger};
+use hearth_run::{EventKind, EventTail, RunDir};
 use hearth_store::installed::Installed;
 use hearth_store::{StoreError, installed};
 
@@ -222,13 +222,8 @@ fn adapter_of_step(
         .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.weight.as_slice()));
     assembled(state.inference(), &base.dir, &settings, tensors, &files, &adapter)?;
     // As beside the output. Runs of earlier versions have neither.
-    for (from, name) in
-        [(dir.serving_path().join(FACTS_FILE), FACTS_FILE), (dir.ledger_path(), ledger::LEDGER_FILE)]
-    {
-        if from.exists() {
-            link_or_copy(&from, &adapter.join(name)).map_err(failed)?;
-        }
-    }
+    hearth_run::write_with_adapter(dir, step, &adapter)
+        .map_err(|source| ServerError::internal("writing the ledger of a checkpoint", source))?;
     Ok((adapter, base))
 }
 

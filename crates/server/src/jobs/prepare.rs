@@ -10,8 +10,8 @@ use hearth_domain::job::{self, EARLY_STOP_MIN_GAIN, EARLY_STOP_PATIENCE, LrSched
 use hearth_domain::{Code, DatasetRef, Job, ModelRef, Status};
 use hearth_remote::fetch::Fetched;
 use hearth_run::{
-    Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision, RunDir, RunError,
-    SAMPLER_CHECKPOINTS_MAX,
+    Backend, DataOrigin, EarlyStop, FACTS_FILE, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS,
+    Precision, RunDir, RunError, SAMPLER_CHECKPOINTS_MAX,
 };
 use hearth_store::installed::{self, ModelManifest};
 use hearth_store::{ObjectKey, Store, StoreError};
@@ -47,11 +47,12 @@ pub(super) fn prepare(
         return Ok(());
     }
     let settings = &job.settings;
-    let train_files = link_rows(store, runtime, dir, &settings.dataset, "train")?;
-    let eval_files = match &settings.evaluation_dataset {
+    let (train_files, mut data_origins) = link_rows(store, runtime, dir, &settings.dataset, "train")?;
+    let (eval_files, eval_origins) = match &settings.evaluation_dataset {
         Some(dataset) => link_rows(store, runtime, dir, dataset, "eval")?,
-        None => Vec::new(),
+        None => Default::default(),
     };
+    data_origins.extend(eval_origins);
     let base = installed::read(store.data_dir(), &settings.base_model.account, &settings.base_model.id)
         .map_err(|error| status_of("reading the base model", &error))?;
     let warm_start_dir = match &settings.warm_start_from {
@@ -70,6 +71,8 @@ pub(super) fn prepare(
             .early_stop
             .then_some(EarlyStop { patience: EARLY_STOP_PATIENCE, min_gain: EARLY_STOP_MIN_GAIN }),
         warm_start_dir,
+        warm_start_name: settings.warm_start_from.as_ref().map(ToString::to_string),
+        data_origins,
         chat_template,
         seed: SEED,
         epochs: settings.epochs,
@@ -186,6 +189,10 @@ fn link_adapter(store: &Store, dir: &RunDir, adapter: &ModelRef) -> Result<PathB
     for file in ADAPTER_FILES {
         link_or_copy(&model.dir.join(file), &to.join(file)).map_err(failed)?;
     }
+    // For the digest of its ledger. Adapters of earlier versions and uploads have none.
+    if model.dir.join(FACTS_FILE).exists() {
+        link_or_copy(&model.dir.join(FACTS_FILE), &to.join(FACTS_FILE)).map_err(failed)?;
+    }
     // As with the rows.
     fs::File::open(&to).and_then(|to| to.sync_all()).map_err(failed)?;
     Ok(to)
@@ -196,15 +203,15 @@ fn base_model_name(name: &ModelRef, manifest: &ModelManifest) -> String {
     manifest.hub_id.clone().unwrap_or_else(|| name.to_string())
 }
 
-/// Links the files of a dataset into `data/` of the run, numbered in reading order; what was fetched is there already. From then on the run has its rows,
-/// whatever happens to the dataset.
+/// Links the files of a dataset into `data/` of the run, numbered in reading order, and says where each came from; what
+/// was fetched is there already. From then on the run has its rows, whatever happens to the dataset.
 fn link_rows(
     store: &Store,
     runtime: &Handle,
     dir: &RunDir,
     dataset: &DatasetRef,
     part: &str,
-) -> Result<Vec<PathBuf>, Status> {
+) -> Result<(Vec<PathBuf>, Vec<DataOrigin>), Status> {
     let record = runtime
         .block_on(store.dataset_get(dataset))
         .map_err(|error| status_of("reading the dataset", &error))?;
@@ -213,14 +220,16 @@ fn link_rows(
     if !record.external_url.is_empty() {
         let fetched =
             Fetched::files(&data, part).map_err(|error| io_status("finding the rows", &data, &error))?;
-        return fetched.filter(|files| !files.is_empty()).ok_or_else(|| {
+        let files = fetched.filter(|files| !files.is_empty()).ok_or_else(|| {
             Status::new(
                 Code::FailedPrecondition,
                 format!("the rows of dataset {dataset} lie behind its externalUrl and are not here"),
             )
-        });
+        })?;
+        let origins = files.iter().map(|_| DataOrigin { dataset: dataset.to_string(), file: None }).collect();
+        return Ok((files, origins));
     }
-    let mut linked = Vec::new();
+    let (mut linked, mut origins) = (Vec::new(), Vec::new());
     for (index, file) in record.files.iter().enumerate() {
         let to = data.join(format!("{part}-{index:04}.jsonl"));
         let from = ObjectKey::dataset_file(dataset, &file.name)
@@ -232,12 +241,13 @@ fn link_rows(
         }
         link_or_copy(&from, &to).map_err(|error| io_status("copying the rows", &from, &error))?;
         linked.push(to);
+        origins.push(DataOrigin { dataset: dataset.to_string(), file: Some(file.name.clone()) });
     }
     // What has a job.json is complete, after a power cut too.
     fs::File::open(&data)
         .and_then(|data| data.sync_all())
         .map_err(|error| io_status("copying the rows", &data, &error))?;
-    Ok(linked)
+    Ok((linked, origins))
 }
 
 /// Gives a file a second name, or copies it where the file system has no hard links.

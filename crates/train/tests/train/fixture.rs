@@ -55,6 +55,8 @@ impl Fixture {
             eval_carveout: false,
             early_stop: None,
             warm_start_dir: None,
+            warm_start_name: None,
+            data_origins: vec![],
             chat_template: None,
             seed: 7,
             epochs: 2,

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicBool;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hearth_data::{Message, Renderer, Role, RowReader, source};
-use hearth_run::ledger::{Entry, Header, LedgerReader, Part, Reason, RowDigest, Usage};
-use hearth_run::{EventKind, FACTS_FILE, Facts, FailureKind, JobSpec};
+use hearth_run::ledger::{Entry, Header, LEDGER_FILE, LedgerReader, Part, Reason, RowDigest, Usage};
+use hearth_run::{DataOrigin, EarlyStop, EventKind, Facts, FailureKind, JobSpec};
 use hearth_train::inputs::Inputs;
+use hearth_train::plan::Plan;
 use hearth_train::serving::prove;
 use hearth_train::{digest, run};
 use rand_chacha::ChaCha8Rng;
@@ -29,8 +30,16 @@ const THINKING: &str = "\
 {% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}";
 
 fn ledger(ended: &Ended) -> (Header, Vec<Entry>) {
-    let reader = LedgerReader::open(&ended.dir.ledger_path()).unwrap();
+    read(&ended.dir.ledger_path())
+}
+
+fn read(path: &Path) -> (Header, Vec<Entry>) {
+    let reader = LedgerReader::open(path).unwrap();
     (reader.header().clone(), reader.map(Result::unwrap).collect())
+}
+
+fn facts(dir: &Path) -> Facts {
+    Facts::read(dir).unwrap().expect("there are facts")
 }
 
 fn gzip(path: &Path, text: &str) {
@@ -136,7 +145,7 @@ fn each_row_stands_in_the_ledger_as_it_is_rendered() {
             trained_tokens_per_epoch,
             eval_carved_out,
             eval_rows,
-            ledger_sha256,
+            ledger_sha256: planned_sha256,
             ..
         }) = ended
             .events
@@ -166,7 +175,16 @@ fn each_row_stands_in_the_ledger_as_it_is_rendered() {
             assert_eq!(file.sha256, digest::file(path).unwrap());
             assert_eq!(file.part == Part::Eval, file.name == "e.jsonl.gz");
         }
-        let card = fs::read_to_string(ended.dir.output_path().join("README.md")).unwrap();
+        // The whole epoch was done, so the adapter's ledger says the same of its step.
+        let dir = ended.dir.output_path();
+        let EventKind::Finished { step, .. } = *ended.last() else { panic!("{:?}", ended.last()) };
+        let expect = (Header { step: Some(step), ..header.clone() }, entries.clone());
+        assert_eq!(read(&dir.join(LEDGER_FILE)), expect);
+        let ledger_sha256 = facts(&dir).ledger_sha256;
+        let lines = zstd::decode_all(fs::File::open(dir.join(LEDGER_FILE)).unwrap()).unwrap();
+        assert_eq!(ledger_sha256, digest::text(std::str::from_utf8(&lines).unwrap()));
+        assert_eq!(facts(&ended.dir.serving_path()).ledger_sha256, *planned_sha256);
+        let card = fs::read_to_string(dir.join("README.md")).unwrap();
         for line in [
             format!("| read | {} |", counts.rows),
             format!("| trained on | {} |", counts.train),
@@ -176,7 +194,7 @@ fn each_row_stands_in_the_ledger_as_it_is_rendered() {
         ] {
             assert!(card.contains(&line), "{line}\n{card}");
         }
-        assert_eq!(output["ledger.jsonl.zst"], digest::file(&ended.dir.ledger_path()).unwrap());
+        assert!(output.contains_key(LEDGER_FILE));
     }
 }
 
@@ -206,7 +224,7 @@ fn rows_that_are_set_aside_go_whole() {
                 several += u32::from(entry.samples > 1);
                 (0, entry.samples as usize)
             }
-            Usage::Dropped | Usage::Eval => (0, 0),
+            Usage::Dropped | Usage::Eval | Usage::NotReached => (0, 0),
         };
         assert_eq!((train.len(), eval.len()), expect, "line {}", entry.line);
     }
@@ -251,12 +269,18 @@ fn who_learnt_no_thoughts_is_not_asked_for_them() {
         let template = fs::read_to_string(ended.dir.output_path().join("chat_template.jinja")).unwrap();
         assert_eq!(template == THINKING, name != "none");
         assert_eq!(hearth_data::template::as_given(&template), THINKING);
-        let facts = fs::read(ended.dir.output_path().join(FACTS_FILE)).unwrap();
-        let facts: Facts = serde_json::from_slice(&facts).unwrap();
+        let facts = facts(&ended.dir.output_path());
         assert_eq!(facts.chat_template_sha256, Some(digest::text(&template)));
         let (header, _) = ledger(&ended);
         assert_eq!(header.template_sha256, facts.chat_template_sha256);
         assert_eq!(header.base_sha256, facts.base_sha256);
+        let tokenizer = digest::file(&job.base_model_dir.join("tokenizer.json")).unwrap();
+        let config = digest::file_if_there(&job.base_model_dir.join("tokenizer_config.json")).unwrap();
+        assert_eq!(
+            (&header.tokenizer_sha256, &facts.tokenizer_sha256),
+            (&Some(tokenizer.clone()), &Some(tokenizer))
+        );
+        assert_eq!((&header.tokenizer_config_sha256, &facts.tokenizer_config_sha256), (&config, &config));
     }
 }
 
@@ -277,6 +301,117 @@ fn other_prompts_than_those_that_are_trained_are_found() {
     let expect = "the adapter would not be asked as it is trained: the prompt that a server will give for an answer of \
                   line 1 is not what the row's tokens begin with";
     assert_eq!(error.to_string(), expect);
+}
+
+/// The adapter of a step inside the first epoch has seen the rows of the steps up to it, and no other.
+#[test]
+fn rows_that_the_adapter_never_saw_are_not_claimed() {
+    let fixture = Fixture::new();
+    let job = JobSpec {
+        epochs: 1,
+        eval_interval_steps: 2,
+        // The second evaluation is too small a gain.
+        early_stop: Some(EarlyStop { patience: 1, min_gain: 0.9 }),
+        ..fixture.job()
+    };
+    let ended = fixture.run("run", &job);
+    ended.output();
+    let EventKind::Finished { step: 4, best_step: Some(best), .. } = *ended.last() else {
+        panic!("{:?}", ended.last())
+    };
+    let inputs = Inputs::read(job.clone(), 0, &AtomicBool::new(false)).unwrap();
+    let steps = Plan::new(&job, &inputs.train.samples).epoch(0);
+    let mut seen: Vec<u64> = steps[..best as usize]
+        .iter()
+        .flatten()
+        .flatten()
+        .map(|&index| inputs.train.samples[index].line)
+        .collect();
+    seen.sort_unstable();
+    let count = 2 * best;
+    assert_eq!(seen.len() as u64, count);
+    let dir = ended.dir.output_path();
+    let (header, entries) = read(&dir.join(LEDGER_FILE));
+    let lines = |entries: &[Entry], usage: Usage| -> Vec<u64> {
+        entries.iter().filter(|entry| entry.usage == usage).map(|entry| entry.line).collect()
+    };
+    assert_eq!(lines(&entries, Usage::Train), seen);
+    assert_eq!(
+        (header.counts.train, header.counts.not_reached, header.step),
+        (count, 24 - count, Some(best))
+    );
+    assert_eq!((header.counts.train_samples, header.counts.rows), (count, 28));
+    assert_eq!(facts(&dir).step, Some(best));
+    let card = fs::read_to_string(dir.join("README.md")).unwrap();
+    for line in [
+        format!("| trained on | {count} |"),
+        format!("| not reached: of later steps than that of the adapter | {} |", 24 - count),
+    ] {
+        assert!(card.contains(&line), "{line}\n{card}");
+    }
+    // The run's own says when each row comes.
+    let (planned, entries) = ledger(&ended);
+    assert_eq!((planned.counts.train, planned.step), (24, None));
+    for (step, micro_batches) in (1..).zip(&steps) {
+        for &index in micro_batches.iter().flatten() {
+            let line = inputs.train.samples[index].line;
+            let entry = entries.iter().find(|entry| entry.file == 0 && entry.line == line).unwrap();
+            assert_eq!(entry.step, Some(step), "line {line}");
+        }
+    }
+}
+
+/// Names of datasets and of the model that a run goes on from, with that model's ledger.
+#[test]
+fn a_ledger_says_where_its_rows_and_its_adapter_came_from() {
+    let fixture = Fixture::new();
+    let parent = fixture.run("parent", &JobSpec { epochs: 1, ..fixture.job() });
+    parent.output();
+    let origin = |dataset: &str, file: Option<&str>| DataOrigin {
+        dataset: dataset.to_owned(),
+        file: file.map(str::to_owned),
+    };
+    let origins =
+        vec![origin("accounts/a/datasets/d", Some("own.jsonl")), origin("accounts/a/datasets/e", None)];
+    let job = JobSpec {
+        epochs: 1,
+        warm_start_dir: Some(parent.dir.output_path()),
+        warm_start_name: Some("accounts/a/models/parent".to_owned()),
+        data_origins: origins.clone(),
+        ..fixture.job()
+    };
+    let unnamed = JobSpec { warm_start_name: None, data_origins: vec![], ..job.clone() };
+    assert_eq!(digest::job(&job), digest::job(&unnamed));
+    let ended = fixture.run("run", &job);
+    ended.output();
+    let (header, _) = read(&ended.dir.output_path().join(LEDGER_FILE));
+    let found: Vec<_> = header.files.iter().map(|file| file.origin.clone().unwrap()).collect();
+    assert_eq!(found, origins);
+    assert_eq!((header.files[0].own_name(), header.files[1].own_name()), ("own.jsonl", "eval.jsonl"));
+    assert_eq!(header.warm_start_model.as_deref(), Some("accounts/a/models/parent"));
+    assert_eq!(header.warm_start_ledger_sha256, Some(facts(&parent.dir.output_path()).ledger_sha256));
+    let card = fs::read_to_string(ended.dir.output_path().join("README.md")).unwrap();
+    assert!(card.contains("| data file own.jsonl |"), "{card}");
+    assert!(card.contains("| accounts/a/models/parent, which the training went on from |"), "{card}");
+}
+
+/// A run directory that another run's settings or rows were put into keeps its ledger: its checkpoints are of that one.
+#[test]
+fn a_run_that_is_refused_leaves_the_ledger_alone() {
+    let fixture = Fixture::new();
+    let dir = fixture.run_dir("run", &fixture.job());
+    crate::fixture::go(&dir).output();
+    fs::remove_dir_all(dir.output_path()).unwrap();
+    let events = fs::read_to_string(dir.events_path()).unwrap();
+    let kept: Vec<&str> = events.lines().take_while(|line| !line.contains("\"writing\"")).collect();
+    fs::write(dir.events_path(), kept.join("\n") + "\n").unwrap();
+    let read =
+        || [dir.ledger_path(), dir.serving_path().join("hearth.json")].map(|path| fs::read(path).unwrap());
+    let before = read();
+    fixture.write_rows("train.jsonl", &(3..27).map(row).collect::<Vec<_>>());
+    let refused = crate::fixture::go(&dir);
+    assert!(refused.failure().1.contains("was made with"), "{:?}", refused.failure());
+    assert_eq!(read(), before);
 }
 
 /// A trainer that goes on writes the same ledger, also over one that a crash left in the making.

@@ -38,6 +38,8 @@ pub struct Args {
 enum Use {
     /// Trained on
     Train,
+    /// Of a later step than that of the model, which has not seen it
+    NotReached,
     /// Scored, of the evaluation dataset
     Eval,
     /// Scored, set aside of the dataset
@@ -51,6 +53,7 @@ impl Use {
         usage
             == match self {
                 Self::Train => Usage::Train,
+                Self::NotReached => Usage::NotReached,
                 Self::Eval => Usage::Eval,
                 Self::CarvedOut => Usage::CarvedOut,
                 Self::Dropped => Usage::Dropped,
@@ -70,8 +73,12 @@ impl Args {
             output::json(&json!(header))?;
         } else {
             let counts = header.counts;
+            let not_reached = match counts.not_reached {
+                0 => String::new(),
+                count => format!(" {count} not reached by step {},", header.step.unwrap_or_default()),
+            };
             output::line(&format!(
-                "{} rows: {} trained on, {} scored of evaluation files, {} set aside, {} left out as longer than {} tokens",
+                "{} rows: {} trained on,{not_reached} {} scored of evaluation files, {} set aside, {} left out as longer than {} tokens",
                 counts.rows,
                 counts.train,
                 counts.eval,
@@ -89,7 +96,7 @@ impl Args {
                 output::json(&json!(entry))?;
             } else {
                 let file = header.files.get(entry.file as usize).context("the ledger names no such file")?;
-                output::line(&text(&file.name, &entry))?;
+                output::line(&text(file.own_name(), &entry))?;
             }
         }
         Ok(ExitCode::SUCCESS)

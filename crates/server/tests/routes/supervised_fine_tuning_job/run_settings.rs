@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hearth_data::template::source_of;
 use hearth_domain::job::{EARLY_STOP_MIN_GAIN, EARLY_STOP_PATIENCE};
 use hearth_run::{
-    Backend, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision, RunDir,
+    Backend, DataOrigin, EarlyStop, JobSpec, LORA_TARGETS, LrSchedule, MICRO_BATCH_TOKENS, Precision, RunDir,
 };
 use serde_json::json;
 
@@ -25,6 +25,8 @@ fn plain(server: &Server, run: &Path) -> JobSpec {
         eval_carveout: false,
         early_stop: None,
         warm_start_dir: None,
+        warm_start_name: None,
+        data_origins: vec![origin("rows")],
         chat_template: None,
         seed: 0,
         epochs: 1,
@@ -47,6 +49,14 @@ fn plain(server: &Server, run: &Path) -> JobSpec {
         backend: Backend::Cpu,
         precision: Precision::Bf16,
         threads: 0,
+    }
+}
+
+/// The one file of a dataset.
+fn origin(dataset: &str) -> DataOrigin {
+    DataOrigin {
+        dataset: format!("accounts/default/datasets/{dataset}"),
+        file: Some("rows.jsonl".to_owned()),
     }
 }
 
@@ -114,6 +124,7 @@ fn the_other_settings_reach_the_run_too() {
     let eval = run.join("data/eval-0000.jsonl");
     let expect = JobSpec {
         eval_files: vec![eval.clone()],
+        data_origins: vec![origin("rows"), origin("held-out")],
         batch_size_samples: 3,
         lr_schedule: LrSchedule::Linear,
         ..plain(&server, &run)
