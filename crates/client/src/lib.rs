@@ -28,4 +28,4 @@ pub use error::ClientError;
 pub use event_stream::JobEventStream;
 pub use http::{Client, Identity};
 pub use job::{Job, JobProgress, JobStatus, MetricsRow};
-pub use resource::{last_segment, qualify};
+pub use resource::{RowUses, last_segment, qualify};

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::unversioned::multipart::{Form, Part};
@@ -15,6 +16,20 @@ const MULTIPART_MAX_BYTES: u64 = 150_000_000;
 /// Most pages that one list follows.
 const MAX_PAGES: usize = 10_000;
 
+/// Times that a page of a search is asked for while others are going on.
+const SEARCH_TRIES_MAX: u32 = 10;
+/// Pause before it is asked for again.
+const SEARCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// What models say of a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowUses {
+    /// What became of it, each as the server tells it.
+    pub uses: Vec<Value>,
+    /// Models whose ledger cannot be read, so that it is not known.
+    pub unreadable_models: Vec<String>,
+}
+
 impl Client {
     /// Reads one resource, for example `accounts/a/datasets/d`.
     pub fn get(&self, name: &str) -> Result<Value, ClientError> {
@@ -24,38 +39,70 @@ impl Client {
 
     /// Reads all resources of a collection, for example parent `accounts/a` and collection `datasets`.
     pub fn list(&self, parent: &str, collection: &str) -> Result<Vec<Value>, ClientError> {
-        self.pages(&self.resource_url(&format!("{parent}/{collection}")), &[], collection)
-    }
-
-    /// All pages of a list whose items stand in `field`.
-    fn pages(&self, url: &str, query: &[(&str, &str)], field: &str) -> Result<Vec<Value>, ClientError> {
         let mut items = Vec::new();
-        let mut page_token = String::new();
-        for _ in 0..MAX_PAGES {
-            let mut request = self.request(self.agent.get(url)).query("pageSize", PAGE_SIZE);
-            for (key, value) in query {
-                request = request.query(key, value);
-            }
-            if !page_token.is_empty() {
-                request = request.query("pageToken", &page_token);
-            }
-            let page = self.answer(request.call()).and_then(|answer| self.json(answer))?;
-            let Some(found) = page[field].as_array() else {
-                return Err(self.protocol(format!("a list has no {field:?}")));
+        self.each_page(&self.resource_url(&format!("{parent}/{collection}")), &[], 1, |page| {
+            let Some(found) = page[collection].as_array() else {
+                return Err(self.protocol(format!("a list has no {collection:?}")));
             };
             items.extend(found.iter().cloned());
-            page_token = page["nextPageToken"].as_str().unwrap_or_default().to_owned();
-            if page_token.is_empty() {
-                return Ok(items);
-            }
-        }
-        Err(self.protocol(format!("a list of {field} has more than {MAX_PAGES} pages")))
+            Ok(())
+        })?;
+        Ok(items)
     }
 
-    /// What became of a row in the jobs that made the models of an account, by the row's digest.
-    pub fn model_find_by_row(&self, account: &str, row_digest: &str) -> Result<Vec<Value>, ClientError> {
+    /// What became of a row in the jobs that made the models of an account, by the row's digest. A page is asked for again
+    /// while too many searches are going on.
+    pub fn model_find_by_row(&self, account: &str, row_digest: &str) -> Result<RowUses, ClientError> {
         let url = format!("{}:findByRow", self.resource_url(&format!("accounts/{account}/models")));
-        self.pages(&url, &[("rowDigest", row_digest)], "uses")
+        let mut found = RowUses::default();
+        self.each_page(&url, &[("rowDigest", row_digest)], SEARCH_TRIES_MAX, |page| {
+            let list = |field: &str| page[field].as_array().cloned().unwrap_or_default();
+            found.uses.extend(list("uses"));
+            let names = list("unreadableModels");
+            found.unreadable_models.extend(names.iter().filter_map(Value::as_str).map(str::to_owned));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Gives each page of a list to `take`. One that the server has too much to do for is asked for `tries` times.
+    fn each_page(
+        &self,
+        url: &str,
+        query: &[(&str, &str)],
+        tries: u32,
+        mut take: impl FnMut(&Value) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        let mut page_token = String::new();
+        for _ in 0..MAX_PAGES {
+            let ask = || {
+                let mut request = self.request(self.agent.get(url)).query("pageSize", PAGE_SIZE);
+                for (key, value) in query {
+                    request = request.query(key, value);
+                }
+                if !page_token.is_empty() {
+                    request = request.query("pageToken", &page_token);
+                }
+                self.answer(request.call()).and_then(|answer| self.json(answer))
+            };
+            let mut page = ask();
+            for _ in 1..tries {
+                match &page {
+                    Err(error) if error.code() == Some("RESOURCE_EXHAUSTED") => {
+                        std::thread::sleep(SEARCH_PAUSE);
+                        page = ask();
+                    }
+                    _ => break,
+                }
+            }
+            let page: Value = page?;
+            take(&page)?;
+            page_token = page["nextPageToken"].as_str().unwrap_or_default().to_owned();
+            if page_token.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(self.protocol(format!("a list has more than {MAX_PAGES} pages")))
     }
 
     /// Creates a resource; `collection_path` is for example `accounts/a/supervisedFineTuningJobs`.

@@ -72,6 +72,28 @@ fn lists_follow_their_pages() {
 }
 
 #[test]
+fn a_search_goes_on_when_others_are_done() {
+    let busy = json!({ "code": 8, "message": "2 searches for rows are going on" }).to_string();
+    let page = |model: &str, next: &str, unreadable: &[&str]| {
+        let page =
+            json!({ "uses": [{ "model": model }], "nextPageToken": next, "unreadableModels": unreadable });
+        ("200 OK", page.to_string())
+    };
+    let (url, server) =
+        serve(vec![page("one", "t", &["x"]), ("429 Too Many Requests", busy), page("two", "", &[])]);
+    let found = client(&url).model_find_by_row("a", "00").unwrap();
+    assert_eq!(found.uses, [json!({ "model": "one" }), json!({ "model": "two" })]);
+    assert_eq!(found.unreadable_models, ["x"]);
+    let seen = server.join().unwrap();
+    assert_eq!(seen[1].line, "GET /v1/accounts/a/models:findByRow?pageSize=200&rowDigest=00&pageToken=t");
+    assert_eq!(seen[2].line, seen[1].line);
+    // Other errors are not tried again.
+    let (url, server) = serve(vec![("400 Bad Request", json!({ "code": 3, "message": "no" }).to_string())]);
+    assert_eq!(client(&url).model_find_by_row("a", "00").unwrap_err().code(), Some("INVALID_ARGUMENT"));
+    assert_eq!(server.join().unwrap().len(), 1);
+}
+
+#[test]
 fn the_key_is_not_sent_to_signed_urls_nor_shown() {
     let (url, server) = serve(vec![("200 OK", "rows".into())]);
     let client = client(&url);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use hearth_client::RowUses;
 use hearth_data::read::{Line, LineReader, MAX_LINE_BYTES};
 use hearth_data::source;
 use hearth_run::ledger::RowDigest;
@@ -15,7 +16,8 @@ use crate::output;
 /// Say which models of the account were made with a row
 ///
 /// The row is that on a line of a file, which stays here: the server is asked for its digest. Models that were made
-/// before there were ledgers are not found. With --json: {"row_digest": ..., "uses": [...]}.
+/// before there were ledgers are not found. With --json:
+/// {"row_digest": ..., "uses": [...], "unreadable_models": [...]}.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  hearth dataset seen rows.jsonl --line 7")]
 pub struct Args {
@@ -40,9 +42,12 @@ impl Args {
             _ => bail!("give a file and --line, or --digest"),
         };
         let remote = self.server.connect()?;
-        let uses = remote.client.model_find_by_row(&remote.account, &digest.to_string())?;
+        let RowUses { uses, unreadable_models } =
+            remote.client.model_find_by_row(&remote.account, &digest.to_string())?;
         if as_json {
-            output::json(&json!({ "row_digest": digest, "uses": uses }))?;
+            output::json(&json!({
+                "row_digest": digest, "uses": uses, "unreadable_models": unreadable_models
+            }))?;
             return Ok(ExitCode::SUCCESS);
         }
         if uses.is_empty() {
@@ -53,6 +58,9 @@ impl Args {
             let file = one["file"].as_i64().unwrap_or_default();
             let (model, usage, line) = (text("model"), text("use"), text("line"));
             output::line(&format!("{model}  {usage}  file {file}, line {line}  {}", text("fineTuningJob")))?;
+        }
+        for model in &unreadable_models {
+            output::line(&format!("{model}  not known: its ledger cannot be read"))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,16 +1,20 @@
 //! `FindModelsByRow`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearth_domain::{Model, ModelKind};
 use hearth_proto::gateway as pb;
 use hearth_run::RunError;
 use hearth_run::ledger::{Entry, LEDGER_FILE, LedgerReader, RowDigest, Usage};
 use hearth_store::{ListQuery, installed};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::ServerError;
 use crate::gateway::dataset::lines::{Lines, page_size};
 use crate::gateway::dataset::preview::{read_error, ready};
+use crate::gateway::dataset::stop::StopOnDrop;
 use crate::gateway::dataset::{check, lines};
 use crate::gateway::{Call, int, names};
 use crate::limits::LEDGERS_MAX;
@@ -24,8 +28,8 @@ pub(in crate::gateway) async fn model_find_by_row(
     let account = names::account("parent", &request.parent)?;
     call.caller.may_read_models(&account)?;
     let models = page_size(request.page_size, LEDGERS_MAX, LEDGERS_MAX)?;
-    let permit = call.state.row_search_permit()?;
-    let row = row_digest(call, &account, &request).await?;
+    let permit = Arc::new(call.state.row_search_permit()?);
+    let row = row_digest(call, &account, &request, &permit).await?;
     let store = call.state.store();
     crate::state::sync_models(store).await?;
     let query = ListQuery {
@@ -38,37 +42,40 @@ pub(in crate::gateway) async fn model_find_by_row(
     let looking = tokio::task::spawn_blocking(move || {
         // The work goes on when nobody waits any more, and counts until its end.
         let _permit = permit;
-        let mut uses = Vec::new();
+        let (mut uses, mut unreadable_models) = (Vec::new(), Vec::new());
         for model in page.items {
             let ModelKind::Adapter { fine_tuning_job, .. } = &model.kind else { continue };
             if fine_tuning_job.is_empty() || model.upload.is_some() {
                 continue;
             }
             let path = installed::model_dir(&data_dir, &model.account, &model.id).join(LEDGER_FILE);
-            let entries = find(&path, &row);
-            uses.extend(entries.into_iter().map(|entry| to_pb(&model, fine_tuning_job, &entry)));
+            match find(&path, &row) {
+                Some(found) => uses.extend(found.iter().map(|entry| to_pb(&model, fine_tuning_job, entry))),
+                None => unreadable_models.push(model.name().to_string()),
+            }
         }
-        uses
+        (uses, unreadable_models)
     });
-    let uses = looking
+    let (uses, unreadable_models) = looking
         .await
         .map_err(|source| ServerError::internal("looking through the ledgers of models", source))?;
     Ok(pb::FindModelsByRowResponse {
         uses,
         next_page_token: page.next_page_token,
         row_digest: row.to_string(),
+        unreadable_models,
     })
 }
 
-/// A model that was made before there were ledgers, or that was deleted in this moment, has none. One that is damaged
-/// hides only its own model.
-fn find(path: &Path, row: &RowDigest) -> Vec<Entry> {
+/// `None` if the ledger cannot be read. A model that was made before there were ledgers, or that was deleted in this
+/// moment, has none.
+fn find(path: &Path, row: &RowDigest) -> Option<Vec<Entry>> {
     match LedgerReader::open(path).and_then(|ledger| ledger.find(row)) {
-        Ok(entries) => entries,
-        Err(RunError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Ok(entries) => Some(entries),
+        Err(RunError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Some(Vec::new()),
         Err(error) => {
-            tracing::error!(path = %path.display(), %error, "a ledger cannot be read; its model is left out");
-            Vec::new()
+            tracing::error!(path = %path.display(), %error, "a ledger cannot be read");
+            None
         }
     }
 }
@@ -78,6 +85,7 @@ async fn row_digest(
     call: &Call,
     account: &hearth_domain::AccountId,
     request: &pb::FindModelsByRowRequest,
+    permit: &Arc<OwnedSemaphorePermit>,
 ) -> Result<RowDigest, ServerError> {
     match (request.row_digest.as_str(), request.dataset.as_str(), request.line) {
         ("", "", _) => Err(ServerError::field("rowDigest", "is required, or dataset and line")),
@@ -90,7 +98,13 @@ async fn row_digest(
             let dataset = ready(&call.state, &name).await?;
             let files =
                 check::uploaded_files(&call.state, &dataset)?.into_iter().map(|(_, path)| path).collect();
-            let reading = tokio::task::spawn_blocking(move || of_line(files, line.unsigned_abs()));
+            let (stop, permit) = (StopOnDrop::default(), Arc::clone(permit));
+            let stopped = stop.flag();
+            let reading = tokio::task::spawn_blocking(move || {
+                // As below.
+                let _permit = permit;
+                of_line(files, line.unsigned_abs(), &stopped)
+            });
             reading.await.map_err(|source| ServerError::internal("reading rows", source))?
         }
         ("", _, line) => Err(ServerError::field("line", format!("{line} is not a line; lines count from 1"))),
@@ -98,10 +112,13 @@ async fn row_digest(
     }
 }
 
-fn of_line(files: Vec<PathBuf>, number: u64) -> Result<RowDigest, ServerError> {
+fn of_line(files: Vec<PathBuf>, number: u64, stopped: &AtomicBool) -> Result<RowDigest, ServerError> {
     let mut rows =
         Lines::open(files, lines::Place::default()).map_err(read_error)?.ok_or_else(|| no_row(number))?;
     while let Some(row) = rows.next().map_err(read_error)? {
+        if stopped.load(Ordering::Relaxed) {
+            return Err(ServerError::DeadlineExceeded("nobody waits for the row any more".to_owned()));
+        }
         if row.number == number && !row.is_too_long {
             return Ok(RowDigest::of(row.bytes.trim_ascii()));
         }
@@ -120,6 +137,7 @@ fn to_pb(model: &Model, job: &str, entry: &Entry) -> pb::RowUse {
     use pb::row_use::Use;
     let r#use = match entry.usage {
         Usage::Train => Use::Train,
+        Usage::NotReached => Use::NotReached,
         Usage::Eval => Use::Evaluation,
         Usage::CarvedOut => Use::CarvedOut,
         Usage::Dropped => Use::Dropped,

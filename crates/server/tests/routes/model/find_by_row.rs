@@ -20,6 +20,7 @@ fn entry(row: &str, line: u64, usage: Usage) -> Entry {
         row: RowDigest::of(row.as_bytes()),
         usage,
         why: None,
+        step: None,
         samples: 2,
         too_long: 0,
         tokens: 40,
@@ -39,11 +40,21 @@ fn install(data_dir: &Path, id: &str, source: &str, entries: &[Entry]) -> std::p
     let header = Header {
         version: VERSION,
         engine: "hearth".to_owned(),
-        files: vec![DataFile { name: "a".to_owned(), sha256: String::new(), part: Part::Train }],
+        files: vec![DataFile {
+            name: "a".to_owned(),
+            sha256: String::new(),
+            part: Part::Train,
+            origin: None,
+        }],
         base_sha256: String::new(),
         template_sha256: None,
+        tokenizer_sha256: None,
+        tokenizer_config_sha256: None,
         samples_sha256: String::new(),
         warm_start_sha256: None,
+        warm_start_model: None,
+        warm_start_ledger_sha256: None,
+        step: None,
         max_context_length: 512,
         seed: 0,
         counts,
@@ -61,6 +72,7 @@ fn models_that_jobs_made_say_what_became_of_a_row() {
     let all = [entry("a", 1, Usage::Train), entry("b", 2, Usage::Train), entry("a", 5, Usage::CarvedOut)];
     install(data, "whole", JOB, &all);
     install(data, "step", &format!("{JOB}/checkpoints/step-00000001"), &all[..1]);
+    install(data, "early", JOB, &[entry("a", 1, Usage::NotReached)]);
     // What stands in an upload is what its owner says.
     install(data, "uploaded", "upload", &all);
     let damaged = install(data, "damaged", JOB, &all);
@@ -76,9 +88,15 @@ fn models_that_jobs_made_say_what_became_of_a_row() {
             "line": line, "sampleCount": 2, "tokenCount": "40", "trainedTokenCount": "7",
         })
     };
-    let expect = [one("step", "1", "TRAIN"), one("whole", "1", "TRAIN"), one("whole", "5", "CARVED_OUT")];
+    let expect = [
+        one("early", "1", "NOT_REACHED"),
+        one("step", "1", "TRAIN"),
+        one("whole", "1", "TRAIN"),
+        one("whole", "5", "CARVED_OUT"),
+    ];
     assert_eq!(uses, expect);
     assert_eq!(found["rowDigest"], digest.to_string());
+    assert_eq!(found["unreadableModels"], json!(["accounts/default/models/damaged"]));
     let none = server.get(&format!("{PATH}?rowDigest={}", RowDigest::of(b"c"))).ok();
     assert_eq!((&none["uses"], &none["nextPageToken"]), (&json!([]), &json!("")));
 
@@ -95,4 +113,21 @@ fn models_that_jobs_made_say_what_became_of_a_row() {
     }
     found.sort_by_key(|one| (one["model"].to_string(), one["line"].to_string()));
     assert_eq!((found.as_slice(), pages), (expect.as_slice(), 3));
+}
+
+/// Whether somebody else has a dataset is not told.
+#[test]
+fn rows_of_another_account_are_not_looked_up() {
+    let server = Server::start();
+    server.ready_dataset("rows");
+    let key = server.account("acme");
+    let ask = |dataset: &str| {
+        let path = format!("/v1/accounts/acme/models:findByRow?dataset={dataset}&line=1");
+        let (status, code, message) = server.send_as(Some(&key), "GET", &path, b"").error();
+        (status, code, message.replace(dataset, "DATASET"))
+    };
+    let there = ask("accounts/default/datasets/rows");
+    assert_eq!((there.0, there.1), (403, 7), "{}", there.2);
+    assert_eq!(there, ask("accounts/default/datasets/gone"));
+    assert_eq!(ask("rows").0, 404);
 }
