@@ -11,6 +11,8 @@ use crate::id::{AccountId, DatasetRef, DatasetValidationJobId, ModelRef};
 pub enum DatasetValidationFormat {
     /// Conversations that can be trained on.
     Chat,
+    /// Rows that can be trained on, whatever their format.
+    Training,
     /// Conversations that could be trained on if an answer followed.
     ChatRelaxed,
     /// Chat requests that end with something to answer.
@@ -86,6 +88,9 @@ pub struct DatasetReport {
     pub warning_count: u64,
     /// Numbers; an object.
     pub statistics: serde_json::Value,
+    /// What the lists leave out; empty if they are whole.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// A check of the rows of datasets.

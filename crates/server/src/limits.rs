@@ -90,8 +90,16 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(3600);
 pub const SIGNED_URL_LIFE: Duration = Duration::from_secs(3600);
 /// Row errors that an answer lists one by one. gRPC clients take 8 KiB of trailers, message and details together.
 pub const ROW_ERRORS_SHOWN: usize = 10;
-/// Errors, and warnings, that the report of a dataset lists.
+/// Errors, and warnings, that the reports of one check list, all its datasets together.
 pub const REPORT_FINDINGS_MAX: usize = 1_000;
+/// Bytes of these errors, and of these warnings. gRPC clients take 4 MiB, statistics and all.
+pub const REPORT_FINDINGS_MAX_BYTES: usize = 1 << 20;
+/// Checks of datasets at their end that are kept of an account; the oldest go first.
+pub const VALIDATIONS_KEPT_MAX: u32 = 100;
+/// Longest time that a check of datasets may take.
+pub const VALIDATION_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Bytes that the packed files of a dataset may hold unpacked, all together.
+pub const DATASET_UNPACKED_MAX_BYTES: u64 = SIGNED_FILE_MAX_BYTES;
 /// Threads that check the rows of one dataset.
 pub const DATASET_CHECK_THREADS: usize = 2;
 /// Row errors that stand in the message itself.

@@ -23,6 +23,7 @@ mod api_key;
 mod batch_inference_job;
 mod check;
 mod dataset;
+mod dataset_validation_job;
 mod deployment;
 mod job;
 mod job_event;

@@ -12,9 +12,9 @@ use crate::read::{Kind, MIN_ROWS};
 use crate::row::Spelling;
 
 /// After each so many rows it is asked whether going on is worth it.
-pub(super) const GIVE_UP_ROWS: u32 = 10_000;
+pub const GIVE_UP_ROWS: u32 = 10_000;
 /// Bad ones among these from which on it is not, in percent.
-const GIVE_UP_PERCENT: u32 = 95;
+pub const GIVE_UP_PERCENT: u32 = 95;
 /// Fewest rows of which one of another script is remarkable.
 const SCRIPT_ROWS_MIN: u64 = 100;
 /// A script is rare up to this share of rows, in percent, if nearly all others are in one.

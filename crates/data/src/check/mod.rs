@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 pub use blocks::Input;
 pub use fix::{FixOptions, Fixed, fix};
+pub use merge::{GIVE_UP_PERCENT, GIVE_UP_ROWS};
 pub use statistics::{Batching, Bin, Dropped, Packed, Roles, RowsWith, Spread, Statistics, TokenStatistics};
 
 use crate::error::Error;

@@ -7,6 +7,7 @@ mod lists;
 mod models;
 mod people;
 mod suspension;
+mod validations;
 
 use hearth_domain::job::LrScheduler;
 use hearth_domain::{

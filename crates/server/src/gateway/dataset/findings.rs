@@ -8,7 +8,14 @@ use hearth_data::{BadRow, Code, Finding};
 use hearth_domain::{DatasetFinding, DatasetFormat, DatasetRef, DatasetReport};
 
 use crate::error::{FieldViolation, ServerError};
-use crate::limits::{REPORT_FINDINGS_MAX, ROW_ERRORS_IN_MESSAGE, ROW_ERRORS_SHOWN};
+use crate::limits::{
+    REPORT_FINDINGS_MAX, REPORT_FINDINGS_MAX_BYTES, ROW_ERRORS_IN_MESSAGE, ROW_ERRORS_SHOWN,
+};
+
+/// What a finding takes in an answer beside its texts, at most: tags, lengths and its line.
+const FINDING_BYTES: usize = 40;
+const HOW_TO_SEE_ALL: &str =
+    "; a DatasetValidationJob of the dataset lists all, as `hearth dataset check` does of its files";
 
 /// What all files together are like.
 #[derive(Debug, Default)]
@@ -67,6 +74,7 @@ impl Findings {
             (_, Code::EmptyFile | Code::TooFewRows | Code::TooManyRows) => {
                 self.push("dataset", finding.sentence());
             }
+            (_, Code::MixedFormats) if finding.line == 0 => self.push("dataset", finding.sentence()),
             (file, _) => self.push_in(&file, finding),
         }
     }
@@ -78,11 +86,12 @@ impl Findings {
         self.push(field, format!("{at}{}", finding.sentence()));
     }
 
-    /// The report as it is kept with a check, if there is one.
+    /// The report as it is kept with a check of so many datasets, if there is one.
     pub(in crate::gateway) fn report(
         &self,
         dataset: &DatasetRef,
         files: &[(String, PathBuf)],
+        datasets: usize,
     ) -> Option<DatasetReport> {
         let report = self.report.as_ref()?;
         let findings = |all: &[Finding]| -> Vec<DatasetFinding> {
@@ -94,16 +103,36 @@ impl Findings {
                 message: finding.message.clone(),
                 fix: finding.fix.clone(),
             };
-            all.iter().take(REPORT_FINDINGS_MAX).map(kept).collect()
+            // So much of the list of all datasets, in numbers and in bytes.
+            let (count, mut bytes_left) =
+                (REPORT_FINDINGS_MAX / datasets, REPORT_FINDINGS_MAX_BYTES / datasets);
+            let fits = |finding: &DatasetFinding| {
+                let DatasetFinding { file, pointer, code, message, fix, .. } = finding;
+                let bytes = [file, pointer, code, message, fix].map(String::len).iter().sum::<usize>();
+                let rest = bytes_left.checked_sub(bytes + FINDING_BYTES);
+                bytes_left = rest.unwrap_or(0);
+                rest.is_some()
+            };
+            all.iter().take(count).map(kept).take_while(fits).collect()
+        };
+        let (errors, warnings) = (findings(&report.errors), findings(&report.warnings));
+        let unlisted =
+            [report.error_count - errors.len() as u64, report.warning_count - warnings.len() as u64];
+        let note = match unlisted {
+            [0, 0] => String::new(),
+            [errors, warnings] => format!(
+                "{errors} errors and {warnings} warnings are not listed; `hearth dataset check` on the files lists more"
+            ),
         };
         Some(DatasetReport {
             dataset: dataset.clone(),
             rows: report.rows,
-            errors: findings(&report.errors),
+            errors,
             error_count: report.error_count,
-            warnings: findings(&report.warnings),
+            warnings,
             warning_count: report.warning_count,
             statistics: report.numbers(),
+            note,
         })
     }
 
@@ -163,7 +192,10 @@ impl Findings {
         if self.error_count == 0 {
             return None;
         }
-        let message = self.short();
+        let mut message = self.short();
+        if self.error_count > ROW_ERRORS_IN_MESSAGE as u64 {
+            message.push_str(HOW_TO_SEE_ALL);
+        }
         Some(ServerError::Invalid { message, violations: self.errors })
     }
 }

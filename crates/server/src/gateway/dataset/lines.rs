@@ -61,6 +61,12 @@ impl Lines {
         Ok(Some(Self { files, at, input: Some(input), buffer: Vec::new() }))
     }
 
+    /// The rows of one input.
+    pub(super) fn of(input: Source) -> Self {
+        let input = Some(BufReader::with_capacity(BUFFER_BYTES, input));
+        Self { files: Vec::new(), at: Place::default(), input, buffer: Vec::new() }
+    }
+
     /// Where the next row begins.
     pub(super) fn place(&self) -> Place {
         self.at

@@ -5,37 +5,43 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hearth_data::json::{self, Json};
 use hearth_data::request::Request;
-use hearth_data::{BadRow, Code, Finding, json};
+use hearth_data::{BadRow, Code, Finding};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::findings::Findings;
 use super::lines::Line;
-use super::rules::{bytes_of, each_line};
+use super::rules::{bytes_of, each_row};
 use crate::error::ServerError;
 use crate::openai;
+
+/// What rows that are trained on have at least one of.
+const TRAINED_ON: [&str; 4] = ["messages", "conversations", "prompt", "text"];
 
 /// Reads all rows. Ids have to differ over all files; if `strict`, each conversation ends with something to answer.
 pub(super) fn read(
     files: &[(String, PathBuf)],
     strict: bool,
+    limit: u64,
     stop: &Arc<AtomicBool>,
     findings: &mut Findings,
 ) -> Result<(), ServerError> {
     let mut ids: HashSet<[u8; 16]> = HashSet::new();
-    each_line(files, stop, |file, line| {
-        findings.rows += 1;
-        if let Err(bad) = check(line, strict, &mut ids) {
-            findings.push_row(file, &bad);
-        }
-    })
+    each_row(files, limit, stop, findings, |line| check(line, strict, &mut ids))
 }
 
-/// Whether a row is a request, if it is anything.
+/// Whether a row is a request, if it is anything. Rows that are trained on may have further keys, also these two.
 pub(super) fn is_request(line: &Line<'_>) -> bool {
-    std::str::from_utf8(line.bytes)
-        .is_ok_and(|text| json::parse(line.number, text).is_ok_and(|value| value.get("body").is_some()))
+    let Ok(text) = std::str::from_utf8(line.bytes) else { return false };
+    let Ok(value) = json::parse(line.number, text) else { return false };
+    let (id, body) = (value.get("custom_id"), value.get("body"));
+    let is_trained_on = TRAINED_ON.iter().any(|key| value.get(key).is_some());
+    match is_trained_on {
+        true => id.is_some() && matches!(body, Some(Json::Object(_))),
+        false => id.is_some() || matches!(body, Some(Json::Object(_))),
+    }
 }
 
 fn check(line: &Line<'_>, strict: bool, ids: &mut HashSet<[u8; 16]>) -> Result<(), BadRow> {
@@ -43,10 +49,6 @@ fn check(line: &Line<'_>, strict: bool, ids: &mut HashSet<[u8; 16]>) -> Result<(
         BadRow::from(Finding::new(line.number, pointer, code, message, fix))
     };
     let Request { custom_id, body } = Request::from_bytes(line.number, bytes_of(line)?)?;
-    if !ids.insert(digest(&custom_id)) {
-        let fix = "give each its own";
-        return Err(error("/custom_id", Code::DuplicateRow, "another row has this custom_id", fix));
-    }
     let last = body.get("messages").and_then(Value::as_array).and_then(|list| list.last());
     if strict && last.and_then(|last| last.get("role")).and_then(Value::as_str) == Some("assistant") {
         let message = "the last message is an answer already";
@@ -54,7 +56,12 @@ fn check(line: &Line<'_>, strict: bool, ids: &mut HashSet<[u8; 16]>) -> Result<(
     }
     // By the rules of a chat: what is refused there would be refused for each row.
     openai::check_chat(body)
-        .map_err(|found| error("/body", Code::UnsupportedField, &found.message, "correct the request"))
+        .map_err(|found| error("/body", Code::UnsupportedField, &found.message, "correct the request"))?;
+    if !ids.insert(digest(&custom_id)) {
+        let fix = "give each its own";
+        return Err(error("/custom_id", Code::DuplicateRow, "another row has this custom_id", fix));
+    }
+    Ok(())
 }
 
 /// Enough of a digest to tell millions of ids apart in little memory.

@@ -12,6 +12,7 @@ use crate::gateway::dataset::check::uploaded_files;
 use crate::gateway::dataset::render_preview;
 use crate::gateway::given::refuse_other;
 use crate::gateway::{Call, mask, names};
+use crate::limits::VALIDATIONS_KEPT_MAX;
 
 /// Fields that are acted on.
 const SUPPORTED: &[&str] = &["displayName", "datasetName", "datasetNames", "format", "baseModel"];
@@ -62,6 +63,7 @@ pub(in crate::gateway) async fn dataset_validation_job_create(
     };
     let place = call.state.validations().place()?;
     call.state.store().create(&job).await?;
+    call.state.store().dataset_validation_jobs_trim(&job.account, VALIDATIONS_KEPT_MAX).await?;
     place.send((job.account.clone(), job.id.clone()));
     mask::apply("DatasetValidationJob", super::to_pb(&job), None)
 }
@@ -70,6 +72,7 @@ fn format(format: pb::DatasetValidationFormat) -> Result<DatasetValidationFormat
     use pb::DatasetValidationFormat as Format;
     Ok(match format {
         Format::Chat => DatasetValidationFormat::Chat,
+        Format::Training => DatasetValidationFormat::Training,
         Format::ChatRelaxed => DatasetValidationFormat::ChatRelaxed,
         Format::BatchInferenceStrict => DatasetValidationFormat::BatchInferenceStrict,
         Format::BatchInferenceAllowTrailingAssistant => {
@@ -79,7 +82,7 @@ fn format(format: pb::DatasetValidationFormat) -> Result<DatasetValidationFormat
         Format::Unspecified => return Err(ServerError::field("format", "is required")),
         Format::Rlor => {
             return Err(ServerError::Unimplemented(
-                "format: this server has no use for RLOR rows; give CHAT, CHAT_RELAXED or one of BATCH_INFERENCE"
+                "format: this server has no use for RLOR rows; give CHAT, CHAT_RELAXED, TRAINING or one of BATCH_INFERENCE"
                     .to_owned(),
             ));
         }
@@ -96,8 +99,8 @@ async fn base_model(
     if text.is_empty() {
         return Ok(None);
     }
-    if !matches!(format, DatasetValidationFormat::Chat) {
-        return Err(ServerError::field("baseModel", "goes with the format CHAT; leave it out"));
+    if !matches!(format, DatasetValidationFormat::Chat | DatasetValidationFormat::Training) {
+        return Err(ServerError::field("baseModel", "goes with the formats CHAT and TRAINING; leave it out"));
     }
     crate::state::sync_models(call.state.store()).await?;
     let base = render_preview::base(call, account, text).await?;

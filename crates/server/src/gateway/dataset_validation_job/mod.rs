@@ -66,6 +66,7 @@ fn report_to_pb(report: &DatasetReport) -> pb::DatasetReport {
             Some(Kind::StructValue(statistics)) => Some(statistics),
             _ => None,
         },
+        note: report.note.clone(),
     }
 }
 
@@ -78,6 +79,7 @@ fn format_to_pb(format: DatasetValidationFormat) -> pb::DatasetValidationFormat 
     use pb::DatasetValidationFormat as Format;
     match format {
         DatasetValidationFormat::Chat => Format::Chat,
+        DatasetValidationFormat::Training => Format::Training,
         DatasetValidationFormat::ChatRelaxed => Format::ChatRelaxed,
         DatasetValidationFormat::BatchInferenceStrict => Format::BatchInferenceStrict,
         DatasetValidationFormat::BatchInferenceAllowTrailingAssistant => {

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use hearth_data::Renderer;
 use hearth_domain::{
@@ -19,7 +20,8 @@ use crate::error::ServerError;
 use crate::gateway::dataset::check::uploaded_files;
 use crate::gateway::dataset::findings::Findings;
 use crate::gateway::dataset::rules::{Model, Rules, read_all, training};
-use crate::limits::{VALIDATIONS_QUEUED_MAX, VALIDATIONS_RUNNING_MAX};
+use crate::gateway::dataset::stop::StopOnDrop;
+use crate::limits::{VALIDATION_TIMEOUT, VALIDATIONS_QUEUED_MAX, VALIDATIONS_RUNNING_MAX};
 use crate::state::AppState;
 
 /// A check that is to be run.
@@ -55,7 +57,7 @@ pub(crate) struct Runner {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// Set when the server stops; rows are no longer read then.
+/// Set when the server stops: what was broken off is not at its end.
 type Stop = AtomicBool;
 
 impl Runner {
@@ -63,9 +65,8 @@ impl Runner {
     pub(crate) async fn start(state: &AppState) -> Result<Self, ServerError> {
         let queue = state.validations().work.lock().unwrap_or_else(PoisonError::into_inner).take();
         let queue = queue.expect("a server has one runner");
-        let all: Vec<DatasetValidationJob> = state.store().all().await?;
-        let left: Vec<Key> =
-            all.into_iter().filter(|job| !job.state.is_final()).map(|job| (job.account, job.id)).collect();
+        let open = state.store().dataset_validation_jobs_open().await?;
+        let left: Vec<Key> = open.into_iter().map(|job| (job.account, job.id)).collect();
         let stop = Arc::<Stop>::default();
         let work = Arc::new(Mutex::new((left.into_iter(), queue)));
         let workers = (0..VALIDATIONS_RUNNING_MAX)
@@ -119,7 +120,7 @@ async fn run(
         Ok::<_, StoreError>(())
     };
     let job = state.store().update(account, id.as_str(), begin).await?;
-    let found = check(state, &job, stop).await;
+    let found = within(VALIDATION_TIMEOUT, check(state, &job)).await;
     // What was broken off is begun again.
     if stop.load(Ordering::Relaxed) {
         return Ok(());
@@ -147,11 +148,24 @@ async fn run(
     Ok(())
 }
 
+/// What comes of a check if it does not take longer than this; its threads end then too.
+async fn within<T>(
+    limit: Duration,
+    check: impl Future<Output = Result<T, ServerError>>,
+) -> Result<T, ServerError> {
+    match tokio::time::timeout(limit, check).await {
+        Ok(found) => found,
+        Err(_) => Err(ServerError::DeadlineExceeded(format!(
+            "the check took longer than {} minutes and was broken off; check fewer datasets at once, or divide this one",
+            limit.as_secs() / 60
+        ))),
+    }
+}
+
 /// Reads the rows of all datasets of a check.
 async fn check(
     state: &AppState,
     job: &DatasetValidationJob,
-    stop: &Arc<Stop>,
 ) -> Result<(Findings, Vec<DatasetReport>), ServerError> {
     let rules = rules(job.format);
     let model = match &job.base_model {
@@ -159,16 +173,17 @@ async fn check(
         None => None,
     };
     let (mut all, mut reports) = (Findings::default(), Vec::new());
+    let stop = StopOnDrop::default();
     for name in &job.datasets {
         let dataset = state.store().dataset_get(name).await?;
         let files = uploaded_files(state, &dataset)?;
-        let (stop, model, read) = (Arc::clone(stop), model.clone(), files.clone());
+        let (stop, model, read) = (stop.flag(), model.clone(), files.clone());
         let found = tokio::task::spawn_blocking(move || match model {
             Some(model) => training(&read, rules, Some(&model), &stop),
             None => read_all(&read, rules, &stop),
         });
         let found = found.await.map_err(|source| ServerError::internal("checking a dataset", source))??;
-        reports.extend(found.report(name, &files));
+        reports.extend(found.report(name, &files, job.datasets.len()));
         let prefix = if job.is_single { String::new() } else { format!("{}/", name.id) };
         all.append(&prefix, found);
     }
@@ -188,6 +203,7 @@ async fn open_model(state: &AppState, name: &ModelRef) -> Result<Model, ServerEr
 fn rules(format: DatasetValidationFormat) -> Rules {
     match format {
         DatasetValidationFormat::Chat => Rules::Chat,
+        DatasetValidationFormat::Training => Rules::Training,
         DatasetValidationFormat::ChatRelaxed => Rules::ChatRelaxed,
         DatasetValidationFormat::BatchInferenceStrict => Rules::Requests { strict: true },
         DatasetValidationFormat::BatchInferenceAllowTrailingAssistant
@@ -207,6 +223,16 @@ fn status(error: &ServerError) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_takes_too_long_is_broken_off() {
+        let found = within(Duration::ZERO, std::future::pending::<Result<(), ServerError>>()).await;
+        let status = status(&found.unwrap_err());
+        assert_eq!(status.code, Code::DeadlineExceeded);
+        assert!(status.message.contains("minutes and was broken off"), "{}", status.message);
+        let in_time = within(VALIDATION_TIMEOUT, std::future::ready(Ok(7))).await;
+        assert_eq!(in_time.unwrap(), 7);
+    }
 
     #[test]
     fn few_checks_may_wait() {

@@ -125,6 +125,22 @@ fn reports_say_what_rows_are_like() {
 }
 
 #[test]
+fn rows_of_every_format_have_a_report() {
+    let server = Server::start();
+    let row = r#"{"prompt": "p", "completion": "c"}"#;
+    upload_files(&server, "prompts", &[("a.jsonl", [row; 3].join("\n").as_bytes())]);
+    let job = |format: &str| {
+        let format = format!("DATASET_VALIDATION_FORMAT_{format}");
+        let job = create(&server, json!({"datasetName": "prompts", "format": format}));
+        let report = &job["reports"][0];
+        (job["result"].as_str().unwrap().to_owned(), report["rows"].clone(), report["errorCount"].clone())
+    };
+    let result = |result: &str| format!("DATASET_VALIDATION_JOB_RESULT_{result}");
+    assert_eq!(job("TRAINING"), (result("SUCCESS"), json!("3"), json!("0")));
+    assert_eq!(job("CHAT"), (result("FAILURE"), json!("3"), json!("1")));
+}
+
+#[test]
 fn wrong_requests_are_refused() {
     let server = Server::start();
     server.ready_dataset("rows");
