@@ -14,7 +14,7 @@ use literals::Literals;
 mod literals;
 
 /// Most values of a row, members and elements counted: what a row takes in memory is bounded by it.
-pub const MAX_VALUES: usize = 1_000_000;
+pub const MAX_VALUES: usize = 200_000;
 /// Faults of one row that are told; the rest of them follow from these, or are of the same kind.
 pub const MAX_ROW_FINDINGS: usize = 20;
 /// Longest pointer that is told, but for its last step; of a longer one it is the beginning.

@@ -50,7 +50,10 @@ fn files_are_one_dataset() {
     let prompts = "{\"prompt\": \"p\", \"completion\": \"c\"}\n".repeat(3);
     let (_, reply) = validate(&[("a.jsonl", two.as_bytes()), ("b.jsonl", prompts.as_bytes())]);
     let (status, _, message) = reply.error();
-    assert!(status == 400 && message.starts_with("b.jsonl:1: the rows before have messages"), "{message}");
+    assert!(
+        status == 400 && message.starts_with("a.jsonl:1: other rows have prompt and completion"),
+        "{message}"
+    );
 }
 
 #[test]

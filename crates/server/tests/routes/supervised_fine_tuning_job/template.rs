@@ -77,7 +77,7 @@ fn a_row_that_the_template_refuses_is_named() {
 #[test]
 fn the_history_of_thoughts_is_tried_and_shown() {
     let refuses =
-        json!({"fault": {"fault": {"pointer": "", "code": "template", "message": "m", "fix": "f"}}});
+        json!({"fault": {"fault": {"part": "Whole", "code": "template", "message": "m", "fix": "f"}}});
     let (server, canned) = server("first thoughts", &refuses);
     let with_mode = |mode: &str| {
         let mut body = body(GOOD);
@@ -106,5 +106,9 @@ fn the_history_of_thoughts_is_tried_and_shown() {
     std::fs::write(canned.path().join("bad"), good.to_string()).unwrap();
     let job = with_mode("PRESERVED").ok();
     assert_eq!(job["thinkingTraceHistoryMode"], "THINKING_TRACE_HISTORY_MODE_PRESERVED");
+    // And one that writes one text for both does not leave them out.
+    let (status, code, message) = with_mode("INTERLEAVED").error();
+    assert_eq!((status, code), (400, 9));
+    assert!(message.contains("in a way that cannot be left out"), "{message}");
     assert_eq!(server.get(JOBS).ok()["totalSize"], 2);
 }
