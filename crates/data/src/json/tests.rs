@@ -129,7 +129,7 @@ fn syntax_errors_say_what_to_do() {
 #[test]
 fn what_a_row_takes_in_memory_is_limited() {
     let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
-    check(&many, "line 7: the row has more than 1000000 values; divide it into several rows");
+    check(&many, "line 7: the row has more than 200000 values; divide it into several rows");
     let fewer = format!("[{}0]", "0,".repeat(MAX_VALUES - 2));
     assert!(parse(7, &fewer).is_ok());
 }
