@@ -23,7 +23,7 @@ fn bad_rows_are_listed_by_line_all_in_one_message() {
 #[test]
 fn only_the_first_bad_rows_are_listed() {
     let fixture = Fixture::new();
-    fixture.write_rows("train.jsonl", &vec!["[]".to_owned(); 25]);
+    fixture.write_rows("train.jsonl", &vec!["{}".to_owned(); 25]);
     let ended = fixture.run("run", &fixture.job());
     let (_, message) = ended.failure();
     assert!(message.starts_with("25 training rows cannot be used: line 1: "), "{message}");
