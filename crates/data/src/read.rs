@@ -84,17 +84,17 @@ impl<R: Read> LineReader<R> {
                 break;
             }
             any = true;
+            let line_break = memchr::memchr(b'\n', chunk);
+            let part = &chunk[..line_break.unwrap_or(chunk.len())];
             if self.is_at_start
                 && let Some(first) =
-                    chunk.iter().find(|byte| !byte.is_ascii_whitespace() && !BOM.contains(byte))
+                    part.iter().find(|byte| !byte.is_ascii_whitespace() && !BOM.contains(byte))
             {
                 self.is_at_start = false;
                 if *first == b'[' {
                     return Err(source::is_array());
                 }
             }
-            let line_break = memchr::memchr(b'\n', chunk);
-            let part = &chunk[..line_break.unwrap_or(chunk.len())];
             too_long |= part.len() > self.max_bytes - (buffer.len() - start);
             if too_long {
                 buffer.truncate(start);

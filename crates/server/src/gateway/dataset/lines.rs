@@ -87,7 +87,6 @@ impl Lines {
                 }
                 continue;
             }
-            let is_first = self.at.offset == 0;
             let is_whole = self.buffer.last() == Some(&b'\n');
             let is_too_long = !is_whole && self.buffer.len() > MAX_LINE_BYTES;
             if is_too_long {
@@ -98,7 +97,7 @@ impl Lines {
             }
             self.at.offset += read;
             self.at.lines += 1;
-            let skipped = if is_first && self.buffer.starts_with(BOM) { BOM.len() } else { 0 };
+            let skipped = if self.buffer.starts_with(BOM) { BOM.len() } else { 0 };
             if self.buffer[skipped..].trim_ascii().is_empty() && !is_too_long {
                 continue;
             }
