@@ -198,19 +198,25 @@ impl Rows<'_> {
                 changes.push(format!("left out what follows the last learnt answer, {count} messages"));
             }
         }
-        if self.options.gives_weights && row.weight.is_none() {
-            changes.push("got the weight 1".to_owned());
+        let gives_weight = self.options.gives_weights && row.weight.is_none();
+        if gives_weight {
             row.weight = Some(1.0);
         }
-        let text = match changes.is_empty() {
-            true => Cow::Borrowed(text),
-            false => {
+        let object = text.trim_ascii_end().strip_suffix('}');
+        let text = match (changes.is_empty(), object) {
+            (true, _) if !gives_weight => Cow::Borrowed(text),
+            // A row is never empty; what it holds stays as it is written.
+            (true, Some(object)) if json.get("weight").is_none() => {
+                Cow::Owned(format!("{}, \"weight\": 1}}", object.trim_ascii_end()))
+            }
+            _ => {
                 let text = rewritten(&row, &json).to_string();
                 // What stood in a text has more levels now.
                 json::parse(line, &text).map_err(|_| "it would be nested too deeply when it is rewritten")?;
                 Cow::Owned(text)
             }
         };
+        changes.extend(gives_weight.then(|| "got the weight 1".to_owned()));
         Ok(Written { text, changes })
     }
 }
@@ -338,16 +344,14 @@ mod tests {
             (counts, (done.rows, done.left_out), String::from_utf8(out).expect("text"))
         };
         let (a, b, c) = (
-            r#"{"prompt": "a", "completion": "1.0"}"#,
-            r#"{"prompt": "b", "completion": "2"}"#,
+            r#"{"id": 1.50, "prompt": "a", "completion": "1"}"#,
+            r#"{"prompt":  "b\u00e9", "completion": "2"}"#,
             r#"{"prompt": "c", "completion": "3"}"#,
         );
         let weighted = r#"{"weight": 2.50, "prompt": "d", "completion": "4"}"#;
         let (errors, counts, out) = fixed(&[weighted, a, b, c]);
         assert_eq!((errors, counts), (vec![(Code::MixedWeights, 1)], (4, 0)));
-        let with = |row: &str| {
-            format!("{},\"weight\":1}}", row.replace(": ", ":").replace(", ", ",").trim_end_matches('}'))
-        };
+        let with = |row: &str| format!("{}, \"weight\": 1}}", row.trim_end_matches('}'));
         assert_eq!(out, format!("{weighted}\n{}\n{}\n{}\n", with(a), with(b), with(c)));
         let chat =
             r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;

@@ -2,9 +2,6 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-/// Bytes of small letters that are kept before they are hashed.
-const NEAR_BYTES: usize = 64 << 10;
-
 use serde_json::Value;
 
 use super::script::{Letters, Script};
@@ -15,6 +12,8 @@ use crate::row::{Conversation, Message, Role, Row, RowContent};
 pub(super) const NEAR_LETTERS_MIN: usize = 24;
 /// Letters from which on a question is one that has one answer.
 const QUESTION_LETTERS_MIN: usize = 12;
+/// Bytes of small letters that are kept before they are hashed.
+const NEAR_BYTES: usize = 64 << 10;
 
 /// Hashes of a row. They are the same within one run of the program only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +43,6 @@ impl Identifier {
         self.letters = Letters::default();
         self.count = 0;
         let mut exact = DefaultHasher::new();
-        exact.write_u32(row.weight.unwrap_or(1.0).to_bits());
         let mut question = None;
         match &row.content {
             RowContent::Chat(conversation) => self.conversation(conversation, &mut exact, &mut question),
@@ -54,6 +52,8 @@ impl Identifier {
                 self.text(completion, &mut exact);
             }
         }
+        // Behind the question, which is the same one however much its answer counts.
+        exact.write_u32(row.weight.unwrap_or(1.0).to_bits());
         let exact = exact.finish();
         self.hash_near();
         let near = if self.count >= NEAR_LETTERS_MIN { self.near_hash.finish() } else { exact };
@@ -85,13 +85,15 @@ impl Identifier {
             exact.write_u8(speaker);
             self.near.push(speaker);
             self.text(&message.content, exact);
-            for (number, text) in
-                (20..).zip([&message.reasoning_content, &message.name, &message.tool_call_id])
-            {
-                if let Some(text) = text {
+            if let Some(reasoning) = &message.reasoning_content {
+                exact.write_u8(20);
+                self.text(reasoning, exact);
+            }
+            // Names and ids are signs, not texts.
+            for (number, sign) in (21..).zip([&message.name, &message.tool_call_id]) {
+                if let Some(sign) = sign {
                     exact.write_u8(number);
-                    // Names and ids are signs, not texts.
-                    if number == 20 { self.text(text, exact) } else { exact_text(text, exact) }
+                    exact_text(sign, exact);
                 }
             }
             exact.write_usize(message.tool_calls.len());

@@ -2,7 +2,7 @@
 //!
 //! One thread cuts the files into blocks of lines, others check the rows of a block each (`rows`), and the caller's
 //! thread puts the outcomes together in the order of lines (`merge`). The report is the same with any number of
-//! threads. Memory is bounded: by what may be on the way at once, by 20 bytes a row for repeats (10 more with evaluation
+//! threads. Memory is bounded: by what may be on the way at once, by 20 bytes a row for repeats (9 more with evaluation
 //! data) and 12 for each gap between rows, 4 bytes a sample for lengths, and by some times the longest line.
 
 mod blocks;

@@ -1,20 +1,22 @@
-//! Rows that are there more than once, and questions with several answers, found with 20 bytes a row, and 10 more where
+//! Rows that are there more than once, and questions with several answers, found with 20 bytes a row, and 9 more where
 //! evaluation data is compared.
 
 use std::collections::BinaryHeap;
 
 use super::identity::Identity;
 
-const HASH_BYTES: usize = 7;
+const HASH_BYTES: usize = 6;
 const NEAR: std::ops::Range<usize> = 0..HASH_BYTES;
 const QUESTION: std::ops::Range<usize> = HASH_BYTES..2 * HASH_BYTES;
-const EXACT: std::ops::Range<usize> = 14..17;
+const EXACT: std::ops::Range<usize> = 2 * HASH_BYTES..17;
 const ROW: std::ops::Range<usize> = 17..20;
+/// A question's hash and the number of its row.
+const QUESTION_BYTES: usize = HASH_BYTES + 3;
 /// Rows that are remembered; those beyond are not compared.
 pub(super) const MAX_REMEMBERED_ROWS: u32 = 1 << 24;
 
-/// Hashes and the number of a row, the most significant bytes first. Rows whose 56 bits of `near` are the same are
-/// told apart by 24 of `exact`, which is enough there.
+/// Hashes and the number of a row, the most significant bytes first. Rows whose 48 bits of `near` are the same are told
+/// apart by 40 of `exact`: a dataset may be one row in millions of forms.
 type Entry = [u8; 20];
 
 /// How a row is like an earlier one.
@@ -34,7 +36,7 @@ pub(super) struct Repeats {
     entries: Vec<Entry>,
     is_sorted: bool,
     /// Questions and their first rows, sorted; see [`Repeats::keep_questions`].
-    questions: Vec<[u8; 10]>,
+    questions: Vec<[u8; QUESTION_BYTES]>,
 }
 
 /// The first places of one kind, and how many there are.
@@ -129,9 +131,9 @@ impl Repeats {
     /// From now on, [`Repeats::look_up`] finds questions too.
     pub(super) fn keep_questions(&mut self) {
         let with_question = self.entries.iter().filter(|entry| entry[QUESTION].iter().any(|byte| *byte != 0));
-        let mut questions: Vec<[u8; 10]> = Vec::with_capacity(with_question.clone().count());
+        let mut questions: Vec<[u8; QUESTION_BYTES]> = Vec::with_capacity(with_question.clone().count());
         questions.extend(with_question.map(|entry| {
-            let mut question = [0; 10];
+            let mut question = [0; QUESTION_BYTES];
             question[..HASH_BYTES].copy_from_slice(&entry[QUESTION]);
             question[HASH_BYTES..].copy_from_slice(&entry[ROW]);
             question

@@ -201,12 +201,8 @@ impl Remarks<'_> {
 
     fn conversation(&mut self, row: &Row, conversation: &Conversation) {
         let messages = &conversation.messages;
-        let name_of = |tool: &'_ serde_json::Value| tool["function"]["name"].as_str().map(str::to_owned);
-        let is_calling = messages.iter().any(|message| !message.tool_calls.is_empty());
-        let tools: HashSet<String> = match is_calling {
-            true => conversation.tools.iter().filter_map(name_of).collect(),
-            false => HashSet::new(),
-        };
+        let tools: HashSet<&str> =
+            conversation.tools.iter().filter_map(|tool| tool["function"]["name"].as_str()).collect();
         for (index, message) in messages.iter().enumerate() {
             let pointer = || row.pointer(Part::Message(index));
             if message.content.trim().is_empty()
@@ -227,7 +223,7 @@ impl Remarks<'_> {
                 }
             }
             for (call, called) in message.tool_calls.iter().enumerate() {
-                if !tools.contains(&called.name) {
+                if !tools.contains(called.name.as_str()) {
                     let what =
                         "the called tool is not among the tools of the row, so the model is not shown it";
                     let fix = "add its definition to tools, or correct the name";

@@ -134,3 +134,23 @@ fn a_panic_anywhere_ends_the_check() {
         thread.join().expect("it ended");
     }
 }
+
+#[test]
+fn weights_part_rows_and_not_questions() {
+    let plain = |text: String| {
+        let input = Input::new("rows", Box::new(Cursor::new(text.into_bytes())));
+        check(vec![input], Vec::new(), &Options::default()).expect("memory can be read").warning_counts
+    };
+    let row = |weight: f64, answer: &str| {
+        let prompt = "what is the tallest building of the city?";
+        serde_json::json!({"weight": weight, "prompt": prompt, "completion": answer}).to_string()
+    };
+    // So many that a few bits of a hash do not tell them apart.
+    let rows: Vec<String> =
+        (0..20_000).map(|n| row(1.0 + f64::from(n) / 20_000.0, "the tower on the hill")).collect();
+    let found = plain(rows.join("\n"));
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [(Code::NearDuplicateRow, 19_999)]);
+    let found = plain([row(1.0, "the tower"), row(2.0, "the castle"), row(1.0, "the tower")].join("\n"));
+    let expect = [(Code::DuplicateRow, 1), (Code::ConflictingAnswers, 1)];
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expect);
+}

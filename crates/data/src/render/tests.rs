@@ -1,5 +1,8 @@
 //! Masks, prefixes, and what is refused.
 
+mod left_out;
+mod thoughts;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -214,114 +217,6 @@ const THINKING: &str = "{%- set ns = namespace(last=-1) %}{%- for m in messages 
     {%- if m.tool_calls %}{%- for call in m.tool_calls %}{{- '(' + call.function.name + (call.function.arguments | tojson) + ')' }}{%- endfor %}{%- endif %}{{- '<|im_end|>\n' }}{%- endfor %}\
     {%- if add_generation_prompt %}{{- '[assistant]' }}{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}";
 
-fn thinking(thoughts: &str, answer: &str) -> Message {
-    Message { reasoning_content: Some(thoughts.into()), ..Message::new(Assistant, answer) }
-}
-
-#[test]
-fn thoughts_are_learnt_where_the_template_writes_them() {
-    let renderer = tiny(Some(THINKING));
-    // A call, its result and the answer belong to one question.
-    let call = ToolCall { id: "1".into(), name: "f".into(), arguments: serde_json::Map::new() };
-    let row = chat_of(vec![
-        Message::new(User, "q"),
-        thinking("hm", "a"),
-        Message::new(User, "r"),
-        Message { tool_calls: vec![call], ..thinking("call", "") },
-        Message::new(Tool, "t"),
-        thinking("so", "b"),
-    ]);
-    check(
-        &renderer,
-        &row,
-        "[user]q<|im_end|>\n[assistant]⟦<think>\nhm\n</think>\n\na<|im_end|>⟧\n\n====\n\
-         [user]q<|im_end|>\n[assistant]a<|im_end|>\n[user]r<|im_end|>\n\
-         [assistant]⟦<think>\ncall\n</think>\n\n(f{})<|im_end|>⟧\n[tool]t<|im_end|>\n\
-         [assistant]⟦<think>\nso\n</think>\n\nb<|im_end|>⟧\n",
-    );
-    // Empty thoughts are given, not learnt.
-    check(
-        &renderer,
-        &chat(&[(User, "q"), (Assistant, "a")]),
-        "[user]q<|im_end|>\n[assistant]<think>\n\n</think>\n\n⟦a<|im_end|>⟧\n",
-    );
-    // A template that drops thoughts does not do so silently.
-    check(
-        &tiny(None),
-        &chat_of(vec![Message::new(User, "q"), thinking("hm", "a")]),
-        "line 3, /messages/1: the chat template does not write the reasoning of this answer as it stands; write it \
-         at the beginning of the content, between <think> and </think>, use a template that writes it, or remove it",
-    );
-}
-
-#[test]
-fn a_prompt_that_makes_the_model_think_stands_before_what_is_learnt() {
-    let template = "{% for m in messages %}{% set content = m.content.split('</think>')[-1] if m.role == 'assistant' else m.content %}[{{ m.role }}]{{ content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
-    let renderer = tiny(Some(template));
-    let rest = [Message::new(User, "r"), Message::new(Assistant, "b")];
-    // Thoughts stand beside the answer or before it; what the template then leaves of them is what serving has too.
-    let answers =
-        [(thinking("hm", "a"), "a"), (Message::new(Assistant, "<think>\nhm\n</think>\n\na"), "\n\na")];
-    for (answer, left) in answers {
-        let messages = [vec![Message::new(User, "q"), answer], rest.to_vec()].concat();
-        let expect = format!(
-            "[user]q<|im_end|>[assistant]<think>\n⟦hm\n</think>\n\na<|im_end|>⟧\n====\n[user]q<|im_end|>\
-             [assistant]{left}<|im_end|>[user]r<|im_end|>[assistant]<think>\n⟦\n</think>\n\nb<|im_end|>⟧"
-        );
-        check(&renderer, &chat_of(messages), &expect);
-    }
-}
-
-#[test]
-fn tools_and_calls_that_a_template_leaves_out_are_not_lost_silently() {
-    let call = ToolCall { id: "1".into(), name: "f".into(), arguments: serde_json::Map::new() };
-    let calls = chat_of(vec![
-        Message::new(User, "q"),
-        Message { tool_calls: vec![call], ..Message::new(Assistant, "") },
-    ]);
-    let ignores = "{% for m in messages %}[]{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[]{% endif %}";
-    check(
-        &tiny(Some(ignores)),
-        &calls,
-        "line 3, /messages/1: the chat template does not write the tool calls of this answer; use a base or a template that \
-         knows tools, or give the message weight 0",
-    );
-    let tools = vec![serde_json::json!({"type": "function", "function": {"name": "f"}})];
-    let messages = vec![Message::new(User, "q"), Message::new(Assistant, "a")];
-    check(
-        &tiny(Some(ignores)),
-        &Row::new(3, RowContent::Chat(Conversation { messages, tools })),
-        "line 3, /tools: the chat template does not show the tools of the row; use a base or a template that knows tools, \
-         or remove them",
-    );
-    // A name that stands in the text anyway shows nothing.
-    let tools = vec![serde_json::json!({"type": "function", "function": {"name": "q"}})];
-    let messages = vec![Message::new(User, "q"), Message::new(Assistant, "a")];
-    let row = Row::new(3, RowContent::Chat(Conversation { messages, tools }));
-    assert!(marked(&tiny(Some(ignores)), &row).contains("does not show the tools of the row"));
-}
-
-#[test]
-fn thoughts_are_learnt_once_however_the_template_parts_them() {
-    // It writes an answer as it stands, and makes the model think.
-    let verbatim = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_end|>{% endfor %}\
-        {% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
-    for content in ["<think>hm</think>a", "\n<think>\nhm\n</think>\na", "<think>\nhm\n</think>\n\na"] {
-        let row = chat(&[(User, "q"), (Assistant, content)]);
-        let expect = "[user]q<|im_end|>[assistant]<think>\n⟦hm\n</think>\n\na<|im_end|>⟧";
-        assert_eq!(
-            marked(&tiny(Some(verbatim)), &row).replace("</think>\na", "</think>\n\na"),
-            expect,
-            "{content}"
-        );
-    }
-    // It writes empty thoughts before those of the content.
-    let empty = "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}\
-        {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
-    let error = marked(&tiny(Some(empty)), &chat(&[(User, "q"), (Assistant, "<think>hm</think>a")]));
-    assert!(error.contains("once more or empty ones; put the thoughts into reasoning_content"), "{error}");
-}
-
 #[test]
 fn an_answer_ends_with_its_turn_though_the_conversation_ends_with_another_token() {
     let phi = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_start|>\n{% endfor %}\
@@ -366,44 +261,6 @@ fn a_long_row_of_many_answers_ends_soon() {
     let expect = "line 3: the row is too long for its 32 learnt answers: all that stands before each would be more than 1 GiB; \
                   divide the row";
     assert_eq!(error, expect);
-}
-
-#[test]
-fn what_a_template_leaves_out_of_a_prompt_is_told() {
-    let told = |source: &str, texts: [&str; 3]| -> Vec<String> {
-        let [system, argument, result] = texts.map(str::to_owned);
-        let arguments = serde_json::json!({"place": [argument]}).as_object().expect("an object").clone();
-        let call = ToolCall { id: "1".into(), name: "weather".into(), arguments };
-        let row = chat_of(vec![
-            Message::new(System, system),
-            Message::new(User, "question"),
-            Message { tool_calls: vec![call], ..Message::new(Assistant, "") },
-            Message { tool_call_id: Some("1".into()), ..Message::new(Tool, result) },
-            Message::new(Assistant, "answer"),
-        ]);
-        let rendered = tiny(Some(source)).render(&row, 1000).expect("it renders");
-        assert_eq!(rendered.samples.len(), 1);
-        rendered.left_out.iter().map(|finding| finding.pointer.clone()).collect()
-    };
-    let texts = ["system", "Praha \"8\"", "rain\nand wind"];
-    let with = |system: &str, arguments: &str, result: &str| {
-        format!(
-            "{{% for m in messages %}}{{% if m.role == 'system' %}}{system}{{% elif m.role == 'tool' %}}{result}{{% else %}}[]\
-             {{{{ m.content }}}}{{% for c in m.tool_calls or [] %}}{{{{ c.function.name }}}}{arguments}{{% endfor %}}\
-             <|im_end|>{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}[]{{% endif %}}"
-        )
-    };
-    let (content, arguments) = ("{{ m.content }}", "{{ c.function.arguments | tojson }}");
-    let nothing: [&str; 0] = [];
-    assert_eq!(told(&with(content, arguments, content), texts), nothing);
-    assert_eq!(told(&with(content, arguments, "{{ m.content | tojson }}"), texts), nothing);
-    assert_eq!(told(&with(content, "{{ c.function.arguments | tojson | tojson }}", content), texts), nothing);
-    assert_eq!(told(&with("", arguments, content), texts), ["/messages/0"]);
-    assert_eq!(told(&with(content, arguments, ""), texts), ["/messages/3"]);
-    let calls = ["/messages/2/tool_calls/0"; 2];
-    assert_eq!(told(&with(content, "", content), texts), calls[..1]);
-    assert_eq!(told(&with(content, "{}", content), texts), calls[..1]);
-    assert_eq!(told(&with("", "", ""), texts), ["/messages/0", "/messages/2/tool_calls/0", "/messages/3"]);
 }
 
 #[test]

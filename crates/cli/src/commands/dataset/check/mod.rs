@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use hearth_data::check::{Batching, FixOptions, Fixed, Input, Options, Report, check, fix};
 use hearth_data::pack::BatchSize;
 use hearth_data::{Limits, Renderer, source};
+use hearth_domain::Dataset;
 use hearth_domain::job::BATCH_SIZE_SAMPLES_DEFAULT;
 use hearth_model::ModelConfig;
 use hearth_run::MICRO_BATCH_TOKENS;
@@ -64,7 +65,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self, json: bool) -> Result<ExitCode> {
-        self.ensure_outputs()?;
+        self.ensure_usable()?;
         let model_dir = match &self.model {
             Some(model) => Some(installed_dir(&self.data_dir.path()?, model)?),
             None => None,
@@ -77,35 +78,35 @@ impl Args {
             .html
             .as_ref()
             .map(|path| write(path, |out| Ok(out.write_all(page::page(&report, &title).as_bytes())?)));
-        let (fixed, not_fixed) = match self.fix.as_ref().map(|out| self.fix(out, &report, renderer.as_ref()))
-        {
-            Some(Ok(fixed)) => (Some(fixed), None),
-            Some(Err(error)) => (None, Some(error)),
-            None => (None, None),
-        };
+        let fixing = self.fix.as_ref().map(|out| self.fix(out, &report, renderer.as_ref())).transpose();
+        let fixed = fixing.as_ref().ok().and_then(Option::as_ref);
         if json {
             let mut value = serde_json::to_value(&report)?;
             let fields = value.as_object_mut().context("a report is an object")?;
             fields.insert("statistics".into(), report.numbers());
-            if let Some(fixed) = &fixed {
+            if let Some(fixed) = fixed {
                 fields.insert("fix".into(), json!(fixed));
             }
             output::json(&value)?;
         } else {
             text::print(&report)?;
-            if let Some(fixed) = &fixed {
+            if let Some(fixed) = fixed {
                 text::print_fixed(fixed)?;
             }
         }
         page.transpose()?;
-        if let Some(error) = not_fixed {
-            return Err(error);
-        }
+        fixing?;
         Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Nothing that is read or written is overwritten.
-    fn ensure_outputs(&self) -> Result<()> {
+    /// A dataset has so many files at most, and nothing that is read or written is overwritten.
+    fn ensure_usable(&self) -> Result<()> {
+        let most = Dataset::FILES_MAX;
+        ensure!(
+            self.files.len() <= most,
+            "a dataset has at most {most} files, these are {}",
+            self.files.len()
+        );
         let inputs = || self.files.iter().chain(&self.evaluation);
         if let Some(page) = &self.html {
             ensure_may_write("--html", page, inputs())?;
