@@ -51,6 +51,7 @@ pub struct LineReader<R> {
     number: u64,
     /// Only white space was read so far.
     is_at_start: bool,
+    marks: u64,
 }
 
 impl<R: Read> LineReader<R> {
@@ -61,12 +62,18 @@ impl<R: Read> LineReader<R> {
             max_bytes,
             number: 0,
             is_at_start: true,
+            marks: 0,
         }
     }
 
     /// Number of the line that was read last, from 1.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Byte order marks that were skipped so far.
+    pub fn byte_order_marks(&self) -> u64 {
+        self.marks
     }
 
     /// Appends the next line to `buffer`, without its break.
@@ -117,6 +124,7 @@ impl<R: Read> LineReader<R> {
             return Ok(Line::TooLong);
         }
         if buffer[start..].starts_with(BOM) {
+            self.marks += 1;
             buffer.drain(start..start + BOM.len());
         }
         Ok(Line::Whole)

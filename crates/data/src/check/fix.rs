@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::{Cursor, Read, Write};
+use std::io::Write;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,7 +19,6 @@ use crate::source::{self, Source};
 
 /// Most changes that are listed; the rest is only counted.
 pub const MAX_LISTED_CHANGES: usize = 10_000;
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Something that was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,16 +78,10 @@ impl<'a> FixOptions<'a> {
 /// Writes the good rows of `input` in this project's form: without byte order mark, line breaks of other systems, blank
 /// lines, bad rows, rows of another format, rows that are there already, and messages behind the last answer that is
 /// learnt. In rows that are rewritten, fields of messages that have no effect are left out.
-pub fn fix(mut input: Source, mut output: impl Write, options: FixOptions<'_>) -> Result<Fixed, Error> {
+pub fn fix(input: Source, mut output: impl Write, options: FixOptions<'_>) -> Result<Fixed, Error> {
     let limits = options.limits;
     let mut fixed = Fixed::default();
-    let mut start = Vec::new();
-    input.by_ref().take(BOM.len() as u64).read_to_end(&mut start).map_err(Error::Read)?;
-    if start == BOM {
-        fixed.push(0, "the byte order mark was left out");
-        start.clear();
-    }
-    let mut lines = LineReader::new(Cursor::new(start).chain(input), limits.line_bytes);
+    let mut lines = LineReader::new(input, limits.line_bytes);
     let mut rows =
         Rows { options, kind: options.kind, identifier: Identifier::default(), lines: HashMap::new() };
     let (mut breaks, mut blanks) = (0u64, 0u64);
@@ -141,9 +134,11 @@ pub fn fix(mut input: Source, mut output: impl Write, options: FixOptions<'_>) -
         }
     }
     output.flush().map_err(Error::Write)?;
-    for (count, what) in
-        [(breaks, "line breaks of another system were replaced"), (blanks, "blank lines were left out")]
-    {
+    for (count, what) in [
+        (lines.byte_order_marks(), "byte order marks were left out"),
+        (breaks, "line breaks of another system were replaced"),
+        (blanks, "blank lines were left out"),
+    ] {
         if count > 0 {
             fixed.push(0, format!("{count} {what}"));
         }
@@ -280,6 +275,8 @@ fn message(message: &Message) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use crate::check::{Input, Options, check};
     use crate::finding::Code;
@@ -307,11 +304,11 @@ mod tests {
             r#"{"id":7,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
         assert_eq!(out, format!("{a}\n{b}\n{rewritten}\n"));
         let expect = [
-            "0: the byte order mark was left out",
             "4: left out: a row needs the field messages, the fields prompt and completion, or the field text",
             "5: left out: the row is the same as line 1",
             "6: rewritten: read as ShareGPT: conversations as messages, from as role (human is user, gpt is assistant), value as content",
             "6: left out what follows the last learnt answer, 1 messages",
+            "0: 1 byte order marks were left out",
             "0: 2 line breaks of another system were replaced",
             "0: 1 blank lines were left out",
         ];
@@ -328,6 +325,17 @@ mod tests {
         let (out, changes) = run(&row);
         assert_eq!(out, "");
         assert_eq!(changes, ["1: left out: it would be nested too deeply when it is rewritten"]);
+    }
+
+    #[test]
+    fn damage_from_the_first_byte_on_is_told() {
+        let input = crate::source::unpack(Cursor::new(vec![0x1f, 0x8b])).expect("memory");
+        let fixed = fix(input, Vec::new(), FixOptions::default()).expect("it is the file's fault");
+        let changes: Vec<_> = fixed.changes.into_iter().map(|change| change.message).collect();
+        assert_eq!(
+            (fixed.rows, changes),
+            (0, vec!["the rest was left out: the gzip data ends too early".to_owned()])
+        );
     }
 
     #[test]
