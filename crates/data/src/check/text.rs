@@ -1,5 +1,7 @@
 //! What is remarkable in a text: keys and passwords, damaged characters, special tokens.
 
+use std::sync::LazyLock;
+
 use regex::{Regex, RegexBuilder};
 
 use crate::finding::Code;
@@ -55,10 +57,15 @@ pub(super) struct Scanner {
     special: Option<Regex>,
 }
 
+/// Compiled once: that takes longer than the check of a small file.
+static SECRET_PATTERNS: LazyLock<(Regex, Vec<(&str, Regex)>)> = LazyLock::new(|| {
+    let regex = |pattern: &str| Regex::new(pattern).expect("the pattern is one");
+    (regex(MAYBE_SECRET), SECRETS.iter().map(|(name, pattern)| (*name, regex(pattern))).collect())
+});
+
 impl Scanner {
     /// With a tokenizer, its special tokens are looked for too.
     pub(super) fn new(tokenizer: Option<&Tokenizer>) -> Self {
-        let regex = |pattern: &str| Regex::new(pattern).expect("the pattern is one");
         let special = tokenizer.map(Tokenizer::special_texts).filter(|texts| !texts.is_empty());
         let special = special.map(|texts| {
             let texts = texts.iter().filter(|text| text.len() <= MAX_SPECIAL_BYTES).take(MAX_SPECIAL);
@@ -66,11 +73,8 @@ impl Scanner {
             let pattern = RegexBuilder::new(&escaped.join("|")).size_limit(SPECIAL_BYTES_MAX).build();
             pattern.expect("the limits leave enough memory")
         });
-        Scanner {
-            maybe_secret: regex(MAYBE_SECRET),
-            secrets: SECRETS.iter().map(|(name, pattern)| (*name, regex(pattern))).collect(),
-            special,
-        }
+        let (maybe_secret, secrets) = SECRET_PATTERNS.clone();
+        Scanner { maybe_secret, secrets, special }
     }
 
     /// Tells what is in `text`, each kind once.
